@@ -1,0 +1,469 @@
+//! What a connection string must be before a server connects with it on behalf of a role that is no
+//! superuser. Parsing is libpq's (the caller hands in keywords and values); this module applies the
+//! rules and writes the string that is stored.
+//!
+//! The stored string is complete: every keyword for which libpq would otherwise look at the server's
+//! own environment or home directory is given a value, because an empty one does not mask them.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Kind, Result, invalid};
+
+/// Keywords that a caller may use. Everything else is refused by name.
+const ALLOWED: &[&str] = &[
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "fallback_application_name",
+    "client_encoding",
+    "connect_timeout",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+    "tcp_user_timeout",
+    "sslmode",
+    "sslrootcert",
+    "sslsni",
+    "sslcompression",
+    "sslnegotiation",
+    "ssl_min_protocol_version",
+    "ssl_max_protocol_version",
+    "channel_binding",
+    "gssencmode",
+    "target_session_attrs",
+];
+
+/// A path that is nobody's file: /dev/null is not a directory, so libpq finds nothing below it.
+const NO_FILE: &str = "/dev/null/none";
+
+/// The limits that the platform owner set, and what this server can do.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// `pgmig_extras.require_password`.
+    pub require_password: bool,
+    /// `pgmig_extras.allowed_hosts`; empty allows every TCP host.
+    pub allowed_hosts: Vec<String>,
+    /// `pgmig_extras.ssl_directory`, resolved; without it no root certificate file may be named.
+    pub ssl_directory: Option<PathBuf>,
+    /// Whether this server's libpq knows `sslcertmode` and `require_auth` (16 and later).
+    pub libpq_16: bool,
+    /// PG* variables in the server's environment.
+    pub environment: Vec<String>,
+}
+
+/// Keywords and values, each keyword once, values not empty. Never shown with its password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Conninfo(Vec<(String, String)>);
+
+impl Conninfo {
+    /// From what libpq's parser returned; empty values count as absent, as they do in libpq.
+    pub fn new(params: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self(params.into_iter().filter(|(_, value)| !value.is_empty()).collect())
+    }
+
+    pub fn get(&self, keyword: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == keyword).map(|(_, value)| value.as_str())
+    }
+
+    /// Sets a keyword, replacing the value that it had.
+    pub fn set(&mut self, keyword: &str, value: impl Into<String>) {
+        self.0.retain(|(key, _)| key != keyword);
+        self.0.push((keyword.to_owned(), value.into()));
+    }
+
+    fn set_default(&mut self, keyword: &str, value: &str) {
+        if self.get(keyword).is_none() {
+            self.set(keyword, value);
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// `keyword='value' …`, as libpq reads it.
+    pub fn to_text(&self) -> String {
+        let quote = |value: &str| value.replace('\\', "\\\\").replace('\'', "\\'");
+        let pairs: Vec<_> = self.iter().map(|(k, v)| format!("{k}='{}'", quote(v))).collect();
+        pairs.join(" ")
+    }
+
+    /// The same text with every secret replaced.
+    pub fn masked(&self) -> String {
+        let mask = |(key, value): &(String, String)| {
+            let secret = matches!(key.as_str(), "password" | "sslpassword" | "oauth_client_secret");
+            (key.clone(), if secret { "********".to_owned() } else { value.clone() })
+        };
+        Self(self.0.iter().map(mask).collect()).to_text()
+    }
+
+    /// Whether it names a socket directory instead of a TCP host.
+    pub fn is_local(&self) -> bool {
+        self.get("host").is_some_and(|host| host.starts_with(['/', '@']))
+    }
+
+    /// Applies the rules and completes the string.
+    pub fn checked(mut self, rules: &Rules) -> Result<Self> {
+        self.check_keywords()?;
+        self.check_target(rules)?;
+        self.check_login(rules)?;
+        self.check_tls(rules)?;
+        self.check_environment(rules)?;
+        self.complete(rules);
+        Ok(self)
+    }
+
+    fn check_keywords(&self) -> Result<()> {
+        for (keyword, value) in self.iter() {
+            if !ALLOWED.contains(&keyword) {
+                return Err(refused(keyword)
+                    .hint(format!("Remove it. Allowed are: {}.", ALLOWED.join(", "))));
+            }
+            if keyword == "gssencmode" && value != "disable" {
+                return Err(refused(keyword)
+                    .detail("A GSS credential would be this server's own, not yours.")
+                    .hint("Remove it or set it to \"disable\"."));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_target(&self, rules: &Rules) -> Result<()> {
+        for keyword in ["host", "hostaddr", "port"] {
+            if self.get(keyword).is_some_and(|value| value.contains(',')) {
+                return Err(invalid(format!(
+                    "connection string parameter \"{keyword}\" names several servers"
+                ))
+                .hint("Name one publisher."));
+            }
+        }
+        let address = self.get("hostaddr");
+        if address.is_some_and(|text| text.parse::<IpAddr>().is_err()) {
+            return Err(invalid("connection string parameter \"hostaddr\" is not an IP address"));
+        }
+        if self.get("port").is_some_and(|text| !text.parse::<u16>().is_ok_and(|port| port > 0)) {
+            return Err(invalid("connection string parameter \"port\" is not a TCP port")
+                .hint("A port is a number from 1 to 65535."));
+        }
+        // With both given, libpq connects to hostaddr and uses host only to verify the certificate.
+        let Some(target) = address.or(self.get("host")) else {
+            return Err(missing("host"));
+        };
+        let listed = rules.allowed_hosts.iter().any(|host| host.eq_ignore_ascii_case(target));
+        if (self.is_local() || !rules.allowed_hosts.is_empty()) && !listed {
+            let what = if self.is_local() { "a unix-domain socket" } else { "this host" };
+            return Err(Error::new(
+                Kind::InsufficientPrivilege,
+                format!("a connection to {what} is not allowed"),
+            )
+            .hint("A superuser lists allowed hosts and socket directories in \"pgmig_extras.allowed_hosts\"."));
+        }
+        Ok(())
+    }
+
+    fn check_login(&self, rules: &Rules) -> Result<()> {
+        if self.get("user").is_none() {
+            return Err(missing("user"));
+        }
+        if rules.require_password && self.get("password").is_none() {
+            return Err(Error::new(
+                Kind::InsufficientPrivilege,
+                "the connection string must have a password",
+            )
+            .detail("Without one the connection could use credentials of this server.")
+            .hint("Add password=… of a role on the publisher."));
+        }
+        Ok(())
+    }
+
+    fn check_tls(&self, rules: &Rules) -> Result<()> {
+        let verifies = self.get("sslmode").is_some_and(|mode| mode.starts_with("verify-"));
+        let Some(file) = self.get("sslrootcert") else {
+            if verifies {
+                return Err(missing("sslrootcert")
+                    .detail("The certificate would be checked against a file of this server."));
+            }
+            return Ok(());
+        };
+        if file == "system" {
+            return if rules.libpq_16 {
+                Ok(())
+            } else {
+                Err(Error::new(
+                    Kind::FeatureNotSupported,
+                    "sslrootcert \"system\" needs PostgreSQL 16 or later on this server",
+                ))
+            };
+        }
+        // One message for "no such file" and "not allowed": the answer must not tell which files exist.
+        let allowed = rules
+            .ssl_directory
+            .as_deref()
+            .is_some_and(|directory| is_file_below(Path::new(file), directory));
+        if !allowed {
+            return Err(Error::new(
+                Kind::InsufficientPrivilege,
+                "the file of connection string parameter \"sslrootcert\" is not allowed",
+            )
+            .hint("A root certificate must be a file in the directory that a superuser names in \"pgmig_extras.ssl_directory\"."));
+        }
+        Ok(())
+    }
+
+    /// What the server's environment would still add.
+    fn check_environment(&self, rules: &Rules) -> Result<()> {
+        let unset = |keyword: &str| self.get(keyword).is_none();
+        let lends = |name: &str| match name {
+            "PGSERVICE" => true,
+            "PGHOSTADDR" => unset("hostaddr") && !self.is_local(),
+            "PGPASSWORD" => unset("password"),
+            _ => false,
+        };
+        match rules.environment.iter().find(|name| lends(name)) {
+            Some(name) => Err(Error::new(
+                Kind::ObjectNotInPrerequisiteState,
+                format!("the server's environment variable \"{name}\" would change the connection"),
+            )
+            .hint("Ask a superuser to start the server without it.")),
+            None => Ok(()),
+        }
+    }
+
+    fn complete(&mut self, rules: &Rules) {
+        self.set_default("port", "5432");
+        let user = self.get("user").unwrap_or_default().to_owned();
+        self.set_default("dbname", &user);
+        self.set_default("gssencmode", "disable");
+        self.set_default("sslmode", "prefer");
+        self.set_default("sslrootcert", NO_FILE);
+        self.set("sslcrl", NO_FILE);
+        if rules.libpq_16 {
+            self.set("sslcertmode", "disable");
+        } else {
+            self.set("sslcert", NO_FILE);
+        }
+        if self.get("password").is_none() {
+            self.set("passfile", "/dev/null");
+        } else if rules.libpq_16 && rules.require_password {
+            // The apply worker's libpq then refuses a publisher that does not ask for the password.
+            self.set("require_auth", "password,md5,scram-sha-256");
+        }
+    }
+}
+
+impl fmt::Debug for Conninfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.masked())
+    }
+}
+
+/// Whether `file`, with links followed, is a regular file somewhere below `directory`.
+fn is_file_below(file: &Path, directory: &Path) -> bool {
+    let resolved = || Some((file.canonicalize().ok()?, directory.canonicalize().ok()?));
+    file.is_absolute()
+        && resolved().is_some_and(|(file, directory)| file.starts_with(directory) && file.is_file())
+}
+
+fn refused(keyword: &str) -> Error {
+    Error::new(
+        Kind::InsufficientPrivilege,
+        format!("connection string parameter \"{keyword}\" is not allowed"),
+    )
+}
+
+fn missing(keyword: &str) -> Error {
+    invalid(format!("connection string parameter \"{keyword}\" is missing"))
+        .hint(format!("Add {keyword}=… to the connection string."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: &[(&str, &str)] = &[("host", "db.example"), ("user", "app"), ("password", "s3")];
+
+    fn conninfo(params: &[(&str, &str)]) -> Conninfo {
+        Conninfo::new(params.iter().map(|(k, v)| (k.to_string(), v.to_string())))
+    }
+
+    fn rules() -> Rules {
+        Rules { require_password: true, ..Rules::default() }
+    }
+
+    fn with(extra: &[(&str, &str)]) -> Conninfo {
+        let mut all = conninfo(BASE);
+        extra.iter().for_each(|(keyword, value)| all.set(keyword, *value));
+        all
+    }
+
+    fn refusal(params: &[(&str, &str)], rules: &Rules) -> Kind {
+        with(params).checked(rules).expect_err("must be refused").kind
+    }
+
+    #[test]
+    fn a_plain_string_is_completed() {
+        let checked = conninfo(BASE).checked(&rules()).unwrap();
+        for (keyword, value) in [
+            ("port", "5432"),
+            ("dbname", "app"),
+            ("sslmode", "prefer"),
+            ("gssencmode", "disable"),
+            ("sslcert", NO_FILE),
+            ("sslrootcert", NO_FILE),
+        ] {
+            assert_eq!(checked.get(keyword), Some(value));
+        }
+        assert_eq!(checked.get("require_auth"), None);
+    }
+
+    #[test]
+    fn libpq_16_enforces_the_password_itself() {
+        let checked = conninfo(BASE).checked(&Rules { libpq_16: true, ..rules() }).unwrap();
+        assert_eq!(checked.get("require_auth"), Some("password,md5,scram-sha-256"));
+        assert_eq!(checked.get("sslcertmode"), Some("disable"));
+    }
+
+    #[test]
+    fn every_dangerous_keyword_is_refused() {
+        for keyword in [
+            "passfile",
+            "service",
+            "servicefile",
+            "options",
+            "krbsrvname",
+            "gsslib",
+            "gssdelegation",
+            "sslcert",
+            "sslkey",
+            "sslpassword",
+            "sslcrl",
+            "sslcrldir",
+            "sslcertmode",
+            "requirepeer",
+            "require_auth",
+            "replication",
+            "load_balance_hosts",
+            "sslkeylogfile",
+            "oauth_issuer",
+            "scram_client_key",
+        ] {
+            assert_eq!(
+                refusal(&[(keyword, "x")], &rules()),
+                Kind::InsufficientPrivilege,
+                "{keyword}"
+            );
+        }
+        assert_eq!(refusal(&[("gssencmode", "prefer")], &rules()), Kind::InsufficientPrivilege);
+    }
+
+    #[test]
+    fn one_tcp_host_is_required() {
+        for (keyword, value) in [
+            ("host", "a,b"),
+            ("hostaddr", "127.0.0.1,127.0.0.2"),
+            ("port", "5432,5433"),
+            ("port", "0"),
+            ("port", "65536"),
+            ("port", "x"),
+            ("hostaddr", "localhost"),
+            ("host", ""),
+            ("user", ""),
+        ] {
+            let params = with(&[(keyword, value)]);
+            let refused = Conninfo::new(params.0).checked(&rules()).unwrap_err();
+            assert_eq!(refused.kind, Kind::InvalidParameter, "{keyword}={value}");
+        }
+    }
+
+    #[test]
+    fn sockets_and_unlisted_hosts_are_refused() {
+        for socket in ["/tmp", "@abstract"] {
+            assert_eq!(refusal(&[("host", socket)], &rules()), Kind::InsufficientPrivilege);
+        }
+        let listed = Rules { allowed_hosts: vec!["/tmp".into(), "db.example".into()], ..rules() };
+        assert!(with(&[("host", "/tmp")]).checked(&listed).is_ok());
+        assert!(with(&[("host", "DB.example")]).checked(&listed).is_ok());
+        assert_eq!(refusal(&[("host", "evil")], &listed), Kind::InsufficientPrivilege);
+        // hostaddr is where libpq goes, so an allowed name does not cover it.
+        assert_eq!(refusal(&[("hostaddr", "10.0.0.1")], &listed), Kind::InsufficientPrivilege);
+    }
+
+    #[test]
+    fn a_password_is_required_unless_switched_off() {
+        assert_eq!(
+            conninfo(&BASE[..2]).checked(&rules()).unwrap_err().kind,
+            Kind::InsufficientPrivilege
+        );
+        let open = Rules::default();
+        let checked = conninfo(&BASE[..2]).checked(&open).unwrap();
+        assert_eq!(checked.get("passfile"), Some("/dev/null"));
+        let lending = Rules { environment: vec!["PGPASSWORD".into()], ..open };
+        assert_eq!(
+            conninfo(&BASE[..2]).checked(&lending).unwrap_err().kind,
+            Kind::ObjectNotInPrerequisiteState
+        );
+    }
+
+    #[test]
+    fn root_certificates_come_from_the_named_directory_only() {
+        let directory = std::env::temp_dir().join(format!("pgmig_core_{}", std::process::id()));
+        std::fs::create_dir_all(directory.join("ssl")).unwrap();
+        let inside = directory.join("ssl/root.crt");
+        let outside = directory.join("root.crt");
+        let link = directory.join("ssl/link.crt");
+        std::fs::write(&inside, "").unwrap();
+        std::fs::write(&outside, "").unwrap();
+        std::os::unix::fs::symlink(&outside, &link).unwrap();
+        let rules = Rules { ssl_directory: Some(directory.join("ssl")), ..rules() };
+        let name = |path: &Path| path.to_str().unwrap().to_owned();
+
+        let inside = name(&inside);
+        assert!(
+            with(&[("sslmode", "verify-full"), ("sslrootcert", &inside)]).checked(&rules).is_ok()
+        );
+        for bad in [
+            name(&outside),
+            name(&link),
+            name(&directory.join("ssl/../root.crt")),
+            "/etc/passwd".into(),
+            "ssl/root.crt".into(),
+            "/nonexistent".into(),
+        ] {
+            assert_eq!(
+                refusal(&[("sslrootcert", &bad)], &rules),
+                Kind::InsufficientPrivilege,
+                "{bad}"
+            );
+        }
+        std::fs::remove_dir_all(&directory).unwrap();
+
+        assert_eq!(refusal(&[("sslmode", "verify-ca")], &rules), Kind::InvalidParameter);
+        assert_eq!(refusal(&[("sslrootcert", "system")], &rules), Kind::FeatureNotSupported);
+        assert!(
+            with(&[("sslrootcert", "system")]).checked(&Rules { libpq_16: true, ..rules }).is_ok()
+        );
+    }
+
+    #[test]
+    fn the_servers_environment_lends_nothing() {
+        for name in ["PGSERVICE", "PGHOSTADDR"] {
+            let rules = Rules { environment: vec![name.into()], ..rules() };
+            assert_eq!(refusal(&[], &rules), Kind::ObjectNotInPrerequisiteState, "{name}");
+        }
+    }
+
+    #[test]
+    fn values_are_quoted_and_secrets_masked() {
+        let params = with(&[("password", r"it's \ secret")]);
+        assert!(params.to_text().contains(r"password='it\'s \\ secret'"));
+        assert!(!format!("{params:?}").contains("secret"));
+        assert!(params.masked().contains("password='********'"));
+    }
+}

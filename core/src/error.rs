@@ -1,0 +1,58 @@
+//! The one error type. A message follows PostgreSQL's style guide (lower case, no full stop);
+//! detail and hint are sentences. `Kind` becomes a SQLSTATE in the extension's `error.rs`.
+
+/// What went wrong, in the classes that callers can tell apart by SQLSTATE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// No failure: a NOTICE.
+    Success,
+    InsufficientPrivilege,
+    UndefinedObject,
+    UndefinedTable,
+    DuplicateObject,
+    InvalidParameter,
+    InvalidName,
+    NameTooLong,
+    NullNotAllowed,
+    SyntaxError,
+    WrongObjectType,
+    ObjectNotInPrerequisiteState,
+    FeatureNotSupported,
+    LimitExceeded,
+    ConnectionRefused,
+    ConnectionLost,
+    PublisherError,
+    QueryCanceled,
+    Internal,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    pub kind: Kind,
+    pub message: String,
+    pub detail: Option<String>,
+    pub hint: Option<String>,
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), detail: None, hint: None }
+    }
+
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// A bad argument: 22023.
+pub fn invalid(message: impl Into<String>) -> Error {
+    Error::new(Kind::InvalidParameter, message)
+}

@@ -1,0 +1,42 @@
+//! A position in the write-ahead log.
+
+use std::fmt;
+use std::str::FromStr;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lsn(pub u64);
+
+impl FromStr for Lsn {
+    type Err = ();
+
+    /// Reads `16/B374D848`: two hexadecimal halves of up to 32 bits.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let half = |digits: &str| {
+            let valid = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit());
+            valid.then(|| u32::from_str_radix(digits, 16).ok()).flatten().ok_or(())
+        };
+        let (high, low) = text.split_once('/').ok_or(())?;
+        Ok(Self(u64::from(half(high)?) << 32 | u64::from(half(low)?)))
+    }
+}
+
+impl fmt::Display for Lsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:X}/{:X}", self.0 >> 32, self.0 as u32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_back() {
+        for text in ["0/0", "16/B374D848", "FFFFFFFF/FFFFFFFF"] {
+            assert_eq!(text.parse::<Lsn>().unwrap().to_string(), text);
+        }
+        for bad in ["", "/", "1", "1/", "g/0", "+1/0", "100000000/0"] {
+            assert!(bad.parse::<Lsn>().is_err(), "{bad}");
+        }
+    }
+}

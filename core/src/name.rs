@@ -1,0 +1,61 @@
+//! Names of objects and of replication slots. PostgreSQL truncates a long identifier with a NOTICE;
+//! here it is an error, since a truncated name is another object's name.
+
+use crate::error::{Error, Kind, Result};
+
+/// NAMEDATALEN - 1, in bytes.
+pub const MAX_LEN: usize = 63;
+
+/// Checks a name of a subscription, publication, role or table; `what` says which in the message.
+pub fn check(what: &str, name: &str) -> Result<()> {
+    if name.is_empty() {
+        return Err(Error::new(Kind::InvalidName, format!("{what} name must not be empty")));
+    }
+    if name.len() > MAX_LEN {
+        return Err(Error::new(Kind::NameTooLong, format!("{what} name \"{name}\" is too long"))
+            .detail(format!("It has {} bytes; the limit is {MAX_LEN}.", name.len())));
+    }
+    Ok(())
+}
+
+/// Checks a replication slot's name by the server's rule (`ReplicationSlotValidateName`, slot.c):
+/// 1 to 63 of lower-case letters, digits and the underscore. `none` is refused too: in an option
+/// list it means "no slot".
+pub fn check_slot(name: &str) -> Result<()> {
+    check("replication slot", name)?;
+    let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    if !name.bytes().all(valid) {
+        return Err(Error::new(
+            Kind::InvalidName,
+            format!("replication slot name \"{name}\" contains an invalid character"),
+        )
+        .hint("Replication slot names may only contain lower case letters, digits, and the underscore character."));
+    }
+    if name == "none" {
+        return Err(Error::new(Kind::InvalidName, "replication slot name \"none\" is reserved")
+            .hint("Choose another name for the replication slot."));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_be_anything_up_to_63_bytes() {
+        assert!(check("subscription", "Ünïcode \"quoted\" name").is_ok());
+        assert!(check("subscription", &"x".repeat(63)).is_ok());
+        assert_eq!(check("subscription", "").unwrap_err().kind, Kind::InvalidName);
+        assert_eq!(check("subscription", &"ä".repeat(32)).unwrap_err().kind, Kind::NameTooLong);
+    }
+
+    #[test]
+    fn a_slot_name_follows_the_servers_rule() {
+        assert!(check_slot("orders_2026").is_ok());
+        for bad in ["", "Orders", "a b", "ä", "a-b", "a;b", "none"] {
+            assert_eq!(check_slot(bad).unwrap_err().kind, Kind::InvalidName, "{bad}");
+        }
+        assert_eq!(check_slot(&"x".repeat(64)).unwrap_err().kind, Kind::NameTooLong);
+    }
+}

@@ -1,0 +1,71 @@
+//! From `pgmig_core::Error` to PostgreSQL's: the only place that names SQLSTATEs.
+
+pub use pgmig_core::error::invalid;
+pub use pgmig_core::{Error, Kind, Result};
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{PgLogLevel, PgSqlErrorCode};
+
+/// The value, or an ERROR.
+pub fn raise<T>(result: Result<T>) -> T {
+    result.unwrap_or_else(|error| {
+        report(PgLogLevel::ERROR, error);
+        unreachable!("an ERROR does not return")
+    })
+}
+
+/// Reports at `level`; at ERROR it does not return.
+pub fn report(level: PgLogLevel, error: Error) {
+    let mut report = ErrorReport::new(sqlstate(error.kind), error.message, "pgmig_extras");
+    if let Some(detail) = error.detail {
+        report = report.set_detail(detail);
+    }
+    if let Some(hint) = error.hint {
+        report = report.set_hint(hint);
+    }
+    report.report(level);
+}
+
+fn sqlstate(kind: Kind) -> PgSqlErrorCode {
+    use PgSqlErrorCode::*;
+    match kind {
+        Kind::Success => ERRCODE_SUCCESSFUL_COMPLETION,
+        Kind::InsufficientPrivilege => ERRCODE_INSUFFICIENT_PRIVILEGE,
+        Kind::UndefinedObject => ERRCODE_UNDEFINED_OBJECT,
+        Kind::UndefinedTable => ERRCODE_UNDEFINED_TABLE,
+        Kind::DuplicateObject => ERRCODE_DUPLICATE_OBJECT,
+        Kind::InvalidParameter => ERRCODE_INVALID_PARAMETER_VALUE,
+        Kind::InvalidName => ERRCODE_INVALID_NAME,
+        Kind::NameTooLong => ERRCODE_NAME_TOO_LONG,
+        Kind::NullNotAllowed => ERRCODE_NULL_VALUE_NOT_ALLOWED,
+        Kind::SyntaxError => ERRCODE_SYNTAX_ERROR,
+        Kind::WrongObjectType => ERRCODE_WRONG_OBJECT_TYPE,
+        Kind::ObjectNotInPrerequisiteState => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        Kind::FeatureNotSupported => ERRCODE_FEATURE_NOT_SUPPORTED,
+        Kind::LimitExceeded => ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+        Kind::ConnectionRefused => ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION,
+        Kind::ConnectionLost => ERRCODE_CONNECTION_FAILURE,
+        Kind::PublisherError => ERRCODE_EXTERNAL_ROUTINE_INVOCATION_EXCEPTION,
+        Kind::QueryCanceled => ERRCODE_QUERY_CANCELED,
+        Kind::Internal => ERRCODE_INTERNAL_ERROR,
+    }
+}
+
+/// A NOTICE, with a hint where there is something to do.
+pub fn notice(message: impl Into<String>, hint: Option<String>) {
+    let mut notice = Error::new(Kind::Success, message);
+    notice.hint = hint;
+    report(PgLogLevel::NOTICE, notice);
+}
+
+/// An argument that must not be NULL.
+pub fn required<T>(argument: &str, value: Option<T>) -> Result<T> {
+    value.ok_or_else(|| {
+        Error::new(Kind::NullNotAllowed, format!("argument \"{argument}\" must not be null"))
+    })
+}
+
+/// 42501, naming the role that lacks the right.
+pub fn denied(what: impl std::fmt::Display) -> Error {
+    Error::new(Kind::InsufficientPrivilege, format!("permission denied for {what}"))
+}

@@ -1,0 +1,88 @@
+//! What others see of the current statement: pg_stat_activity and the server log. Called by
+//! `secrecy.rs`.
+
+use std::cell::Cell;
+use std::ffi::{CStr, CString};
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+thread_local! {
+    /// Start of the statement that carries a secret. A statement is known by when it started, so
+    /// nothing has to be reset when it ends, in whatever way.
+    static SECRET_STATEMENT: Cell<Option<i64>> = const { Cell::new(None) };
+    static NEXT_HOOK: Cell<pg_sys::emit_log_hook_type> = const { Cell::new(None) };
+}
+
+pub fn install_log_hook() {
+    // SAFETY: the previous hook, kept to be called.
+    let previous = unsafe { pg_sys::emit_log_hook };
+    NEXT_HOOK.set(previous);
+    // SAFETY: hooks are set by each backend for itself.
+    unsafe { pg_sys::emit_log_hook = Some(redact) };
+}
+
+/// Marks the running statement: from here on its text appears in no log line and no view.
+pub fn hide_statement(instead: &str) {
+    // SAFETY: reads a backend-local variable.
+    SECRET_STATEMENT.set(Some(unsafe { pg_sys::GetCurrentStatementStartTimestamp() }));
+    if let Ok(text) = CString::new(instead) {
+        // SAFETY: a C string that is copied.
+        unsafe {
+            pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, text.as_ptr())
+        };
+    }
+}
+
+/// Takes the statement out of what is about to be logged. Called by EmitErrorReport (elog.c) before
+/// both the server log and the client get the report.
+#[pg_guard]
+unsafe extern "C-unwind" fn redact(edata: *mut pg_sys::ErrorData) {
+    // SAFETY: reads a backend-local variable.
+    let now = unsafe { pg_sys::GetCurrentStatementStartTimestamp() };
+    if SECRET_STATEMENT.get() == Some(now) {
+        // SAFETY: the hook's argument is valid and this process's own for the time of the call.
+        redact_report(unsafe { &mut *edata });
+    }
+    if let Some(next) = NEXT_HOOK.get() {
+        // SAFETY: the hook that was installed before this one, with its own argument.
+        unsafe { next(edata) }
+    }
+}
+
+fn redact_report(report: &mut pg_sys::ErrorData) {
+    report.hide_stmt = true;
+    // The CONTEXT of a surrounding function quotes its statement.
+    report.context = std::ptr::null_mut();
+    report.internalquery = std::ptr::null_mut();
+    // SAFETY: the text of the client's message; NULL in a background worker.
+    let statement = unsafe { pg_sys::debug_query_string };
+    if statement.is_null() || report.message.is_null() {
+        return;
+    }
+    // SAFETY: NUL-terminated, owned by the message context of this statement.
+    let statement = unsafe { CStr::from_ptr(statement) };
+    // SAFETY: NUL-terminated, owned by the report.
+    let message = unsafe { CStr::from_ptr(report.message) };
+    if contains(message.to_bytes(), statement.to_bytes()) {
+        // log_min_duration_statement: the duration stays, the statement and its parameters go.
+        report.message = shortened(report, message, statement);
+        report.detail = std::ptr::null_mut();
+        report.detail_log = std::ptr::null_mut();
+    }
+}
+
+fn shortened(
+    report: &pg_sys::ErrorData,
+    message: &CStr,
+    statement: &CStr,
+) -> *mut std::ffi::c_char {
+    let text = message.to_string_lossy().replace(&*statement.to_string_lossy(), "<hidden>");
+    let text = CString::new(text).unwrap_or_else(|_| c"<hidden>".to_owned());
+    // SAFETY: a copy in the report's own context, which elog.c frees with the report.
+    unsafe { pg_sys::MemoryContextStrdup(report.assoc_context, text.as_ptr()) }
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    !needle.is_empty() && haystack.windows(needle.len()).any(|window| window == needle)
+}

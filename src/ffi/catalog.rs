@@ -1,0 +1,221 @@
+//! Catalog changes that no SQL statement offers to a function, and the locks around them. Called by
+//! `subscription/` and `table.rs`, inside a transaction and as a superuser.
+
+use std::ffi::{CString, c_char};
+
+use pgrx::pg_sys::{self, Datum, Oid};
+use pgrx::{IntoDatum, PgLogLevel, PgSqlErrorCode};
+
+// Oids of catalogs that pgrx does not bind (pg_subscription.h, pg_subscription_rel.h).
+const SUBSCRIPTION: Oid = Oid::from_u32(6100);
+const SUBSCRIPTION_REL: Oid = Oid::from_u32(6102);
+
+/// Finds a relation by name and locks it in ACCESS SHARE mode, until the name stands still.
+pub fn lock_relation(schema: &str, name: &str) -> Option<Oid> {
+    let (schema, name) = (pstrdup(schema)?, pstrdup(name)?);
+    // SAFETY: two palloc'd C strings, which the node then refers to.
+    let range = unsafe { pg_sys::makeRangeVar(schema, name, -1) };
+    // SAFETY: a valid RangeVar; missing relations give InvalidOid.
+    let oid = unsafe {
+        pg_sys::RangeVarGetRelidExtended(
+            range,
+            pg_sys::AccessShareLock as _,
+            pg_sys::RVROption::RVR_MISSING_OK,
+            None,
+            std::ptr::null_mut(),
+        )
+    };
+    (oid != Oid::INVALID).then_some(oid)
+}
+
+fn pstrdup(text: &str) -> Option<*mut c_char> {
+    let text = CString::new(text).ok()?;
+    // SAFETY: a valid C string; the copy lives in the current memory context.
+    Some(unsafe { pg_sys::pstrdup(text.as_ptr()) })
+}
+
+/// Locks a subscription against every other change, to the end of the transaction.
+pub fn lock_subscription(subscription: Oid) {
+    // SAFETY: takes a lock or raises.
+    unsafe {
+        pg_sys::LockSharedObject(SUBSCRIPTION, subscription, 0, pg_sys::AccessExclusiveLock as _)
+    }
+}
+
+/// Sets columns of a locked subscription in place, so that no SQL text ever holds their values.
+pub fn update_subscription(subscription: Oid, columns: &[(&str, Column)]) {
+    let relation = OpenRelation::open(SUBSCRIPTION, pg_sys::RowExclusiveLock);
+    // SAFETY: a copy of the current row in our own memory, or NULL.
+    let old = unsafe {
+        pg_sys::SearchSysCacheCopy(
+            pg_sys::SysCacheIdentifier::SUBSCRIPTIONOID as _,
+            Datum::from(subscription),
+            Datum::null(),
+            Datum::null(),
+            Datum::null(),
+        )
+    };
+    if old.is_null() {
+        pgrx::ereport!(
+            PgLogLevel::ERROR,
+            PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+            "subscription was concurrently dropped"
+        );
+    }
+    let mut numbers = Vec::new();
+    let mut values = Vec::new();
+    for (name, value) in columns {
+        let name = CString::new(*name).expect("a column name has no NUL");
+        // Column numbers of pg_subscription differ between majors.
+        // SAFETY: a catalog cache look-up by name.
+        numbers.push(unsafe { pg_sys::get_attnum(SUBSCRIPTION, name.as_ptr()) } as i32);
+        values.push(value.datum());
+    }
+    let nulls = vec![false; values.len()];
+    // SAFETY: the relation is open.
+    let description = unsafe { (*relation.0).rd_att };
+    // SAFETY: three arrays of one length, columns that exist in this relation, a valid tuple.
+    let new = unsafe {
+        pg_sys::heap_modify_tuple_by_cols(
+            old,
+            description,
+            numbers.len() as i32,
+            numbers.as_mut_ptr(),
+            values.as_mut_ptr(),
+            nulls.as_ptr().cast_mut(),
+        )
+    };
+    // SAFETY: the new version of the row at the old one's place.
+    let place = unsafe { &raw mut (*new).t_self };
+    // SAFETY: the relation is open in ROW EXCLUSIVE mode and the object locked by the caller.
+    unsafe { pg_sys::CatalogTupleUpdate(relation.0, place, new) };
+    // SAFETY: makes the change visible to the rest of this transaction.
+    unsafe { pg_sys::CommandCounterIncrement() };
+}
+
+/// A value for `update_subscription`.
+pub enum Column {
+    Text(String),
+    Oid(Oid),
+}
+
+impl Column {
+    fn datum(&self) -> Datum {
+        match self {
+            Self::Text(text) => text.as_str().into_datum().expect("a string is a datum"),
+            Self::Oid(oid) => Datum::from(*oid),
+        }
+    }
+}
+
+/// Records the new owner of a subscription in pg_shdepend.
+pub fn change_owner_dependency(subscription: Oid, owner: Oid) {
+    // SAFETY: changes one row of pg_shdepend, or raises.
+    unsafe { pg_sys::changeDependencyOnOwner(SUBSCRIPTION, subscription, owner) }
+}
+
+/// Records a table of a subscription; `state` is `i` (to be copied) or `r` (ready).
+pub fn add_subscription_relation(subscription: Oid, relation: Oid, state: u8) {
+    // SAFETY: inserts a row or raises.
+    guarded(|| unsafe { server::add_relation(subscription, relation, state) })
+}
+
+/// Removes a table of a subscription, whatever its state.
+pub fn remove_subscription_relation(subscription: Oid, relation: Oid) {
+    // SAFETY: deletes a row or raises.
+    guarded(|| unsafe { server::RemoveSubscriptionRel(subscription, relation) })
+}
+
+/// Stops the worker that copies a table, and waits until it is gone.
+pub fn stop_worker(subscription: Oid, relation: Oid) {
+    // SAFETY: interruptible wait; takes and releases its own locks.
+    guarded(|| unsafe { server::logicalrep_worker_stop(subscription, relation) })
+}
+
+/// Keeps the launcher and table sync workers from starting for tables that are being removed
+/// (as AlterSubscription_refresh in subscriptioncmds.c does), to the end of the transaction.
+pub fn lock_subscription_relations() {
+    // SAFETY: takes a lock or raises.
+    unsafe { pg_sys::LockRelationOid(SUBSCRIPTION_REL, pg_sys::AccessExclusiveLock as _) }
+}
+
+/// Drops a replication origin and its progress. Not undone by a rollback.
+pub fn drop_origin(name: &str) {
+    let Ok(name) = CString::new(name) else { return };
+    #[cfg(not(feature = "pg13"))]
+    // SAFETY: a valid C string; a missing origin is fine.
+    unsafe {
+        pg_sys::replorigin_drop_by_name(name.as_ptr(), true, false)
+    }
+    #[cfg(feature = "pg13")]
+    {
+        // SAFETY: a valid C string; a missing origin gives InvalidRepOriginId.
+        let origin = unsafe { pg_sys::replorigin_by_name(name.as_ptr(), true) };
+        if origin != 0 {
+            // SAFETY: an origin that exists.
+            unsafe { pg_sys::replorigin_drop(origin, false) }
+        }
+    }
+}
+
+/// Refuses what would write, in a read-only transaction or during recovery.
+pub fn require_writable(command: &std::ffi::CStr) {
+    // SAFETY: raises or returns.
+    unsafe { pg_sys::PreventCommandIfReadOnly(command.as_ptr()) };
+    // SAFETY: raises or returns.
+    unsafe { pg_sys::PreventCommandDuringRecovery(command.as_ptr()) };
+}
+
+struct OpenRelation(pg_sys::Relation);
+
+impl OpenRelation {
+    fn open(oid: Oid, lock: u32) -> Self {
+        // SAFETY: opens or raises; on ERROR the abort closes it.
+        Self(unsafe { pg_sys::table_open(oid, lock as _) })
+    }
+}
+
+impl Drop for OpenRelation {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return; // the resource owner closes it
+        }
+        // SAFETY: opened above; the lock stays to the end of the transaction.
+        unsafe { pg_sys::table_close(self.0, pg_sys::NoLock as _) }
+    }
+}
+
+/// Calls what pgrx does not bind, and so does not guard: an ERROR becomes a panic.
+fn guarded(call: impl FnOnce()) {
+    // SAFETY: on the backend's only thread that calls the server; the closures own nothing.
+    unsafe { pg_sys::ffi::pg_guard_ffi_boundary(call) }
+}
+
+/// Functions that the server exports and pgrx does not bind (catalog/pg_subscription_rel.h,
+/// replication/worker_internal.h).
+mod server {
+    use super::*;
+
+    unsafe extern "C-unwind" {
+        // Since 17 with `retain_lock`.
+        #[cfg(not(any(feature = "pg17", feature = "pg18")))]
+        fn AddSubscriptionRelState(sub: Oid, rel: Oid, state: c_char, lsn: u64);
+        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        fn AddSubscriptionRelState(sub: Oid, rel: Oid, state: c_char, lsn: u64, retain_lock: bool);
+        pub fn RemoveSubscriptionRel(sub: Oid, rel: Oid);
+        pub fn logicalrep_worker_stop(sub: Oid, rel: Oid);
+    }
+
+    pub unsafe fn add_relation(subscription: Oid, relation: Oid, state: u8) {
+        #[cfg(not(any(feature = "pg17", feature = "pg18")))]
+        // SAFETY: plain values; the caller holds the guard.
+        unsafe {
+            AddSubscriptionRelState(subscription, relation, state as c_char, 0)
+        }
+        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        // SAFETY: plain values; the caller holds the guard.
+        unsafe {
+            AddSubscriptionRelState(subscription, relation, state as c_char, 0, false)
+        }
+    }
+}

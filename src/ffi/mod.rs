@@ -1,0 +1,14 @@
+//! The only unsafe code besides the exported entry points. Each file wraps one part of the server
+//! in safe functions; an ERROR of PostgreSQL inside them becomes a Rust panic at pgrx's guard, so
+//! destructors run, and an ERROR again at the function's boundary.
+
+#![allow(unsafe_code)]
+
+pub mod activity;
+pub mod catalog;
+pub mod event_trigger;
+pub mod identity;
+pub mod libpq;
+pub mod settings;
+pub mod transaction;
+pub mod wait;

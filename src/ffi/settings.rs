@@ -1,0 +1,45 @@
+//! Configuration parameters beyond pgrx's own wrappers.
+
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+
+/// Makes an unknown parameter below `prefix` an error. Since 15; before, EmitWarningsOnPlaceholders.
+pub fn reserve_prefix(prefix: &'static CStr) {
+    #[cfg(any(feature = "pg13", feature = "pg14"))]
+    // SAFETY: a static C string, copied or only read.
+    unsafe {
+        pg_sys::EmitWarningsOnPlaceholders(prefix.as_ptr())
+    }
+    #[cfg(not(any(feature = "pg13", feature = "pg14")))]
+    // SAFETY: a static C string, copied by the callee.
+    unsafe {
+        pg_sys::MarkGUCPrefixReserved(prefix.as_ptr())
+    }
+}
+
+/// Runs `work` with parameters set for its time only. On ERROR the abort of the (sub)transaction
+/// restores them, as it does for a function's own SET clause.
+pub fn with<R>(parameters: &[(&CStr, &CStr)], work: impl FnOnce() -> R) -> R {
+    // SAFETY: opens a nest level, which the close below or the abort ends.
+    let level = unsafe { pg_sys::NewGUCNestLevel() };
+    for (name, value) in parameters {
+        // SAFETY: C strings that outlive the call; GUC_ACTION_SAVE ties the value to the nest level.
+        unsafe {
+            pg_sys::set_config_option(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_SUSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_SAVE,
+                true,
+                0,
+                false,
+            );
+        }
+    }
+    let result = work();
+    // SAFETY: closes the level that was opened above.
+    unsafe { pg_sys::AtEOXact_GUC(true, level) };
+    result
+}

@@ -1,0 +1,67 @@
+//! Transaction and subtransaction callbacks. Called by `transaction.rs`.
+
+use std::ffi::c_void;
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+/// What happens to the transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// Before the commit record: an ERROR still rolls everything back.
+    PreCommit,
+    /// Before PREPARE TRANSACTION.
+    PrePrepare,
+    /// After the commit record: nothing may be raised any more.
+    Commit,
+    Abort,
+}
+
+/// What happens to a subtransaction, with its own id and its parent's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubEvent {
+    Commit { own: u32, parent: u32 },
+    Abort { own: u32 },
+}
+
+/// Calls `crate::transaction` from now on. Once per process.
+pub fn install() {
+    // SAFETY: the callback is a static function and needs no argument.
+    unsafe { pg_sys::RegisterXactCallback(Some(on_event), std::ptr::null_mut()) };
+    // SAFETY: as above.
+    unsafe { pg_sys::RegisterSubXactCallback(Some(on_sub_event), std::ptr::null_mut()) };
+}
+
+pub fn current_subtransaction() -> u32 {
+    // SAFETY: reads the transaction state.
+    unsafe { pg_sys::GetCurrentSubTransactionId() }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn on_event(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
+    use pg_sys::XactEvent::*;
+    match event {
+        XACT_EVENT_PRE_COMMIT => crate::transaction::on_event(Event::PreCommit),
+        XACT_EVENT_PRE_PREPARE => crate::transaction::on_event(Event::PrePrepare),
+        XACT_EVENT_COMMIT => crate::transaction::on_event(Event::Commit),
+        XACT_EVENT_ABORT => crate::transaction::on_event(Event::Abort),
+        _ => {}
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn on_sub_event(
+    event: pg_sys::SubXactEvent::Type,
+    own: pg_sys::SubTransactionId,
+    parent: pg_sys::SubTransactionId,
+    _arg: *mut c_void,
+) {
+    use pg_sys::SubXactEvent::*;
+    match event {
+        SUBXACT_EVENT_COMMIT_SUB => {
+            crate::transaction::on_sub_event(SubEvent::Commit { own, parent });
+        }
+        SUBXACT_EVENT_ABORT_SUB => crate::transaction::on_sub_event(SubEvent::Abort { own }),
+        _ => {}
+    }
+}

@@ -1,0 +1,28 @@
+//! SQL in this server, as the current (elevated) user. Errors of PostgreSQL pass through as such.
+
+use pgrx::datum::DatumWithOid;
+use pgrx::prelude::*;
+use pgrx::spi::{SpiError, SpiHeapTupleData};
+
+use crate::error::{Error, Kind, Result};
+
+/// Runs a statement that returns nothing of interest.
+pub fn execute(sql: &str, args: &[DatumWithOid]) -> Result<()> {
+    Spi::connect_mut(|client| client.update(sql, None, args).map(drop)).map_err(internal)
+}
+
+/// Runs a query and maps each row. It sees what this transaction did before.
+pub fn rows<T>(
+    sql: &str,
+    args: &[DatumWithOid],
+    map: impl Fn(SpiHeapTupleData) -> std::result::Result<T, SpiError>,
+) -> Result<Vec<T>> {
+    Spi::connect_mut(|client| {
+        client.update(sql, None, args)?.map(map).collect::<std::result::Result<_, _>>()
+    })
+    .map_err(internal)
+}
+
+fn internal(error: SpiError) -> Error {
+    Error::new(Kind::Internal, format!("unexpected answer of SPI: {error}"))
+}

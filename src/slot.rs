@@ -1,0 +1,232 @@
+//! Replication slots on a publisher that live and die with the caller's transaction.
+//!
+//! A new slot is first a temporary one: if the transaction, the backend or the server ends in any
+//! other way than by COMMIT, the connection closes and the publisher drops it. Just before the
+//! commit record it is copied to its permanent name.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant};
+
+use pgmig_core::lsn::Lsn;
+use pgmig_core::{name, sql};
+use pgrx::PgLogLevel;
+use pgrx::prelude::*;
+
+use crate::caller::Caller;
+use crate::error::{Error, Kind, Result, raise, report, required};
+use crate::ffi::catalog::require_writable;
+use crate::publisher::{self, Failure, Publisher};
+use crate::secrecy;
+use crate::transaction::{Action, defer};
+
+/// How long dropping slots may take once the transaction is committed.
+const DROP_TIME: Duration = Duration::from_secs(10);
+/// How long undoing may take after a rollback: the client waits for its cancel.
+const UNDO_TIME: Duration = Duration::from_millis(500);
+
+/// A slot that becomes permanent with the commit.
+pub struct NewSlot {
+    publisher: Publisher,
+    temporary: String,
+    name: String,
+    failover: bool,
+    /// Whether the permanent slot may exist: set before the publisher is asked for it.
+    made: bool,
+}
+
+impl NewSlot {
+    /// Creates the temporary slot. Returns it and the LSN from which it is consistent.
+    pub fn create(mut publisher: Publisher, name: &str, failover: bool) -> Result<(Self, Lsn)> {
+        name::check_slot(name)?;
+        if failover && publisher.major() < 17 {
+            return Err(Error::new(
+                Kind::FeatureNotSupported,
+                "failover slots need PostgreSQL 17 or later on the publisher",
+            )
+            .hint("Remove the option \"failover\"."));
+        }
+        if exists(&mut publisher, name)? {
+            return Err(Error::new(
+                Kind::DuplicateObject,
+                format!("replication slot \"{name}\" already exists on the publisher"),
+            )
+            .hint("Choose another name, drop it, or use it as it is with create_slot = false."));
+        }
+        if publisher.is_own_cluster()? {
+            return Err(own_cluster(name));
+        }
+        let temporary = format!("pgmig_tmp_{:016x}", RandomState::new().hash_one(name));
+        let rows = publisher.query(&format!(
+            "SELECT lsn FROM pg_catalog.pg_create_logical_replication_slot({}, 'pgoutput', true)",
+            sql::literal(&temporary)
+        ))?;
+        let lsn = rows.into_iter().flatten().flatten().find_map(|text| text.parse().ok());
+        let lsn = lsn.ok_or_else(publisher::nonsense)?;
+        let slot = Self { publisher, temporary, name: name.to_owned(), failover, made: false };
+        Ok((slot, lsn))
+    }
+
+    /// Makes it permanent.
+    pub fn keep(&mut self) -> Result<()> {
+        if self.made {
+            return Ok(());
+        }
+        self.made = true;
+        self.publisher.query(&format!(
+            "SELECT 1 FROM pg_catalog.pg_copy_logical_replication_slot({}, {}, false)",
+            sql::literal(&self.temporary),
+            sql::literal(&self.name)
+        ))?;
+        if self.failover {
+            // The copy does not carry it. A replication command, since 17.
+            self.publisher.query(&format!(
+                "ALTER_REPLICATION_SLOT {} (FAILOVER true)",
+                sql::ident(&self.name)
+            ))?;
+        }
+        Ok(())
+    }
+
+    /// After a rollback: nothing to do unless the permanent slot may have been made.
+    pub fn give_up(self) {
+        if !self.made {
+            return;
+        }
+        let deadline = Instant::now() + UNDO_TIME;
+        // The connection may be in the middle of an answer: use another.
+        let dropped = match self.publisher.reconnect_quietly(deadline) {
+            Ok(mut publisher) => drop_one(&mut publisher, &self.name, deadline),
+            Err(error) => Err(format!("{}.", error.message)),
+        };
+        if let Err(reason) = dropped {
+            warn_left(&self.name, &reason);
+        }
+    }
+}
+
+/// Slots that go once the transaction is committed.
+pub struct DoomedSlots {
+    pub publisher: Publisher,
+    pub names: Vec<String>,
+}
+
+impl DoomedSlots {
+    /// Before the commit record: is the publisher still there? An error rolls everything back.
+    pub fn check(&mut self) -> Result<()> {
+        if self.publisher.query("SELECT 1").is_ok() {
+            return Ok(());
+        }
+        self.publisher = self.publisher.reconnect()?;
+        Ok(())
+    }
+
+    pub fn drop_now(mut self) {
+        let deadline = Instant::now() + DROP_TIME;
+        for name in &self.names {
+            if let Err(reason) = drop_one(&mut self.publisher, name, deadline) {
+                warn_left(name, &reason);
+            }
+        }
+    }
+}
+
+/// Drops a slot once the walsender that uses it has left. A slot that is gone already is no failure.
+fn drop_one(
+    publisher: &mut Publisher,
+    name: &str,
+    deadline: Instant,
+) -> std::result::Result<(), String> {
+    let command = format!("DROP_REPLICATION_SLOT {} WAIT", sql::ident(name));
+    match publisher.query_quietly(&command, deadline) {
+        Ok(_) => Ok(()),
+        Err(failure) if failure.is_missing_object() => Ok(()),
+        Err(failure) => Err(Failure::reason(failure)),
+    }
+}
+
+fn warn_left(name: &str, reason: &str) {
+    report(
+        PgLogLevel::WARNING,
+        Error::new(
+            Kind::ConnectionLost,
+            format!("replication slot \"{name}\" may be left on the publisher"),
+        )
+        .detail(reason)
+        .hint(format!(
+            "Run this there, or the slot keeps its WAL: SELECT pg_drop_replication_slot({});",
+            sql::literal(name)
+        )),
+    );
+}
+
+pub fn exists(publisher: &mut Publisher, name: &str) -> Result<bool> {
+    let rows = publisher.query(&format!(
+        "SELECT 1 FROM pg_catalog.pg_replication_slots \
+         WHERE slot_name OPERATOR(pg_catalog.=) {}::pg_catalog.name",
+        sql::literal(name)
+    ))?;
+    Ok(!rows.is_empty())
+}
+
+fn own_cluster(name: &str) -> Error {
+    Error::new(
+        Kind::ObjectNotInPrerequisiteState,
+        "cannot create a replication slot in the cluster of this very transaction",
+    )
+    .detail("A new slot waits for every open transaction, so it would wait for this one for ever.")
+    .hint(format!(
+        "First run, in a transaction of its own: SELECT pg_create_logical_replication_slot({}, 'pgoutput'); \
+         then use it with create_slot = false.",
+        sql::literal(name)
+    ))
+}
+
+/// Creates a permanent pgoutput slot on the publisher with the commit of this transaction.
+#[pg_extern(sql = false)]
+fn create_replication_slot(
+    conninfo: Option<&str>,
+    slot: Option<&str>,
+) -> TableIterator<'static, (name!(slot_name, String), name!(lsn, i64))> {
+    secrecy::hide_statement("create_replication_slot");
+    TableIterator::once(raise(create(conninfo, slot)))
+}
+
+fn create(conninfo: Option<&str>, slot: Option<&str>) -> Result<(String, i64)> {
+    let caller = Caller::current();
+    let (text, name) = (required("conninfo", conninfo)?, required("slot", slot)?);
+    name::check_slot(name)?;
+    let conninfo = publisher::conninfo(text, caller)?;
+    require_writable(c"create_replication_slot()");
+    let (slot, lsn) = NewSlot::create(Publisher::connect(&conninfo, caller)?, name, false)?;
+    defer(Action::KeepSlot(slot));
+    // A pg_lsn is eight bytes by value, as an i64 is.
+    Ok((name.to_owned(), lsn.0.cast_signed()))
+}
+
+/// Drops a slot of the publisher once this transaction is committed.
+#[pg_extern(sql = false)]
+fn drop_replication_slot(conninfo: Option<&str>, slot: Option<&str>) {
+    secrecy::hide_statement("drop_replication_slot");
+    raise(drop_slot(conninfo, slot))
+}
+
+fn drop_slot(conninfo: Option<&str>, slot: Option<&str>) -> Result<()> {
+    let caller = Caller::current();
+    let (text, name) = (required("conninfo", conninfo)?, required("slot", slot)?);
+    name::check_slot(name)?;
+    let conninfo = publisher::conninfo(text, caller)?;
+    require_writable(c"drop_replication_slot()");
+    let mut publisher = Publisher::connect(&conninfo, caller)?;
+    if !exists(&mut publisher, name)? {
+        return Err(missing(name));
+    }
+    defer(Action::DropSlots(DoomedSlots { publisher, names: vec![name.to_owned()] }));
+    Ok(())
+}
+
+pub fn missing(name: &str) -> Error {
+    Error::new(
+        Kind::UndefinedObject,
+        format!("replication slot \"{name}\" does not exist on the publisher"),
+    )
+}

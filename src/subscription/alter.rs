@@ -1,0 +1,173 @@
+//! Changing a subscription of the caller's.
+
+use std::collections::HashSet;
+
+use pgmig_core::sql;
+use pgrx::PgLogLevel;
+use pgrx::pg_sys::Oid;
+use pgrx::prelude::*;
+
+use super::Subscription;
+use super::create::publication_names;
+use super::tables::{self, Recorded, Start};
+use crate::caller::Caller;
+use crate::error::{Error, Kind, Result, raise, report, required};
+use crate::ffi::catalog::{self, Column};
+use crate::publisher::{self, Publisher};
+use crate::slot::{self, DoomedSlots};
+use crate::transaction::{Action, defer};
+use crate::{query, secrecy};
+
+#[pg_extern(sql = false)]
+fn pg_alter_subscription_enable(arg_subscription_name: Option<&str>) {
+    raise(alter(arg_subscription_name, "ENABLE"))
+}
+
+#[pg_extern(sql = false)]
+fn pg_alter_subscription_disable(arg_subscription_name: Option<&str>) {
+    raise(alter(arg_subscription_name, "DISABLE"))
+}
+
+/// Skips the transaction that ends at this LSN; NULL is refused, `0/0` stops skipping.
+#[pg_extern(sql = false)]
+fn pg_alter_subscription_skip(arg_subscription_name: Option<&str>, arg_lsn: Option<i64>) {
+    let run = || -> Result<()> {
+        // A pg_lsn is eight bytes by value, as an i64 is.
+        let lsn = pgmig_core::lsn::Lsn(required("arg_lsn", arg_lsn)?.cast_unsigned());
+        let lsn = if lsn.0 == 0 { "NONE".to_owned() } else { sql::literal(&lsn.to_string()) };
+        alter(arg_subscription_name, &format!("SKIP (lsn = {lsn})"))
+    };
+    raise(run())
+}
+
+/// Runs one ALTER SUBSCRIPTION that reads no connection string.
+fn alter(name: Option<&str>, action: &str) -> Result<()> {
+    let name = required("arg_subscription_name", name)?;
+    let subscription = Subscription::open(name, Caller::current())?;
+    query::execute(&format!("ALTER SUBSCRIPTION {} {action}", sql::ident(&subscription.name)), &[])
+}
+
+/// Points the subscription at another place, under the rules of a new one.
+#[pg_extern(sql = false)]
+fn pg_alter_subscription_connection(
+    arg_subscription_name: Option<&str>,
+    arg_connection_string: Option<&str>,
+) {
+    secrecy::hide_statement("pg_alter_subscription_connection");
+    raise(set_connection(arg_subscription_name, arg_connection_string))
+}
+
+fn set_connection(name: Option<&str>, text: Option<&str>) -> Result<()> {
+    let caller = Caller::current();
+    let name = required("arg_subscription_name", name)?;
+    let text = required("arg_connection_string", text)?;
+    let subscription = Subscription::open(name, caller)?;
+    let conninfo = publisher::conninfo(text, caller)?;
+    let mut publisher = Publisher::connect(&conninfo, caller)?;
+    if let Some(slot) = &subscription.slot
+        && !slot::exists(&mut publisher, slot)?
+    {
+        report(
+            PgLogLevel::WARNING,
+            slot::missing(slot).detail("Replication stands still until it does."),
+        );
+    }
+    let columns = [("subconninfo", Column::Text(conninfo.to_text()))];
+    catalog::update_subscription(subscription.oid, &columns);
+    Ok(())
+}
+
+#[pg_extern(sql = false)]
+fn pg_alter_subscription_refresh_publication(
+    arg_subscription_name: Option<&str>,
+    arg_copy_data: Option<bool>,
+) {
+    let run = || -> Result<()> {
+        let caller = Caller::current();
+        let name = required("arg_subscription_name", arg_subscription_name)?;
+        let copy_data = required("arg_copy_data", arg_copy_data)?;
+        let subscription = Subscription::open(name, caller)?;
+        refresh(&subscription, &subscription.publications, copy_data, caller)
+    };
+    raise(run())
+}
+
+/// Replaces the list of publications and refreshes the tables.
+#[pg_extern(sql = false)]
+fn pg_alter_subscription_set_publication(
+    arg_subscription_name: Option<&str>,
+    arg_publication_names: Option<Vec<Option<String>>>,
+    arg_copy_data: Option<bool>,
+) {
+    let run = || -> Result<()> {
+        let caller = Caller::current();
+        let name = required("arg_subscription_name", arg_subscription_name)?;
+        let publications = publication_names("arg_publication_names", arg_publication_names)?;
+        let copy_data = required("arg_copy_data", arg_copy_data)?;
+        let subscription = Subscription::open(name, caller)?;
+        refresh(&subscription, &publications, copy_data, caller)?;
+        query::execute(
+            &format!(
+                "ALTER SUBSCRIPTION {} SET PUBLICATION {} WITH (refresh = false)",
+                sql::ident(&subscription.name),
+                sql::idents(&publications)
+            ),
+            &[],
+        )
+    };
+    raise(run())
+}
+
+/// Makes the subscription's tables those that the publications have now.
+fn refresh(
+    subscription: &Subscription,
+    publications: &[String],
+    copy_data: bool,
+    caller: Caller,
+) -> Result<()> {
+    check_refreshable(subscription, copy_data)?;
+    let mut publisher = Publisher::connect(&subscription.conninfo()?, caller)?;
+    let published = tables::published(&mut publisher, publications)?;
+    let wanted = tables::targets(&published, caller)?;
+
+    let recorded = tables::recorded(subscription.oid)?;
+    let had: HashSet<Oid> = recorded.iter().map(|entry| entry.table).collect();
+    tables::add(subscription.oid, wanted.difference(&had), Start::from_copy_data(copy_data));
+
+    let gone: Vec<Recorded> =
+        recorded.into_iter().filter(|entry| !wanted.contains(&entry.table)).collect();
+    if gone.is_empty() {
+        return Ok(());
+    }
+    catalog::lock_subscription_relations();
+    let names = tables::remove(subscription.oid, &gone)?;
+    if !names.is_empty() {
+        defer(Action::DropSlots(DoomedSlots { publisher, names }));
+    }
+    Ok(())
+}
+
+/// What core's REFRESH asks for (subscriptioncmds.c).
+fn check_refreshable(subscription: &Subscription, copy_data: bool) -> Result<()> {
+    let refused = |why: &str, hint: &str| {
+        let name = &subscription.name;
+        Err(Error::new(
+            Kind::ObjectNotInPrerequisiteState,
+            format!("cannot refresh subscription \"{name}\": {why}"),
+        )
+        .hint(hint))
+    };
+    if !subscription.enabled {
+        return refused(
+            "it is disabled",
+            "Enable it first with pgmig_extras.pg_alter_subscription_enable().",
+        );
+    }
+    if subscription.two_phase_enabled && copy_data {
+        return refused(
+            "tables can't be copied once two_phase is enabled",
+            "Refresh with arg_copy_data => false, or drop and create the subscription again.",
+        );
+    }
+    Ok(())
+}

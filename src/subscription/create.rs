@@ -1,0 +1,183 @@
+//! Creating a subscription that the caller owns.
+
+use pgmig_core::subscription::Options;
+use pgmig_core::{name, sql};
+use pgrx::prelude::*;
+
+use super::tables::{self, Start};
+use super::{Subscription, missing, require_subscriber};
+use crate::caller::Caller;
+use crate::error::{Error, Kind, Result, invalid, notice, raise, required};
+use crate::ffi::catalog::{self, Column};
+use crate::ffi::settings;
+use crate::publisher::{self, Publisher};
+use crate::slot::{self, NewSlot};
+use crate::transaction::{Action, defer};
+use crate::{query, secrecy};
+
+/// As in aiven_extras.
+#[pg_extern(sql = false)]
+fn pg_create_subscription(
+    arg_subscription_name: Option<&str>,
+    arg_connection_string: Option<&str>,
+    arg_publication_name: Option<&str>,
+    arg_slot_name: Option<&str>,
+    arg_slot_create: Option<bool>,
+    arg_copy_data: Option<bool>,
+    arg_origin: Option<&str>,
+) {
+    secrecy::hide_statement("pg_create_subscription");
+    let run = || -> Result<()> {
+        let options = Options::basic(
+            required("arg_slot_name", arg_slot_name)?,
+            required("arg_slot_create", arg_slot_create)?,
+            required("arg_copy_data", arg_copy_data)?,
+            required("arg_origin", arg_origin)?,
+        );
+        require_subscriber()?;
+        options.check(crate::MAJOR)?;
+        create(&Request {
+            name: required("arg_subscription_name", arg_subscription_name)?,
+            conninfo: required("arg_connection_string", arg_connection_string)?,
+            publications: vec![required("arg_publication_name", arg_publication_name)?.to_owned()],
+            options,
+        })
+    };
+    raise(run())
+}
+
+/// With every option of this server's major.
+#[pg_extern(sql = false)]
+fn create_subscription(
+    name: Option<&str>,
+    conninfo: Option<&str>,
+    publications: Option<Vec<Option<String>>>,
+    options: Option<pgrx::JsonB>,
+) {
+    secrecy::hide_statement("create_subscription");
+    let run = || -> Result<()> {
+        let options = required("options", options)?.0.to_string();
+        require_subscriber()?;
+        create(&Request {
+            name: required("name", name)?,
+            conninfo: required("conninfo", conninfo)?,
+            publications: publication_names("publications", publications)?,
+            options: Options::parse(&options, crate::MAJOR)?,
+        })
+    };
+    raise(run())
+}
+
+/// A list of publications without NULLs, of which there is at least one.
+pub fn publication_names(
+    argument: &str,
+    names: Option<Vec<Option<String>>>,
+) -> Result<Vec<String>> {
+    let names: Option<Vec<String>> = required(argument, names)?.into_iter().collect();
+    let names = required(&format!("{argument}[]"), names)?;
+    if names.is_empty() {
+        return Err(invalid(format!("argument \"{argument}\" must name at least one publication")));
+    }
+    names.iter().try_for_each(|name| name::check("publication", name))?;
+    Ok(names)
+}
+
+struct Request<'a> {
+    name: &'a str,
+    conninfo: &'a str,
+    publications: Vec<String>,
+    options: Options,
+}
+
+fn create(request: &Request) -> Result<()> {
+    let caller = Caller::current();
+    let options = &request.options;
+    name::check("subscription", request.name)?;
+    request.publications.iter().try_for_each(|name| name::check("publication", name))?;
+    let slot = options.slot_name.as_deref().unwrap_or(request.name);
+    name::check_slot(slot)?;
+    catalog::require_writable(c"CREATE SUBSCRIPTION");
+    refuse_duplicate(request.name)?;
+    let conninfo = publisher::conninfo(request.conninfo, caller)?;
+
+    let mut publisher = Publisher::connect(&conninfo, caller)?;
+    let published = tables::published(&mut publisher, &request.publications)?;
+    let targets = tables::targets(&published, caller)?;
+    prepare_slot(publisher, slot, options)?;
+
+    create_unconnected(request, slot)?;
+    let subscription = Subscription::find(request.name)?.ok_or_else(|| missing(request.name))?;
+    give_to(caller, &subscription, &conninfo.to_text())?;
+    tables::add(
+        subscription.oid,
+        &targets,
+        Start::from_copy_data(options.copy_data.unwrap_or(true)),
+    );
+    if options.enabled.unwrap_or(true) {
+        query::execute(&format!("ALTER SUBSCRIPTION {} ENABLE", sql::ident(request.name)), &[])?;
+    }
+    Ok(())
+}
+
+fn refuse_duplicate(name: &str) -> Result<()> {
+    match Subscription::find(name)? {
+        Some(_) => Err(Error::new(
+            Kind::DuplicateObject,
+            format!("subscription \"{name}\" already exists"),
+        )
+        .hint("Choose another name, or drop it with pgmig_extras.pg_drop_subscription().")),
+        None => Ok(()),
+    }
+}
+
+/// Creates the slot with this transaction, or makes sure that there is one.
+fn prepare_slot(mut publisher: Publisher, slot: &str, options: &Options) -> Result<()> {
+    if options.create_slot.unwrap_or(true) {
+        let (new, _) = NewSlot::create(publisher, slot, options.failover.unwrap_or(false))?;
+        defer(Action::KeepSlot(new));
+        notice(format!("created replication slot \"{slot}\" on publisher"), None);
+        return Ok(());
+    }
+    if options.enabled.unwrap_or(true) && !slot::exists(&mut publisher, slot)? {
+        return Err(slot::missing(slot)
+            .hint("Let it be created with the subscription, or create it there first."));
+    }
+    Ok(())
+}
+
+/// Creates the subscription with a placeholder for its connection string: no SQL text that could be
+/// logged or quoted in an error's CONTEXT ever holds the real one.
+fn create_unconnected(request: &Request, slot: &str) -> Result<()> {
+    let text = format!(
+        "CREATE SUBSCRIPTION {} CONNECTION '' PUBLICATION {} WITH ({})",
+        sql::ident(request.name),
+        sql::idents(&request.publications),
+        request.options.with_list(slot, crate::MAJOR)
+    );
+    // Its WARNING that tables were not subscribed would not be true.
+    let quiet = [(c"client_min_messages", c"error"), (c"log_min_messages", c"error")];
+    settings::with(&quiet, || query::execute(&text, &[]))
+}
+
+/// Sets the owner and the connection string. 16 and later give a subscription to an ordinary role
+/// by ALTER … OWNER TO; 15 refuses the command but supports such an owner at run time.
+fn give_to(caller: Caller, subscription: &Subscription, conninfo: &str) -> Result<()> {
+    catalog::lock_subscription(subscription.oid);
+    let mut columns = vec![("subconninfo", Column::Text(conninfo.to_owned()))];
+    if crate::MAJOR < 16 {
+        columns.push(("subowner", Column::Oid(caller.oid())));
+    }
+    catalog::update_subscription(subscription.oid, &columns);
+    if crate::MAJOR < 16 {
+        catalog::change_owner_dependency(subscription.oid, caller.oid());
+        return Ok(());
+    }
+    query::execute(
+        &format!(
+            "ALTER SUBSCRIPTION {} OWNER TO {}",
+            sql::ident(&subscription.name),
+            sql::ident(&caller.name())
+        ),
+        &[],
+    )
+}

@@ -1,0 +1,11 @@
+//! What may be shown of a subscription.
+
+use pgrx::prelude::*;
+
+use crate::publisher;
+
+/// The connection string with its secrets masked.
+#[pg_extern(sql = false)]
+fn masked_conninfo(conninfo: &str) -> String {
+    publisher::parse(conninfo).map_or_else(|| "<invalid>".to_owned(), |parsed| parsed.masked())
+}

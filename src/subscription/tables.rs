@@ -1,0 +1,205 @@
+//! Which tables a publisher offers, which of them may be taken, and how that is recorded.
+//!
+//! This does what CREATE SUBSCRIPTION and REFRESH PUBLICATION do in subscriptioncmds.c, but in the
+//! caller's transaction and on a connection that can be cancelled.
+
+use std::collections::{BTreeSet, HashSet};
+
+use pgmig_core::sql;
+use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys::Oid;
+
+use crate::caller::Caller;
+use crate::error::{Error, Kind, Result};
+use crate::ffi::catalog;
+use crate::publisher::{self, Publisher, Row};
+use crate::query;
+use crate::table::{Table, label};
+use crate::transaction::{Action, defer};
+
+/// Asks the publisher which tables the publications have.
+pub fn published(
+    publisher: &mut Publisher,
+    publications: &[String],
+) -> Result<Vec<(String, String)>> {
+    check_publications(publisher, publications)?;
+    let names = sql::literals(publications);
+    // As fetch_table_list does: from 16 on, a partition whose root is published through another of
+    // the publications is left out.
+    let text = match publisher.major() {
+        16.. => format!(
+            "SELECT DISTINCT n.nspname, c.relname, gpt.attrs \
+               FROM pg_catalog.pg_class c \
+               JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
+               JOIN (SELECT (pg_catalog.pg_get_publication_tables(VARIADIC pg_catalog.array_agg(p.pubname::pg_catalog.text))).* \
+                       FROM pg_catalog.pg_publication p WHERE p.pubname IN ({names})) AS gpt \
+                 ON gpt.relid OPERATOR(pg_catalog.=) c.oid"
+        ),
+        15 => format!(
+            "SELECT DISTINCT t.schemaname, t.tablename, t.attnames \
+               FROM pg_catalog.pg_publication_tables t WHERE t.pubname IN ({names})"
+        ),
+        _ => format!(
+            "SELECT DISTINCT t.schemaname, t.tablename \
+               FROM pg_catalog.pg_publication_tables t WHERE t.pubname IN ({names})"
+        ),
+    };
+    let rows = publisher.query(&text)?;
+    let mut tables = BTreeSet::new();
+    for row in rows {
+        let (schema, name) = schema_and_name(row)?;
+        let text = label(&schema, &name);
+        if !tables.insert((schema, name)) {
+            return Err(Error::new(
+                Kind::FeatureNotSupported,
+                format!("cannot use different column lists for table \"{text}\" in different publications"),
+            )
+            .hint("Give the table the same column list in each publication."));
+        }
+    }
+    Ok(tables.into_iter().collect())
+}
+
+fn schema_and_name(row: Row) -> Result<(String, String)> {
+    let mut values = row.into_iter();
+    match (values.next().flatten(), values.next().flatten()) {
+        (Some(schema), Some(name)) => Ok((schema, name)),
+        _ => Err(publisher::nonsense()),
+    }
+}
+
+fn check_publications(publisher: &mut Publisher, publications: &[String]) -> Result<()> {
+    let rows = publisher.query(&format!(
+        "SELECT p.pubname FROM pg_catalog.pg_publication p WHERE p.pubname IN ({})",
+        sql::literals(publications)
+    ))?;
+    let there: BTreeSet<String> = rows.into_iter().flatten().flatten().collect();
+    match publications.iter().find(|name| !there.contains(*name)) {
+        Some(name) => Err(Error::new(
+            Kind::UndefinedObject,
+            format!("publication \"{name}\" does not exist on the publisher"),
+        )
+        .hint("Create it there first, in the database that the connection string names.")),
+        None => Ok(()),
+    }
+}
+
+/// Finds each table here, locks it, and makes sure that the caller may have rows put into it.
+pub fn targets(published: &[(String, String)], caller: Caller) -> Result<HashSet<Oid>> {
+    published.iter().map(|(schema, name)| target(schema, name, caller)).collect()
+}
+
+fn target(schema: &str, name: &str, caller: Caller) -> Result<Oid> {
+    let table = Table::lock(schema, name)?.ok_or_else(|| {
+        Error::new(
+            Kind::UndefinedTable,
+            format!("table \"{}\" of the publication does not exist here", label(schema, name)),
+        )
+        .hint("Load the schema first, for example with pg_dump --schema-only on the publisher.")
+    })?;
+    table.check_kind()?;
+    if caller.is_superuser() || caller.may_apply_as(table.owner) {
+        return Ok(table.oid);
+    }
+    Err(table.not_owner(caller))
+}
+
+/// How a newly subscribed table starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    Copy,
+    Ready,
+}
+
+impl Start {
+    pub fn from_copy_data(copy_data: bool) -> Self {
+        if copy_data { Self::Copy } else { Self::Ready }
+    }
+
+    fn state(self) -> u8 {
+        match self {
+            Self::Copy => b'i',
+            Self::Ready => b'r',
+        }
+    }
+}
+
+pub fn add<'a>(subscription: Oid, tables: impl IntoIterator<Item = &'a Oid>, start: Start) {
+    for table in tables {
+        catalog::add_subscription_relation(subscription, *table, start.state());
+    }
+}
+
+/// A table that a subscription has.
+pub struct Recorded {
+    pub table: Oid,
+    state: char,
+}
+
+pub fn recorded(subscription: Oid) -> Result<Vec<Recorded>> {
+    query::rows(
+        "SELECT r.srrelid, r.srsubstate::pg_catalog.text FROM pg_catalog.pg_subscription_rel r \
+         WHERE r.srsubid OPERATOR(pg_catalog.=) $1",
+        &[DatumWithOid::from(subscription)],
+        |row| {
+            Ok(Recorded {
+                table: row.get(1)?.unwrap_or(Oid::INVALID),
+                state: row.get::<&str>(2)?.and_then(|state| state.chars().next()).unwrap_or('?'),
+            })
+        },
+    )
+}
+
+/// Removes tables of a subscription whose worker can't start meanwhile. Returns the names of the
+/// slots that table sync may have left on the publisher.
+pub fn remove(subscription: Oid, tables: &[Recorded]) -> Result<Vec<String>> {
+    let system = system_identifier()?;
+    let mut slots = Vec::new();
+    for entry in tables {
+        catalog::remove_subscription_relation(subscription, entry.table);
+        catalog::stop_worker(subscription, entry.table);
+        if entry.state != 'r' {
+            defer_origin_drop(&format!("pg_{}_{}", subscription.to_u32(), entry.table.to_u32()))?;
+        }
+        // ReplicationSlotNameForTablesync (tablesync.c); gone once the state is s or r.
+        if !matches!(entry.state, 'r' | 's') {
+            slots.push(format!(
+                "pg_{}_sync_{}_{system}",
+                subscription.to_u32(),
+                entry.table.to_u32()
+            ));
+        }
+    }
+    Ok(slots)
+}
+
+impl Recorded {
+    pub fn is_ready(&self) -> bool {
+        self.state == 'r'
+    }
+}
+
+/// Dropping an origin loses its progress even if the transaction rolls back, and then rows would be
+/// applied twice. So it is renamed, which a rollback undoes, and dropped just before the commit.
+pub fn defer_origin_drop(name: &str) -> Result<()> {
+    let renamed = query::rows(
+        "UPDATE pg_catalog.pg_replication_origin \
+            SET roname = pg_catalog.concat('pgmig_extras_dropped_', roident::pg_catalog.text) \
+          WHERE roname OPERATOR(pg_catalog.=) $1 RETURNING roname",
+        &[DatumWithOid::from(name)],
+        |row| row.get::<String>(1),
+    )?;
+    for origin in renamed.into_iter().flatten() {
+        defer(Action::DropOrigin(origin));
+    }
+    Ok(())
+}
+
+fn system_identifier() -> Result<String> {
+    let rows = query::rows(
+        "SELECT system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system()",
+        &[],
+        |row| row.get::<String>(1),
+    )?;
+    Ok(rows.into_iter().flatten().next().unwrap_or_default())
+}

@@ -1,0 +1,35 @@
+//! What all tests stand on: servers that they share, a pair of databases for each of them, sessions
+//! with the refusals that are expected, and the search for secrets in whatever a server says.
+
+mod bed;
+mod secrets;
+mod servers;
+mod session;
+
+pub use bed::{Bed, quoted};
+pub use secrets::{assert_no_secret, secrets_in};
+pub use servers::{source, start, target};
+pub use session::{Refused, Session};
+
+use std::time::Duration;
+
+/// How long anything may take that only has to happen at some time.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Runs each test of a module on every pair of majors that gets the full suite.
+#[macro_export]
+macro_rules! on_every_pair {
+    ($($test:ident),* $(,)?) => {
+        mod from_15_to_15 { $crate::on_every_pair!(@pair 15, 15, $($test),*); }
+        mod from_15_to_17 { $crate::on_every_pair!(@pair 15, 17, $($test),*); }
+        mod from_16_to_18 { $crate::on_every_pair!(@pair 16, 18, $($test),*); }
+    };
+    (@pair $source:literal, $target:literal, $($test:ident),*) => {
+        $(
+            #[test]
+            fn $test() {
+                $crate::support::Bed::run($source, $target, stringify!($test), super::$test);
+            }
+        )*
+    };
+}

@@ -1,0 +1,117 @@
+//! A client session that keeps its notices, calls the extension's functions by name, and checks
+//! every error for secrets.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex};
+
+use postgres::error::{DbError, SqlState};
+use postgres::types::{FromSqlOwned, ToSql};
+use postgres::{Client, Config, Error, NoTls, Row};
+use testbed::{Cluster, PASSWORD};
+
+use super::assert_no_secret;
+
+pub struct Session {
+    client: Client,
+    notices: Arc<Mutex<Vec<DbError>>>,
+}
+
+impl Session {
+    #[track_caller]
+    pub fn open(cluster: &Cluster, user: &str, database: &str) -> Session {
+        let mut config: Config =
+            cluster.conninfo(user, PASSWORD, database).parse().expect("a valid connection string");
+        if user == "postgres" {
+            config = Config::new();
+            config.host_path(cluster.socket_dir()).port(cluster.port()).user(user);
+            config.dbname(database);
+        }
+        Session::connect(config).unwrap_or_else(|error| panic!("{user} cannot connect: {error}"))
+    }
+
+    pub fn connect(mut config: Config) -> Result<Session, Error> {
+        let notices = Arc::new(Mutex::new(Vec::new()));
+        let kept = notices.clone();
+        config.notice_callback(move |notice| {
+            assert_no_secret(&notice);
+            kept.lock().unwrap().push(notice);
+        });
+        Ok(Session { client: config.connect(NoTls)?, notices })
+    }
+
+    /// Calls a function of the extension.
+    pub fn call(
+        &mut self,
+        function: &str,
+        arguments: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Error> {
+        let places: Vec<_> = (1..=arguments.len()).map(|number| format!("${number}")).collect();
+        let sql = format!("SELECT * FROM pgmig_extras.{function}({})", places.join(", "));
+        self.client.query(&sql, arguments)
+    }
+
+    /// The only value of the only row.
+    #[track_caller]
+    pub fn value<T: FromSqlOwned>(&mut self, sql: &str) -> T {
+        let row = self.client.query_one(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        row.get(0)
+    }
+
+    /// The first column of every row.
+    #[track_caller]
+    pub fn column<T: FromSqlOwned>(&mut self, sql: &str) -> Vec<T> {
+        let rows = self.client.query(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    /// Statements without parameters, in one simple query.
+    #[track_caller]
+    pub fn run(&mut self, sql: &str) {
+        self.client.batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+
+    pub fn pid(&mut self) -> i32 {
+        self.value("SELECT pg_backend_pid()")
+    }
+
+    /// Notices and warnings since the last time.
+    pub fn notices(&mut self) -> Vec<DbError> {
+        std::mem::take(&mut self.notices.lock().unwrap())
+    }
+
+    /// Whether the server still answers on this connection.
+    pub fn is_alive(&mut self) -> bool {
+        self.client.simple_query("").is_ok()
+    }
+}
+
+impl Deref for Session {
+    type Target = Client;
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut Client {
+        &mut self.client
+    }
+}
+
+/// What a test says of a call that must fail.
+pub trait Refused {
+    /// The server's error, which has this SQLSTATE and no secret in it.
+    #[track_caller]
+    fn refused(self, code: SqlState) -> DbError;
+}
+
+impl<T> Refused for Result<T, Error> {
+    #[track_caller]
+    fn refused(self, code: SqlState) -> DbError {
+        let Err(error) = self else { panic!("succeeded, expected {}", code.code()) };
+        let Some(report) = error.as_db_error() else { panic!("no answer of the server: {error:?}") };
+        assert_eq!(report.code(), &code, "{report:?}");
+        assert_no_secret(report);
+        report.clone()
+    }
+}

@@ -1,0 +1,67 @@
+//! The project's commands, behind the alias `cargo x`.
+
+mod check;
+mod install;
+mod test;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use testbed::{MAJORS, majors};
+
+#[derive(Parser)]
+#[command(name = "cargo x", about, version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Fetch the PostgreSQL majors that are missing
+    Prepare {
+        #[arg(long, value_delimiter = ',', default_values_t = MAJORS)]
+        majors: Vec<u16>,
+    },
+    /// Build a release and install it into a server
+    Install {
+        /// The server's pg_config
+        #[arg(long, value_name = "PATH")]
+        pg_config: PathBuf,
+    },
+    /// Formatting, lints and the tests that need no server
+    Check,
+    /// Build for every major and run all tests of the extension
+    Test {
+        /// For the test runner, such as a part of a test's name
+        #[arg(last = true)]
+        runner_arguments: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    run(Arguments::parse().command).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Prepare { majors } => prepare(&majors)?,
+        Command::Install { pg_config } => install::run(&pg_config)?,
+        Command::Check => check::run()?,
+        Command::Test { runner_arguments } => return test::run(&runner_arguments),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn prepare(majors: &[u16]) -> Result<()> {
+    for major in majors {
+        let install = majors::prepare(*major)?;
+        let headers = if install.has_headers() { "with" } else { "without" };
+        println!("{} {headers} headers: {}", install.version, install.pg_config.display());
+    }
+    Ok(())
+}

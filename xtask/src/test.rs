@@ -1,0 +1,105 @@
+//! All tests of the extension, with one closing line for all runners.
+
+use anyhow::{Context, Result};
+use std::fmt::{self, Display};
+use std::io::{BufRead, BufReader};
+use std::iter::Sum;
+use std::process::{ExitCode, Stdio};
+use testbed::{MAJORS, build, command, majors};
+
+/// The tally is the very last line, whatever happened before.
+pub fn run(runner_arguments: &[String]) -> Result<ExitCode> {
+    for major in MAJORS {
+        build::build_and_install(&majors::prepare(major)?, false)?;
+    }
+    let (tally, ended_well) = cargo_test(runner_arguments)?;
+    if tally.passed + tally.failed == 0 {
+        eprintln!("no test ran");
+    }
+    println!("{tally}");
+    Ok(ExitCode::from(u8::from(!ended_well || tally.failed > 0 || tally.passed == 0)))
+}
+
+fn cargo_test(runner_arguments: &[String]) -> Result<(Tally, bool)> {
+    let mut cargo = build::cargo();
+    cargo.args(["test", "--no-fail-fast"]);
+    cargo.args(
+        ["pgmig_core", "testbed", "pgmig_extras_tests"].map(|name| format!("--package={name}")),
+    );
+    cargo.arg("--").args(runner_arguments);
+    command::show(&cargo);
+    let mut runner = cargo.stdout(Stdio::piped()).spawn()?;
+    let output = runner.stdout.take().context("the runner's output is a pipe")?;
+    let mut tallies = Vec::new();
+    for line in BufReader::new(output).lines() {
+        let line = line?;
+        println!("{line}");
+        tallies.extend(Tally::of_closing_line(&line));
+    }
+    Ok((tallies.into_iter().sum(), runner.wait()?.success()))
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct Tally {
+    passed: u32,
+    failed: u32,
+    ignored: u32,
+}
+
+impl Tally {
+    /// `test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; finished in …`
+    fn of_closing_line(line: &str) -> Option<Tally> {
+        let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
+        let count = |what: &str| {
+            counts.split("; ").find_map(|part| part.strip_suffix(what)?.trim().parse().ok())
+        };
+        Some(Tally {
+            passed: count("passed")?,
+            failed: count("failed")?,
+            ignored: count("ignored")?,
+        })
+    }
+}
+
+impl Sum for Tally {
+    fn sum<I: Iterator<Item = Tally>>(tallies: I) -> Tally {
+        tallies.fold(Tally::default(), |sum, next| Tally {
+            passed: sum.passed + next.passed,
+            failed: sum.failed + next.failed,
+            ignored: sum.ignored + next.ignored,
+        })
+    }
+}
+
+impl Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed", self.passed, self.failed)?;
+        if self.ignored > 0 {
+            write!(f, ", {} skipped", self.ignored)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_lines_of_all_runners_are_added_up() {
+        let output = "running 2 tests\n\
+            test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.00s\n\
+            test result_is_kept ... ok\n\
+            test result: FAILED. 7 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 9.10s\n";
+        let sum: Tally = output.lines().filter_map(Tally::of_closing_line).sum();
+        assert_eq!(sum, Tally { passed: 12, failed: 2, ignored: 1 });
+    }
+
+    #[test]
+    fn the_last_line_names_skipped_tests_only_when_there_are_some() {
+        let all_ran = Tally { passed: 3, failed: 0, ignored: 0 };
+        assert_eq!(all_ran.to_string(), "3 passed, 0 failed");
+        let one_ignored = Tally { ignored: 1, ..all_ran };
+        assert_eq!(one_ignored.to_string(), "3 passed, 0 failed, 1 skipped");
+    }
+}
