@@ -14,29 +14,31 @@ use std::sync::OnceLock;
 
 /// Installs `package` unless `program` can be found already.
 pub fn require(program: &str, package: &str) -> Result<()> {
-    if command::find(program).is_none() {
-        install(package)?;
-        ensure!(
-            command::find(program).is_some(),
-            "package {package} was installed, yet there is no {program} in PATH"
-        );
-    }
-    Ok(())
+    require_that(|| command::find(program).is_some(), package)
 }
 
-pub fn install(package: &str) -> Result<()> {
+/// Installs `package` unless what is wanted of it is there already.
+pub fn require_that(is_there: impl Fn() -> bool, package: &str) -> Result<()> {
+    if is_there() {
+        return Ok(());
+    }
     ensure!(
         command::find("apt-get").is_some(),
         "{package} is missing and this machine has no apt-get: install it by hand, then run this again"
     );
     let _lock = workspace::lock("apt")?;
-    update_once()?;
-    run(privileged("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args([
-        "install",
-        "--yes",
-        "--no-install-recommends",
-        package,
-    ]))
+    if !is_there() {
+        update_once()?;
+        run(privileged("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args([
+            "install",
+            "--quiet",
+            "--yes",
+            "--no-install-recommends",
+            package,
+        ]))?;
+    }
+    ensure!(is_there(), "{package} was installed, yet what is needed of it is not to be found");
+    Ok(())
 }
 
 fn update_once() -> Result<()> {

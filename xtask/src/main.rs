@@ -1,5 +1,6 @@
 //! The project's commands, behind the alias `cargo x`.
 
+mod bench;
 mod check;
 mod install;
 mod test;
@@ -30,6 +31,8 @@ enum Command {
         #[arg(long, value_name = "PATH")]
         pg_config: PathBuf,
     },
+    /// Measure against the real alternative
+    Bench { name: bench::Name },
     /// Formatting, lints and the tests that need no server
     Check,
     /// Build for every major and run all tests of the extension
@@ -51,6 +54,7 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Prepare { majors } => prepare(&majors)?,
         Command::Install { pg_config } => install::run(&pg_config)?,
+        Command::Bench { name } => bench::run(name)?,
         Command::Check => check::run()?,
         Command::Test { runner_arguments } => return test::run(&runner_arguments),
     }

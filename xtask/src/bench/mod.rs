@@ -1,0 +1,61 @@
+//! `cargo x bench NAME`: paired, interleaved runs against the real alternative. A table for people,
+//! and as the last line one JSON object with the figures. Servers run with fsync on, the extension
+//! as a release build.
+
+mod calls;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use std::time::Duration;
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Name {
+    /// Creating and dropping a subscription with its slot, against a superuser's own commands
+    Calls,
+}
+
+pub fn run(name: Name) -> Result<()> {
+    match name {
+        Name::Calls => calls::run(),
+    }
+}
+
+/// Times of one side of a comparison.
+#[derive(Default)]
+struct Times(Vec<Duration>);
+
+impl Times {
+    fn push(&mut self, time: Duration) {
+        self.0.push(time);
+    }
+
+    fn sorted_ms(&self) -> Vec<f64> {
+        let mut all: Vec<f64> = self.0.iter().map(|time| time.as_secs_f64() * 1e3).collect();
+        all.sort_by(f64::total_cmp);
+        all
+    }
+
+    fn median_ms(&self) -> f64 {
+        let all = self.sorted_ms();
+        let middle = all.len() / 2;
+        if all.len() % 2 == 1 { all[middle] } else { (all[middle - 1] + all[middle]) / 2.0 }
+    }
+
+    fn row(&self, label: &str) -> String {
+        let all = self.sorted_ms();
+        let (min, max) = (all[0], all[all.len() - 1]);
+        format!("{label:<34} {min:>9.2} {:>9.2} {max:>9.2}", self.median_ms())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle_or_the_mean_of_the_two() {
+        let times = |ms: &[u64]| Times(ms.iter().map(|ms| Duration::from_millis(*ms)).collect());
+        assert_eq!(times(&[9, 1, 5]).median_ms(), 5.0);
+        assert_eq!(times(&[9, 1, 5, 7]).median_ms(), 6.0);
+    }
+}
