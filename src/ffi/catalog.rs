@@ -4,11 +4,14 @@
 use std::ffi::{CString, c_char};
 
 use pgrx::pg_sys::{self, Datum, Oid};
-use pgrx::{IntoDatum, PgLogLevel, PgSqlErrorCode};
+use pgrx::{FromDatum, IntoDatum, PgLogLevel, PgSqlErrorCode};
 
-// Oids of catalogs that pgrx does not bind (pg_subscription.h, pg_subscription_rel.h).
+// Oids of catalogs that pgrx does not bind (pg_subscription.h, pg_subscription_rel.h,
+// pg_replication_origin.h).
 const SUBSCRIPTION: Oid = Oid::from_u32(6100);
 const SUBSCRIPTION_REL: Oid = Oid::from_u32(6102);
+#[cfg(not(any(feature = "pg16", feature = "pg17", feature = "pg18")))]
+const REPLICATION_ORIGIN: Oid = Oid::from_u32(6000);
 
 /// Finds a relation by name and locks it in ACCESS SHARE mode, until the name stands still.
 pub fn lock_relation(schema: &str, name: &str) -> Option<Oid> {
@@ -34,12 +37,155 @@ fn pstrdup(text: &str) -> Option<*mut c_char> {
     Some(unsafe { pg_sys::pstrdup(text.as_ptr()) })
 }
 
+/// Keeps others from altering an extension, to the end of the transaction.
+pub fn lock_extension(extension: Oid) {
+    // SAFETY: takes a lock or raises.
+    unsafe {
+        pg_sys::LockDatabaseObject(
+            pg_sys::ExtensionRelationId,
+            extension,
+            0,
+            pg_sys::ShareUpdateExclusiveLock as _,
+        )
+    }
+}
+
+/// A row of pg_subscription from the catalog cache. Unlike a query's, its look-up leaves no lock on
+/// the catalog behind, which would deadlock with another session's DROP SUBSCRIPTION.
+pub struct SubscriptionRow(pg_sys::HeapTuple);
+
+impl SubscriptionRow {
+    /// The subscription of this name in this database.
+    pub fn find(name: &str) -> Option<Self> {
+        let name = CString::new(name).ok()?;
+        // SAFETY: a catalog cache look-up; the key is a valid C string.
+        let tuple = unsafe {
+            pg_sys::SearchSysCache2(
+                pg_sys::SysCacheIdentifier::SUBSCRIPTIONNAME as _,
+                Datum::from(my_database()),
+                Datum::from(name.as_ptr()),
+            )
+        };
+        (!tuple.is_null()).then(|| Self(tuple))
+    }
+
+    /// A column's value; `T` must be the column's type. `None` for NULL.
+    pub fn get<T: FromDatum>(&self, column: &str) -> Option<T> {
+        let mut is_null = false;
+        // SAFETY: a row of this cache, and a column of its relation.
+        let datum = unsafe {
+            pg_sys::SysCacheGetAttr(
+                pg_sys::SysCacheIdentifier::SUBSCRIPTIONNAME as _,
+                self.0,
+                subscription_column(column),
+                &mut is_null,
+            )
+        };
+        // SAFETY: the caller names the column's type; the value is copied while the row is held.
+        unsafe { T::from_datum(datum, is_null) }
+    }
+}
+
+impl Drop for SubscriptionRow {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return; // the resource owner releases it
+        }
+        // SAFETY: held since `find`.
+        unsafe { pg_sys::ReleaseSysCache(self.0) }
+    }
+}
+
+/// A column's number, which differs between majors.
+fn subscription_column(name: &str) -> i16 {
+    let name = CString::new(name).expect("a column name has no NUL");
+    // SAFETY: a catalog cache look-up by name.
+    unsafe { pg_sys::get_attnum(SUBSCRIPTION, name.as_ptr()) }
+}
+
+fn my_database() -> Oid {
+    // SAFETY: set for the life of the process before any function can run.
+    unsafe { pg_sys::MyDatabaseId }
+}
+
+/// The tables of a subscription with their states. Leaves no lock on the catalog behind.
+pub fn subscription_relations(subscription: Oid) -> Vec<(Oid, char)> {
+    /// The fixed columns of pg_subscription_rel (pg_subscription_rel.h).
+    #[repr(C)]
+    struct Form {
+        subscription: Oid,
+        relation: Oid,
+        state: c_char,
+    }
+    let relation = OpenRelation::open(SUBSCRIPTION_REL, pg_sys::AccessShareLock);
+    let mut key = pg_sys::ScanKeyData::default();
+    // SAFETY: fills in the key: first column, equality of oids.
+    unsafe {
+        pg_sys::ScanKeyInit(
+            &mut key,
+            1,
+            pg_sys::BTEqualStrategyNumber as _,
+            pg_sys::F_OIDEQ.into(),
+            Datum::from(subscription),
+        )
+    };
+    // SAFETY: an open relation and one valid key; a catalog snapshot is taken.
+    let scan = unsafe {
+        pg_sys::systable_beginscan(relation.0, Oid::INVALID, false, std::ptr::null_mut(), 1, &mut key)
+    };
+    let mut found = Vec::new();
+    loop {
+        // SAFETY: the scan that was begun above.
+        let tuple = unsafe { pg_sys::systable_getnext(scan) };
+        if tuple.is_null() {
+            break;
+        }
+        // SAFETY: a valid tuple until the next step of the scan.
+        let header = unsafe { (*tuple).t_data };
+        // SAFETY: the tuple's header, which says where its columns start.
+        let offset = usize::from(unsafe { (*header).t_hoff });
+        // SAFETY: the columns lie within the tuple.
+        let columns = unsafe { header.byte_add(offset) };
+        // SAFETY: none of these columns is ever NULL, so they have the layout of the struct.
+        let form = unsafe { &*columns.cast::<Form>() };
+        debug_assert_eq!(form.subscription, subscription);
+        found.push((form.relation, char::from(form.state as u8)));
+    }
+    // SAFETY: ends the scan that was begun above.
+    unsafe { pg_sys::systable_endscan(scan) };
+    found
+}
+
 /// Locks a subscription against every other change, to the end of the transaction.
 pub fn lock_subscription(subscription: Oid) {
     // SAFETY: takes a lock or raises.
     unsafe {
         pg_sys::LockSharedObject(SUBSCRIPTION, subscription, 0, pg_sys::AccessExclusiveLock as _)
     }
+}
+
+/// Keeps the launcher from starting workers, as DropSubscription (subscriptioncmds.c) does first of
+/// all, to the end of the transaction.
+pub fn lock_subscriptions() {
+    lock_catalog(SUBSCRIPTION, pg_sys::AccessExclusiveLock)
+}
+
+/// Keeps table sync workers from starting for tables that are being removed, as
+/// AlterSubscription_refresh does, to the end of the transaction.
+pub fn lock_subscription_relations() {
+    lock_catalog(SUBSCRIPTION_REL, pg_sys::AccessExclusiveLock)
+}
+
+/// Takes the lock under which origins are dropped before changing any: up to 15 a stronger one than
+/// the change itself would take, so that two sessions would wait for each other.
+pub fn lock_origins() {
+    #[cfg(not(any(feature = "pg16", feature = "pg17", feature = "pg18")))]
+    lock_catalog(REPLICATION_ORIGIN, pg_sys::ExclusiveLock)
+}
+
+fn lock_catalog(relation: Oid, mode: u32) {
+    // SAFETY: takes a lock or raises.
+    unsafe { pg_sys::LockRelationOid(relation, mode as _) }
 }
 
 /// Sets columns of a locked subscription in place, so that no SQL text ever holds their values.
@@ -65,10 +211,7 @@ pub fn update_subscription(subscription: Oid, columns: &[(&str, Column)]) {
     let mut numbers = Vec::new();
     let mut values = Vec::new();
     for (name, value) in columns {
-        let name = CString::new(*name).expect("a column name has no NUL");
-        // Column numbers of pg_subscription differ between majors.
-        // SAFETY: a catalog cache look-up by name.
-        numbers.push(unsafe { pg_sys::get_attnum(SUBSCRIPTION, name.as_ptr()) } as i32);
+        numbers.push(i32::from(subscription_column(name)));
         values.push(value.datum());
     }
     let nulls = vec![false; values.len()];
@@ -132,13 +275,6 @@ pub fn stop_worker(subscription: Oid, relation: Oid) {
     guarded(|| unsafe { server::logicalrep_worker_stop(subscription, relation) })
 }
 
-/// Keeps the launcher and table sync workers from starting for tables that are being removed
-/// (as AlterSubscription_refresh in subscriptioncmds.c does), to the end of the transaction.
-pub fn lock_subscription_relations() {
-    // SAFETY: takes a lock or raises.
-    unsafe { pg_sys::LockRelationOid(SUBSCRIPTION_REL, pg_sys::AccessExclusiveLock as _) }
-}
-
 /// Drops a replication origin and its progress. Not undone by a rollback.
 pub fn drop_origin(name: &str) {
     let Ok(name) = CString::new(name) else { return };
@@ -166,12 +302,13 @@ pub fn require_writable(command: &std::ffi::CStr) {
     unsafe { pg_sys::PreventCommandDuringRecovery(command.as_ptr()) };
 }
 
-struct OpenRelation(pg_sys::Relation);
+/// A catalog, open and locked; both end with it, as core does for catalogs.
+struct OpenRelation(pg_sys::Relation, u32);
 
 impl OpenRelation {
     fn open(oid: Oid, lock: u32) -> Self {
-        // SAFETY: opens or raises; on ERROR the abort closes it.
-        Self(unsafe { pg_sys::table_open(oid, lock as _) })
+        // SAFETY: opens or raises.
+        Self(unsafe { pg_sys::table_open(oid, lock as _) }, lock)
     }
 }
 
@@ -180,8 +317,8 @@ impl Drop for OpenRelation {
         if std::thread::panicking() {
             return; // the resource owner closes it
         }
-        // SAFETY: opened above; the lock stays to the end of the transaction.
-        unsafe { pg_sys::table_close(self.0, pg_sys::NoLock as _) }
+        // SAFETY: opened and locked above.
+        unsafe { pg_sys::table_close(self.0, self.1 as _) }
     }
 }
 

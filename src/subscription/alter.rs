@@ -43,7 +43,7 @@ fn pg_alter_subscription_skip(arg_subscription_name: Option<&str>, arg_lsn: Opti
 /// Runs one ALTER SUBSCRIPTION that reads no connection string.
 fn alter(name: Option<&str>, action: &str) -> Result<()> {
     let name = required("arg_subscription_name", name)?;
-    let subscription = Subscription::open(name, Caller::current())?;
+    let subscription = Subscription::find_own(name, Caller::current())?.locked()?;
     query::execute(&format!("ALTER SUBSCRIPTION {} {action}", sql::ident(&subscription.name)), &[])
 }
 
@@ -61,7 +61,7 @@ fn set_connection(name: Option<&str>, text: Option<&str>) -> Result<()> {
     let caller = Caller::current();
     let name = required("arg_subscription_name", name)?;
     let text = required("arg_connection_string", text)?;
-    let subscription = Subscription::open(name, caller)?;
+    let subscription = Subscription::find_own(name, caller)?;
     let conninfo = publisher::conninfo(text, caller)?;
     let mut publisher = Publisher::connect(&conninfo, caller)?;
     if let Some(slot) = &subscription.slot
@@ -72,6 +72,7 @@ fn set_connection(name: Option<&str>, text: Option<&str>) -> Result<()> {
             slot::missing(slot).detail("Replication stands still until it does."),
         );
     }
+    let subscription = subscription.locked()?;
     let columns = [("subconninfo", Column::Text(conninfo.to_text()))];
     catalog::update_subscription(subscription.oid, &columns);
     Ok(())
@@ -86,8 +87,9 @@ fn pg_alter_subscription_refresh_publication(
         let caller = Caller::current();
         let name = required("arg_subscription_name", arg_subscription_name)?;
         let copy_data = required("arg_copy_data", arg_copy_data)?;
-        let subscription = Subscription::open(name, caller)?;
-        refresh(&subscription, &subscription.publications, copy_data, caller)
+        let subscription = Subscription::find_own(name, caller)?;
+        let publications = subscription.publications.clone();
+        refresh(subscription, &publications, copy_data, caller)
     };
     raise(run())
 }
@@ -104,12 +106,11 @@ fn pg_alter_subscription_set_publication(
         let name = required("arg_subscription_name", arg_subscription_name)?;
         let publications = publication_names("arg_publication_names", arg_publication_names)?;
         let copy_data = required("arg_copy_data", arg_copy_data)?;
-        let subscription = Subscription::open(name, caller)?;
-        refresh(&subscription, &publications, copy_data, caller)?;
+        refresh(Subscription::find_own(name, caller)?, &publications, copy_data, caller)?;
         query::execute(
             &format!(
                 "ALTER SUBSCRIPTION {} SET PUBLICATION {} WITH (refresh = false)",
-                sql::ident(&subscription.name),
+                sql::ident(name),
                 sql::idents(&publications)
             ),
             &[],
@@ -120,17 +121,18 @@ fn pg_alter_subscription_set_publication(
 
 /// Makes the subscription's tables those that the publications have now.
 fn refresh(
-    subscription: &Subscription,
+    subscription: Subscription,
     publications: &[String],
     copy_data: bool,
     caller: Caller,
 ) -> Result<()> {
-    check_refreshable(subscription, copy_data)?;
+    check_refreshable(&subscription, copy_data)?;
     let mut publisher = Publisher::connect(&subscription.conninfo()?, caller)?;
     let published = tables::published(&mut publisher, publications)?;
     let wanted = tables::targets(&published, caller)?;
 
-    let recorded = tables::recorded(subscription.oid)?;
+    let subscription = subscription.locked()?;
+    let recorded = tables::recorded(subscription.oid);
     let had: HashSet<Oid> = recorded.iter().map(|entry| entry.table).collect();
     tables::add(subscription.oid, wanted.difference(&had), Start::from_copy_data(copy_data));
 

@@ -106,7 +106,7 @@ fn create(request: &Request) -> Result<()> {
     prepare_slot(publisher, slot, options)?;
 
     create_unconnected(request, slot)?;
-    let subscription = Subscription::find(request.name)?.ok_or_else(|| missing(request.name))?;
+    let subscription = Subscription::find(request.name).ok_or_else(|| missing(request.name))?;
     give_to(caller, &subscription, &conninfo.to_text())?;
     tables::add(
         subscription.oid,
@@ -120,7 +120,7 @@ fn create(request: &Request) -> Result<()> {
 }
 
 fn refuse_duplicate(name: &str) -> Result<()> {
-    match Subscription::find(name)? {
+    match Subscription::find(name) {
         Some(_) => Err(Error::new(
             Kind::DuplicateObject,
             format!("subscription \"{name}\" already exists"),

@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 use super::Subscription;
 use super::tables::{self, Recorded};
 use crate::caller::Caller;
-use crate::error::{Error, Kind, Result, notice, raise, required};
+use crate::error::{Kind, Result, notice, raise, required};
 use crate::ffi::catalog;
 use crate::publisher::Publisher;
 use crate::query;
@@ -26,11 +26,13 @@ fn pg_drop_subscription(arg_subscription_name: Option<&str>, arg_drop_repl_slot:
 
 fn drop_subscription(name: &str, with_slot: bool) -> Result<()> {
     let caller = Caller::current();
-    let subscription = Subscription::open(name, caller)?;
+    let subscription = Subscription::find_own(name, caller)?;
     let publisher = match with_slot {
         true => Some(connect(&subscription, caller)?),
         false => None,
     };
+    catalog::lock_subscriptions();
+    let subscription = subscription.locked()?;
     let mut slots = remove_unfinished_tables(&subscription)?;
     slots.extend(subscription.slot.clone());
     tables::defer_origin_drop(&format!("pg_{}", subscription.oid.to_u32()))?;
@@ -59,7 +61,7 @@ fn connect(subscription: &Subscription, caller: Caller) -> Result<Publisher> {
 /// DROP SUBSCRIPTION would connect to the publisher for tables that are not ready, in a way that
 /// can't be cancelled cleanly, even without a slot of its own.
 fn remove_unfinished_tables(subscription: &Subscription) -> Result<Vec<String>> {
-    let recorded = tables::recorded(subscription.oid)?;
+    let recorded = tables::recorded(subscription.oid);
     let unfinished: Vec<Recorded> =
         recorded.into_iter().filter(|entry| !entry.is_ready()).collect();
     if unfinished.is_empty() {
@@ -77,16 +79,8 @@ fn drop_without_slot(subscription: &Subscription) -> Result<()> {
     if subscription.slot.is_some() {
         query::execute(&format!("ALTER SUBSCRIPTION {name} SET (slot_name = NONE)"), &[])?;
     }
-    query::execute(&format!("DROP SUBSCRIPTION {name}"), &[])?;
-    // The commands go by name: make sure that they meant what was locked.
-    match Subscription::find(&subscription.name)? {
-        Some(_) => Err(Error::new(
-            Kind::ObjectNotInPrerequisiteState,
-            format!("subscription \"{}\" was concurrently renamed", subscription.name),
-        )
-        .hint("Run this again.")),
-        None => Ok(()),
-    }
+    // All by name, which can't change: the catalog is locked.
+    query::execute(&format!("DROP SUBSCRIPTION {name}"), &[])
 }
 
 fn notice_kept(slots: &[String]) {

@@ -8,17 +8,20 @@ mod guard;
 mod list;
 mod tables;
 
+use std::ffi::CStr;
+
 use pgmig_core::conninfo::Conninfo;
 use pgmig_core::name;
-use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::Oid;
 
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, denied};
-use crate::ffi::{catalog, identity};
-use crate::{publisher, query};
+use crate::ffi::catalog::{self, SubscriptionRow};
+use crate::ffi::identity;
+use crate::publisher;
 
 /// A row of pg_subscription in this database.
+#[derive(PartialEq)]
 struct Subscription {
     oid: Oid,
     name: String,
@@ -31,44 +34,44 @@ struct Subscription {
 }
 
 impl Subscription {
-    /// Finds a subscription of the caller's and locks it to the end of the transaction.
-    fn open(name: &str, caller: Caller) -> Result<Self> {
+    /// Finds a subscription of the caller's. Nothing is locked yet: nobody can block what is not
+    /// theirs, and no lock is held while a publisher answers.
+    fn find_own(name: &str, caller: Caller) -> Result<Self> {
         require_subscriber()?;
         name::check("subscription", name)?;
-        catalog::require_writable(c"this function");
-        // Checked before the lock, so that nobody can block what is not theirs.
-        let seen = Self::find(name)?.ok_or_else(|| missing(name))?;
-        seen.check_owner(caller)?;
-        catalog::lock_subscription(seen.oid);
-        let locked = Self::find(name)?.filter(|locked| locked.oid == seen.oid);
-        let locked = locked.ok_or_else(|| missing(name))?;
-        locked.check_owner(caller)?;
-        Ok(locked)
+        catalog::require_writable(c"ALTER SUBSCRIPTION");
+        let found = Self::find(name).ok_or_else(|| missing(name))?;
+        found.check_owner(caller)?;
+        Ok(found)
     }
 
-    fn find(name: &str) -> Result<Option<Self>> {
-        let found = query::rows(
-            "SELECT s.oid, s.subowner, s.subenabled, s.subconninfo, s.subslotname::pg_catalog.text, \
-                    s.subpublications, s.subtwophasestate OPERATOR(pg_catalog.=) 'e' \
-               FROM pg_catalog.pg_subscription s \
-               JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) s.subdbid \
-              WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() \
-                AND s.subname OPERATOR(pg_catalog.=) $1::pg_catalog.name",
-            &[DatumWithOid::from(name)],
-            |row| {
-                Ok(Self {
-                    oid: row.get(1)?.unwrap_or(Oid::INVALID),
-                    name: name.to_owned(),
-                    owner: row.get(2)?.unwrap_or(Oid::INVALID),
-                    enabled: row.get(3)?.unwrap_or(false),
-                    conninfo: row.get(4)?.unwrap_or_default(),
-                    slot: row.get(5)?,
-                    publications: row.get(6)?.unwrap_or_default(),
-                    two_phase_enabled: row.get(7)?.unwrap_or(false),
-                })
-            },
-        )?;
-        Ok(found.into_iter().next())
+    /// Locks it to the end of the transaction. What was read before must still be true.
+    fn locked(self) -> Result<Self> {
+        catalog::lock_subscription(self.oid);
+        if Self::find(&self.name).as_ref() == Some(&self) {
+            return Ok(self);
+        }
+        Err(Error::new(
+            Kind::ObjectNotInPrerequisiteState,
+            format!("subscription \"{}\" was concurrently changed", self.name),
+        )
+        .hint("Run this again."))
+    }
+
+    fn find(name: &str) -> Option<Self> {
+        let row = SubscriptionRow::find(name)?;
+        let slot = row.get::<&CStr>("subslotname");
+        let publications = row.get::<Vec<Option<String>>>("subpublications");
+        Some(Self {
+            oid: row.get("oid")?,
+            name: name.to_owned(),
+            owner: row.get("subowner")?,
+            enabled: row.get("subenabled")?,
+            conninfo: row.get("subconninfo")?,
+            slot: slot.map(|slot| slot.to_string_lossy().into_owned()),
+            publications: publications?.into_iter().flatten().collect(),
+            two_phase_enabled: row.get::<i8>("subtwophasestate") == Some(b'e' as i8),
+        })
     }
 
     fn check_owner(&self, caller: Caller) -> Result<()> {

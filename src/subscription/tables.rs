@@ -136,18 +136,15 @@ pub struct Recorded {
     state: char,
 }
 
-pub fn recorded(subscription: Oid) -> Result<Vec<Recorded>> {
-    query::rows(
-        "SELECT r.srrelid, r.srsubstate::pg_catalog.text FROM pg_catalog.pg_subscription_rel r \
-         WHERE r.srsubid OPERATOR(pg_catalog.=) $1",
-        &[DatumWithOid::from(subscription)],
-        |row| {
-            Ok(Recorded {
-                table: row.get(1)?.unwrap_or(Oid::INVALID),
-                state: row.get::<&str>(2)?.and_then(|state| state.chars().next()).unwrap_or('?'),
-            })
-        },
-    )
+impl Recorded {
+    pub fn is_ready(&self) -> bool {
+        self.state == 'r'
+    }
+}
+
+pub fn recorded(subscription: Oid) -> Vec<Recorded> {
+    let relations = catalog::subscription_relations(subscription).into_iter();
+    relations.map(|(table, state)| Recorded { table, state }).collect()
 }
 
 /// Removes tables of a subscription whose worker can't start meanwhile. Returns the names of the
@@ -158,7 +155,7 @@ pub fn remove(subscription: Oid, tables: &[Recorded]) -> Result<Vec<String>> {
     for entry in tables {
         catalog::remove_subscription_relation(subscription, entry.table);
         catalog::stop_worker(subscription, entry.table);
-        if entry.state != 'r' {
+        if !entry.is_ready() {
             defer_origin_drop(&format!("pg_{}_{}", subscription.to_u32(), entry.table.to_u32()))?;
         }
         // ReplicationSlotNameForTablesync (tablesync.c); gone once the state is s or r.
@@ -173,15 +170,10 @@ pub fn remove(subscription: Oid, tables: &[Recorded]) -> Result<Vec<String>> {
     Ok(slots)
 }
 
-impl Recorded {
-    pub fn is_ready(&self) -> bool {
-        self.state == 'r'
-    }
-}
-
 /// Dropping an origin loses its progress even if the transaction rolls back, and then rows would be
 /// applied twice. So it is renamed, which a rollback undoes, and dropped just before the commit.
 pub fn defer_origin_drop(name: &str) -> Result<()> {
+    catalog::lock_origins();
     let renamed = query::rows(
         "UPDATE pg_catalog.pg_replication_origin \
             SET roname = pg_catalog.concat('pgmig_extras_dropped_', roident::pg_catalog.text) \
