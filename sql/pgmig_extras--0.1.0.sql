@@ -249,3 +249,146 @@ COMMENT ON VIEW @extschema@.pg_stat_replication IS
 'The caller''s own walsenders, with all columns of the system view.';
 GRANT SELECT ON @extschema@.pg_stat_replication TO PUBLIC;
 
+
+-- ---------------------------------------------------------------------------------------------
+-- Publications
+-- ---------------------------------------------------------------------------------------------
+
+CREATE FUNCTION @extschema@.pg_create_publication(
+    arg_publication_name text,
+    arg_publish text,
+    VARIADIC arg_tables text[] = '{}')
+    RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'pg_create_publication_wrapper';
+REVOKE ALL ON FUNCTION @extschema@.pg_create_publication(text, text, text[]) FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.pg_create_publication(text, text, text[]) IS
+'Creates a publication owned by the caller, who owns every table. arg_publish: a list such as ''insert, update, delete, truncate''. arg_tables: names with their schema, quoted where SQL needs it. Warns of tables whose updates and deletes will fail for want of a replica identity. Errors: 42501 a table is not the caller''s; 42P01 a table is missing; 42809 a system catalog, temporary or no table; 42710 the publication exists; 22023 bad list, or a name without schema; 42622 name too long; 22004 a null.';
+
+CREATE FUNCTION @extschema@.pg_create_publication_for_all_tables(
+    arg_publication_name text,
+    arg_publish text)
+    RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'pg_create_publication_for_all_tables_wrapper';
+REVOKE ALL ON FUNCTION @extschema@.pg_create_publication_for_all_tables(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.pg_create_publication_for_all_tables(text, text) IS
+'Creates a publication owned by the caller: FOR ALL TABLES when the caller has the rights of the database''s owner or of pg_read_all_data, otherwise of the tables that exist now, all of which must be the caller''s (those of extensions are left out), with a NOTICE that later ones are not added. Warns as pg_create_publication does. Errors: 42501 a table is not the caller''s; 42710 the publication exists; 22023 bad list; 42622 name too long; 22004 a null.';
+
+CREATE FUNCTION @extschema@.create_publication(
+    name text,
+    spec jsonb)
+    RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'create_publication_wrapper';
+REVOKE ALL ON FUNCTION @extschema@.create_publication(text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.create_publication(text, jsonb) IS
+'Creates a publication owned by the caller. spec, all optional, with PostgreSQL''s defaults: tables (a list of "schema.table" or {"table": "schema.table", "columns": ["a", "b"], "where": "a > 0"}; columns and where: 15 and later), schemas (15 and later; the caller owns them and all tables in them, and nobody else may create tables there: whoever is granted CREATE later has his tables published too), all_tables (as pg_create_publication_for_all_tables), publish (a list of insert, update, delete, truncate), publish_via_partition_root, publish_generated_columns (none or stored; 18 and later), allow_missing_replica_identity (false). Errors: as pg_create_publication; 55000 updates and deletes of a table would fail for want of a replica identity; 42601 or 0A000 a row filter is not one condition on the table''s own columns; 22023 unknown key or bad value; 0A000 key of a later major.';
+
+CREATE FUNCTION @extschema@.alter_publication_add_tables(
+    name text,
+    VARIADIC tables text[])
+    RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'alter_publication_add_tables_wrapper';
+REVOKE ALL ON FUNCTION @extschema@.alter_publication_add_tables(text, text[]) FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.alter_publication_add_tables(text, text[]) IS
+'Adds tables of the caller''s to a publication of the caller''s; its subscribers see them after their next refresh. Warns as pg_create_publication does. Errors: 42501 not a member of the owner of the publication or of a table; 42704 the publication is missing; 42P01 a table is missing; 42710 a table is in it already; 55000 it is FOR ALL TABLES; 22023 no table, or a name without schema; 22004 a null.';
+
+CREATE FUNCTION @extschema@.alter_publication_drop_tables(
+    name text,
+    VARIADIC tables text[])
+    RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'alter_publication_drop_tables_wrapper';
+REVOKE ALL ON FUNCTION @extschema@.alter_publication_drop_tables(text, text[]) FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.alter_publication_drop_tables(text, text[]) IS
+'Takes tables, the caller''s or not, out of a publication of the caller''s. Errors: 42501 not a member of its owner; 42704 the publication is missing, or a table is not in it; 42P01 a table is missing; 55000 it is FOR ALL TABLES; 22023 no table, or a name without schema; 22004 a null.';
+
+CREATE FUNCTION @extschema@.drop_publication(name text)
+    RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'drop_publication_wrapper';
+REVOKE ALL ON FUNCTION @extschema@.drop_publication(text) FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.drop_publication(text) IS
+'Drops a publication of the caller''s. Errors: 42501 not a member of its owner; 42704 it does not exist; 22004 a null.';
+
+-- ---------------------------------------------------------------------------------------------
+-- Session
+-- ---------------------------------------------------------------------------------------------
+
+CREATE FUNCTION @extschema@.session_replication_role(
+    arg_parameter text,
+    arg_is_local boolean = false)
+    RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'session_replication_role_wrapper';
+REVOKE ALL ON FUNCTION @extschema@.session_replication_role(text, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.session_replication_role(text, boolean) IS
+'Sets session_replication_role to origin, replica or local and returns it: for the session (behind a transaction pooler that is also the next client''s), or with arg_is_local to the end of the transaction. Errors: 22023 another value; 22004 a null.';
+
+-- ---------------------------------------------------------------------------------------------
+-- Operators
+-- ---------------------------------------------------------------------------------------------
+
+-- The one place that says what an operator may run: whatever this script revokes from PUBLIC. The
+-- privileges as they were when the extension was created are asked (pg_init_privs), so that a GRANT
+-- made since changes the meaning of nothing. Left out are event triggers, and the functions named.
+CREATE FUNCTION @extschema@.operator_functions() RETURNS SETOF regprocedure
+    LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT p.oid::pg_catalog.regprocedure
+      FROM pg_catalog.pg_extension e
+      JOIN pg_catalog.pg_depend d
+        ON d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
+       AND d.refobjid OPERATOR(pg_catalog.=) e.oid
+       AND d.deptype OPERATOR(pg_catalog.=) 'e'
+      JOIN pg_catalog.pg_proc p
+        ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+       AND d.objid OPERATOR(pg_catalog.=) p.oid
+      JOIN pg_catalog.pg_init_privs i
+        ON i.classoid OPERATOR(pg_catalog.=) d.classid
+       AND i.objoid OPERATOR(pg_catalog.=) p.oid
+     WHERE e.extname OPERATOR(pg_catalog.=) 'pgmig_extras'
+       AND NOT EXISTS (
+           SELECT FROM pg_catalog.aclexplode(i.initprivs) a
+            WHERE a.grantee OPERATOR(pg_catalog.=) 0
+              AND a.privilege_type OPERATOR(pg_catalog.=) 'EXECUTE')
+       AND p.prorettype OPERATOR(pg_catalog.<>) 'pg_catalog.event_trigger'::pg_catalog.regtype
+       AND p.proname OPERATOR(pg_catalog.<>) ALL (ARRAY['grant_operator', 'revoke_operator'])
+     ORDER BY p.proname
+    $$;
+COMMENT ON FUNCTION @extschema@.operator_functions() IS
+'The functions that grant_operator() gives and revoke_operator() takes: all that change something.';
+
+CREATE VIEW @extschema@.operators AS
+    SELECT COALESCE(r.rolname, 'public') AS role
+      FROM @extschema@.operator_functions() f(oid)
+      JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) f.oid
+     CROSS JOIN LATERAL pg_catalog.aclexplode(
+           COALESCE(p.proacl, pg_catalog.acldefault('f', p.proowner))) a
+      LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) a.grantee
+     WHERE a.privilege_type OPERATOR(pg_catalog.=) 'EXECUTE'
+       AND a.grantee OPERATOR(pg_catalog.<>) p.proowner
+     GROUP BY a.grantee, r.rolname
+    HAVING pg_catalog.count(DISTINCT p.oid) OPERATOR(pg_catalog.=)
+           (SELECT pg_catalog.count(*) FROM @extschema@.operator_functions());
+COMMENT ON VIEW @extschema@.operators IS
+'The roles to which EXECUTE on every operator function was granted, and "public" if it was granted to everyone. Their members are operators too.';
+GRANT SELECT ON @extschema@.operators TO PUBLIC;
+
+CREATE FUNCTION @extschema@.grant_operator(role text)
+    RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'grant_operator_wrapper';
+REVOKE ALL ON FUNCTION @extschema@.grant_operator(text) FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.grant_operator(text) IS
+'Makes a role an operator: it may run every function of operator_functions(). role: the bare name, not quoted. Errors: 42501 the caller lacks the rights of the extension''s owner; 42704 no such role; 22023 public; 42622 name too long; 22004 a null.';
+
+CREATE FUNCTION @extschema@.revoke_operator(role text)
+    RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'revoke_operator_wrapper';
+REVOKE ALL ON FUNCTION @extschema@.revoke_operator(text) FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.revoke_operator(text) IS
+'Takes from a role, or from public, what grant_operator() gives, and from those to whom the role passed it on. Errors: 42501 the caller lacks the rights of the extension''s owner; 42704 no such role; 42622 name too long; 22004 a null.';

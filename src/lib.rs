@@ -5,6 +5,7 @@
 mod caller;
 mod error;
 mod ffi;
+mod operators;
 mod publication;
 mod publisher;
 mod query;

@@ -1,10 +1,20 @@
 //! Keeps connection strings out of what others can read.
 //!
 //! A statement that carries one would show up in pg_stat_activity, in the STATEMENT line of an
-//! error, in the CONTEXT of a surrounding function and in the line of log_min_duration_statement.
-//! What `log_statement` writes before the statement runs is out of reach.
+//! error, in the CONTEXT of a surrounding function and in the lines of log_min_duration_statement.
+//! Lines that the server writes before it runs the statement (log_statement, the parameters of a
+//! bind) can be redacted only where the library is loaded already, for example preloaded.
 
 use crate::ffi::activity;
+
+/// Functions that are given a connection string. Slots with the schema, since PostgreSQL has
+/// functions whose names end alike.
+const SECRET_CALLS: &[&str] = &[
+    "create_subscription",
+    "alter_subscription_connection",
+    "pgmig_extras.create_replication_slot",
+    "pgmig_extras.drop_replication_slot",
+];
 
 pub fn install() {
     activity::install_log_hook();
@@ -13,4 +23,13 @@ pub fn install() {
 /// To be called first by every function that is given a connection string.
 pub fn hide_statement(function: &str) {
     activity::hide_statement(&format!("SELECT pgmig_extras.{function}(<hidden>)"));
+}
+
+/// Whether a statement calls one of these functions, as far as its text tells.
+pub fn names_a_secret(statement: &[u8]) -> bool {
+    SECRET_CALLS.iter().any(|call| contains(statement, call.as_bytes()))
+}
+
+pub fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    !needle.is_empty() && haystack.windows(needle.len()).any(|window| window == needle)
 }

@@ -1,1 +1,36 @@
+//! Settings of the session that PostgreSQL leaves to superusers.
 
+use pgmig_core::error::invalid;
+use pgrx::prelude::*;
+
+use crate::error::{Result, raise, required};
+use crate::query;
+
+const ROLES: [&str; 3] = ["origin", "replica", "local"];
+
+/// Sets session_replication_role for the session, or to the end of the transaction.
+#[pg_extern(sql = false)]
+fn session_replication_role(
+    arg_parameter: Option<&str>,
+    arg_is_local: Option<bool>,
+) -> Option<String> {
+    let run = || -> Result<Option<String>> {
+        let role = required("arg_parameter", arg_parameter)?.to_ascii_lowercase();
+        let is_local = required("arg_is_local", arg_is_local)?;
+        if !ROLES.contains(&role.as_str()) {
+            return Err(invalid(format!("invalid session replication role: \"{role}\""))
+                .hint(format!("Use one of: {}.", ROLES.join(", "))));
+        }
+        set("session_replication_role", &role, is_local)
+    };
+    raise(run())
+}
+
+fn set(parameter: &str, value: &str, is_local: bool) -> Result<Option<String>> {
+    let set = query::rows(
+        "SELECT pg_catalog.set_config($1, $2, $3)",
+        &[parameter.into(), value.into(), is_local.into()],
+        |row| row.get::<String>(1),
+    )?;
+    Ok(set.into_iter().flatten().next())
+}

@@ -7,6 +7,8 @@ use std::ffi::{CStr, CString};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use crate::secrecy;
+
 thread_local! {
     /// Start of the statement that carries a secret. A statement is known by when it started, so
     /// nothing has to be reset when it ends, in whatever way.
@@ -38,11 +40,15 @@ pub fn hide_statement(instead: &str) {
 /// both the server log and the client get the report.
 #[pg_guard]
 unsafe extern "C-unwind" fn redact(edata: *mut pg_sys::ErrorData) {
-    // SAFETY: reads a backend-local variable.
-    let now = unsafe { pg_sys::GetCurrentStatementStartTimestamp() };
-    if SECRET_STATEMENT.get() == Some(now) {
-        // SAFETY: the hook's argument is valid and this process's own for the time of the call.
-        redact_report(unsafe { &mut *edata });
+    // SAFETY: the text of the client's message; NULL in a background worker.
+    let statement = unsafe { pg_sys::debug_query_string };
+    if !statement.is_null() {
+        // SAFETY: NUL-terminated, owned by the message context of this statement.
+        let statement = unsafe { CStr::from_ptr(statement) };
+        if is_marked() || secrecy::names_a_secret(statement.to_bytes()) {
+            // SAFETY: the hook's argument is valid and this process's own for the time of the call.
+            redact_report(unsafe { &mut *edata }, statement);
+        }
     }
     if let Some(next) = NEXT_HOOK.get() {
         // SAFETY: the hook that was installed before this one, with its own argument.
@@ -50,22 +56,23 @@ unsafe extern "C-unwind" fn redact(edata: *mut pg_sys::ErrorData) {
     }
 }
 
-fn redact_report(report: &mut pg_sys::ErrorData) {
+fn is_marked() -> bool {
+    // SAFETY: reads a backend-local variable.
+    SECRET_STATEMENT.get() == Some(unsafe { pg_sys::GetCurrentStatementStartTimestamp() })
+}
+
+fn redact_report(report: &mut pg_sys::ErrorData, statement: &CStr) {
     report.hide_stmt = true;
-    // The CONTEXT of a surrounding function quotes its statement.
+    // Quotes the statement of a surrounding function, or the parameters.
     report.context = std::ptr::null_mut();
     report.internalquery = std::ptr::null_mut();
-    // SAFETY: the text of the client's message; NULL in a background worker.
-    let statement = unsafe { pg_sys::debug_query_string };
-    if statement.is_null() || report.message.is_null() {
+    if report.message.is_null() {
         return;
     }
-    // SAFETY: NUL-terminated, owned by the message context of this statement.
-    let statement = unsafe { CStr::from_ptr(statement) };
     // SAFETY: NUL-terminated, owned by the report.
     let message = unsafe { CStr::from_ptr(report.message) };
-    if contains(message.to_bytes(), statement.to_bytes()) {
-        // log_min_duration_statement: the duration stays, the statement and its parameters go.
+    if secrecy::contains(message.to_bytes(), statement.to_bytes()) {
+        // log_statement and log_min_duration_statement: the statement and its parameters go.
         report.message = shortened(report, message, statement);
         report.detail = std::ptr::null_mut();
         report.detail_log = std::ptr::null_mut();
@@ -81,8 +88,4 @@ fn shortened(
     let text = CString::new(text).unwrap_or_else(|_| c"<hidden>".to_owned());
     // SAFETY: a copy in the report's own context, which elog.c frees with the report.
     unsafe { pg_sys::MemoryContextStrdup(report.assoc_context, text.as_ptr()) }
-}
-
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    !needle.is_empty() && haystack.windows(needle.len()).any(|window| window == needle)
 }

@@ -164,8 +164,9 @@ pub fn lock_subscription(subscription: Oid) {
     }
 }
 
-/// Keeps the launcher from starting workers, as DropSubscription (subscriptioncmds.c) does first of
-/// all, to the end of the transaction.
+/// Keeps the launcher from starting workers, as DropSubscription (subscriptioncmds.c) does, to the
+/// end of the transaction. To be taken after the subscription's own lock, which a starting worker
+/// holds while it reads the catalog; core does it the other way round, and can deadlock with it.
 pub fn lock_subscriptions() {
     lock_catalog(SUBSCRIPTION, pg_sys::AccessExclusiveLock)
 }

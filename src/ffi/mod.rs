@@ -9,6 +9,8 @@ pub mod catalog;
 pub mod event_trigger;
 pub mod identity;
 pub mod libpq;
+pub mod parser;
+pub mod role;
 pub mod settings;
 pub mod transaction;
 pub mod wait;

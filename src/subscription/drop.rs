@@ -31,8 +31,8 @@ fn drop_subscription(name: &str, with_slot: bool) -> Result<()> {
         true => Some(connect(&subscription, caller)?),
         false => None,
     };
-    catalog::lock_subscriptions();
     let subscription = subscription.locked()?;
+    catalog::lock_subscriptions();
     let mut slots = remove_unfinished_tables(&subscription)?;
     slots.extend(subscription.slot.clone());
     tables::defer_origin_drop(&format!("pg_{}", subscription.oid.to_u32()))?;

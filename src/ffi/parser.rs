@@ -1,0 +1,119 @@
+//! The server's own parser, asked whether a text is one expression. Called by `publication/`.
+
+use std::ffi::{CString, c_void};
+
+use pgrx::pg_sys::{self, Node, NodeTag};
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::prelude::*;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// The parser's own message.
+    Syntax(String),
+    SeveralExpressions,
+    Subquery,
+}
+
+/// Whether `text` is one SQL expression without a subquery. Nothing in it is looked up or run.
+///
+/// It has to parse as a SELECT list of one item both as it is, so that its parentheses, quotes and
+/// comments are balanced, and in parentheses, so that it goes on with no other clause.
+pub fn check_expression(text: &str) -> Result<(), Fault> {
+    for statement in [format!("SELECT \n{text}\n"), format!("SELECT (\n{text}\n)")] {
+        let list = parse(&statement)?;
+        let expression = only_target(list).ok_or(Fault::SeveralExpressions)?;
+        if has_subquery(expression) {
+            return Err(Fault::Subquery);
+        }
+    }
+    Ok(())
+}
+
+/// Catching an ERROR without a subtransaction is right here: the raw parser only allocates memory.
+fn parse(statement: &str) -> Result<*mut pg_sys::List, Fault> {
+    let statement = CString::new(statement).map_err(|error| Fault::Syntax(error.to_string()))?;
+    PgTryBuilder::new(|| {
+        // SAFETY: a valid C string; the tree lives in the current memory context.
+        Ok(unsafe { pg_sys::pg_parse_query(statement.as_ptr()) })
+    })
+    .catch_when(PgSqlErrorCode::ERRCODE_SYNTAX_ERROR, |cause| match cause {
+        CaughtError::PostgresError(report) => Err(Fault::Syntax(report.message().to_owned())),
+        other => other.rethrow(),
+    })
+    .execute()
+}
+
+/// The expression of a `SELECT expression` without an alias, if that is all there is.
+fn only_target(statements: *mut pg_sys::List) -> Option<*mut Node> {
+    let statement = only::<pg_sys::RawStmt>(statements)?;
+    // SAFETY: a RawStmt of the raw parser has a statement.
+    let select = unsafe { cast::<pg_sys::SelectStmt>((*statement).stmt, NodeTag::T_SelectStmt) }?;
+    // SAFETY: a valid SelectStmt.
+    let target = only::<pg_sys::ResTarget>(unsafe { (*select).targetList })?;
+    // SAFETY: the target list of a SELECT holds ResTargets.
+    let target = unsafe { &*target };
+    target.name.is_null().then_some(target.val)
+}
+
+/// The only item of a List of pointers.
+fn only<T>(list: *mut pg_sys::List) -> Option<*mut T> {
+    // SAFETY: NIL is NULL; any other List is valid.
+    let list = unsafe { list.as_ref() }?;
+    if list.length != 1 {
+        return None;
+    }
+    // SAFETY: there is one element.
+    let cell = unsafe { *list.elements };
+    // SAFETY: a List of nodes holds pointers.
+    Some(unsafe { cell.ptr_value }.cast())
+}
+
+/// # Safety
+/// `node` is NULL or a valid node, and `T` the struct of `tag`.
+unsafe fn cast<T>(node: *mut Node, tag: NodeTag) -> Option<*mut T> {
+    // SAFETY: see above.
+    let found = unsafe { node.as_ref() }?;
+    (found.type_ == tag).then_some(node.cast())
+}
+
+fn has_subquery(expression: *mut Node) -> bool {
+    // SAFETY: a valid raw tree.
+    unsafe { is_subquery_or_has_one(expression, std::ptr::null_mut()) }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn is_subquery_or_has_one(node: *mut Node, context: *mut c_void) -> bool {
+    // SAFETY: the walker passes NULL or a valid node.
+    match unsafe { node.as_ref() } {
+        None => false,
+        Some(found) if found.type_ == NodeTag::T_SubLink => true,
+        // SAFETY: a valid node, and a callback that keeps the walker's contract.
+        Some(_) => unsafe { server::walk(node, is_subquery_or_has_one, context) },
+    }
+}
+
+mod server {
+    use super::*;
+
+    type Walker = unsafe extern "C-unwind" fn(*mut Node, *mut c_void) -> bool;
+
+    // Not bound before 16: its callback has no parameter list there (nodes/nodeFuncs.h).
+    #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
+    unsafe extern "C-unwind" {
+        fn raw_expression_tree_walker(node: *mut Node, walker: Walker, ctx: *mut c_void) -> bool;
+    }
+
+    #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
+    pub unsafe fn walk(node: *mut Node, walker: Walker, context: *mut c_void) -> bool {
+        // SAFETY: the caller's arguments; the guard turns an ERROR into a panic.
+        unsafe {
+            pg_sys::ffi::pg_guard_ffi_boundary(|| raw_expression_tree_walker(node, walker, context))
+        }
+    }
+
+    #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
+    pub unsafe fn walk(node: *mut Node, walker: Walker, context: *mut c_void) -> bool {
+        // SAFETY: the caller's arguments.
+        unsafe { pg_sys::raw_expression_tree_walker_impl(node, Some(walker), context) }
+    }
+}

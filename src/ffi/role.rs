@@ -1,0 +1,46 @@
+//! Acting as another role for the time of a call. Called by `publication/`, inside a transaction.
+
+use std::ffi::c_int;
+
+use pgrx::pg_sys::{self, Oid};
+
+/// Runs `work` with the rights of `role` and no others, as maintenance commands run the code of a
+/// table's owner (SwitchToUntrustedUser, usercontext.c): no way to change the role from within, and
+/// whatever settings it changes are changed back.
+pub fn as_role<R>(role: Oid, work: impl FnOnce() -> R) -> R {
+    let _switched = Switched::to(role);
+    work()
+}
+
+struct Switched {
+    user: Oid,
+    security_context: c_int,
+    settings_level: c_int,
+}
+
+impl Switched {
+    fn to(role: Oid) -> Self {
+        let (mut user, mut security_context) = (Oid::INVALID, 0);
+        // SAFETY: two valid places to write to.
+        unsafe { pg_sys::GetUserIdAndSecContext(&mut user, &mut security_context) };
+        let restricted = pg_sys::SECURITY_LOCAL_USERID_CHANGE
+            | pg_sys::SECURITY_RESTRICTED_OPERATION;
+        // SAFETY: sets two backend-local variables, which an abort sets back too.
+        unsafe { pg_sys::SetUserIdAndSecContext(role, security_context | restricted as c_int) };
+        // SAFETY: opens a nest level, which the drop below or the abort ends.
+        let settings_level = unsafe { pg_sys::NewGUCNestLevel() };
+        Self { user, security_context, settings_level }
+    }
+}
+
+impl Drop for Switched {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return; // the abort of the (sub)transaction restores both
+        }
+        // SAFETY: closes the level that was opened above, undoing what was set in it.
+        unsafe { pg_sys::AtEOXact_GUC(false, self.settings_level) };
+        // SAFETY: what GetUserIdAndSecContext returned.
+        unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.security_context) };
+    }
+}

@@ -1,0 +1,197 @@
+//! Publications, made for a caller who need not be a superuser nor hold CREATE on the database.
+//!
+//! A new publication is created elevated, without tables, and given to the caller. Tables are then
+//! added *as the caller*, so that PostgreSQL itself asks who owns them, under its own locks, and so
+//! that nothing which a row filter makes run while it is analysed (a literal of a type over a
+//! domain calls the functions of the domain's CHECK) has more rights than its author.
+
+mod replica_identity;
+mod scope;
+mod tables;
+
+use pgmig_core::publication::{Actions, Options, Published, Scope, Spec, TableSpec};
+use pgmig_core::{name, publication, sql};
+use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys::Oid;
+use pgrx::prelude::*;
+
+use crate::caller::Caller;
+use crate::error::{Error, Kind, Result, denied, invalid, notice, raise, required};
+use crate::ffi::identity;
+use crate::ffi::role::as_role;
+use crate::{MAJOR, query};
+use replica_identity::Policy;
+
+/// The tables that a VARIADIC argument names.
+type Names = Option<Vec<Option<String>>>;
+
+#[pg_extern(sql = false)]
+fn pg_create_publication(
+    arg_publication_name: Option<&str>,
+    arg_publish: Option<&str>,
+    arg_tables: Names,
+) {
+    let run = || -> Result<()> {
+        let caller = Caller::current();
+        let name = publication_name("arg_publication_name", arg_publication_name)?;
+        let options = publishing(arg_publish)?;
+        let tables = tables::resolve(&table_names("arg_tables", arg_tables)?, caller)?;
+        create(name, Scope::Nothing, options, &tables, caller)?;
+        Policy::Warn.apply(name)
+    };
+    raise(run())
+}
+
+#[pg_extern(sql = false)]
+fn pg_create_publication_for_all_tables(
+    arg_publication_name: Option<&str>,
+    arg_publish: Option<&str>,
+) {
+    let run = || -> Result<()> {
+        let name = publication_name("arg_publication_name", arg_publication_name)?;
+        create_for_all_tables(name, publishing(arg_publish)?, Caller::current())?;
+        Policy::Warn.apply(name)
+    };
+    raise(run())
+}
+
+#[pg_extern(sql = false)]
+fn create_publication(name: Option<&str>, spec: Option<pgrx::JsonB>) {
+    let run = || -> Result<()> {
+        let caller = Caller::current();
+        let name = publication_name("name", name)?;
+        let spec = Spec::parse(required("spec", spec)?.0, MAJOR)?;
+        if spec.all_tables {
+            create_for_all_tables(name, spec.options(), caller)?;
+        } else {
+            let tables = tables::resolve(&spec.tables, caller)?;
+            create(name, Scope::Schemas(&spec.schemas), spec.options(), &tables, caller)?;
+        }
+        Policy::of(&spec).apply(name)
+    };
+    raise(run())
+}
+
+#[pg_extern(sql = false)]
+fn alter_publication_add_tables(name: Option<&str>, tables: Names) {
+    let run = || -> Result<()> {
+        let caller = Caller::current();
+        let name = own_publication(name, caller)?;
+        let tables = tables::resolve(&some_table_names("tables", tables)?, caller)?;
+        add_tables(name, &tables, caller)?;
+        Policy::Warn.apply(name)
+    };
+    raise(run())
+}
+
+#[pg_extern(sql = false)]
+fn alter_publication_drop_tables(name: Option<&str>, tables: Names) {
+    let run = || -> Result<()> {
+        let caller = Caller::current();
+        let name = own_publication(name, caller)?;
+        let tables = some_table_names("tables", tables)?;
+        let tables = tables.iter().map(tables::parse_name).collect::<Result<Vec<_>>>()?;
+        execute_as(caller, &publication::drop_tables(name, &tables))
+    };
+    raise(run())
+}
+
+#[pg_extern(sql = false)]
+fn drop_publication(name: Option<&str>) {
+    let run = || -> Result<()> {
+        let caller = Caller::current();
+        let name = own_publication(name, caller)?;
+        execute_as(caller, &format!("DROP PUBLICATION {}", sql::ident(name)))
+    };
+    raise(run())
+}
+
+fn create_for_all_tables(name: &str, options: Options, caller: Caller) -> Result<()> {
+    if scope::may_publish_all_tables(caller)? {
+        return create(name, Scope::AllTables, options, &[], caller);
+    }
+    let tables = scope::all_tables(caller)?;
+    create(name, Scope::Nothing, options, &tables, caller)?;
+    notice(
+        format!("publication \"{name}\" publishes the {} tables that exist now", tables.len()),
+        Some("Add later ones with alter_publication_add_tables().".to_owned()),
+    );
+    Ok(())
+}
+
+/// Creates a publication that is the caller's.
+fn create(
+    name: &str,
+    scope: Scope,
+    options: Options,
+    tables: &[Published],
+    caller: Caller,
+) -> Result<()> {
+    query::execute(&publication::create(name, scope, options), &[])?;
+    if let Scope::Schemas(schemas) = scope {
+        scope::check_schemas(schemas, caller)?;
+    }
+    let (publication, owner) = (sql::ident(name), sql::ident(&caller.name()));
+    query::execute(&format!("ALTER PUBLICATION {publication} OWNER TO {owner}"), &[])?;
+    add_tables(name, tables, caller)
+}
+
+fn add_tables(name: &str, tables: &[Published], caller: Caller) -> Result<()> {
+    if tables.is_empty() {
+        return Ok(());
+    }
+    execute_as(caller, &publication::add_tables(name, tables))
+}
+
+fn execute_as(caller: Caller, statement: &str) -> Result<()> {
+    as_role(caller.oid(), || query::execute(statement, &[]))
+}
+
+/// The name of a publication that the caller owns. PostgreSQL asks again when it is changed; this
+/// says more about what is missing.
+fn own_publication(name: Option<&str>, caller: Caller) -> Result<&str> {
+    let name = publication_name("name", name)?;
+    let owner = owner(name)?.ok_or_else(|| {
+        Error::new(Kind::UndefinedObject, format!("publication \"{name}\" does not exist"))
+    })?;
+    if caller.has_rights_of(owner) {
+        return Ok(name);
+    }
+    let owner = identity::role_name(owner);
+    Err(denied(format_args!("publication \"{name}\""))
+        .detail(format!("Role \"{}\" is not a member of its owner \"{owner}\".", caller.name()))
+        .hint(format!("Ask a member of \"{owner}\" to run this function.")))
+}
+
+fn owner(publication: &str) -> Result<Option<Oid>> {
+    let owners = query::rows(
+        "SELECT p.pubowner FROM pg_catalog.pg_publication p \
+          WHERE p.pubname OPERATOR(pg_catalog.=) $1",
+        &[DatumWithOid::from(publication)],
+        |row| row.get::<Oid>(1),
+    )?;
+    Ok(owners.into_iter().flatten().next())
+}
+
+fn publication_name<'a>(argument: &str, name: Option<&'a str>) -> Result<&'a str> {
+    let name = required(argument, name)?;
+    name::check("publication", name)?;
+    Ok(name)
+}
+
+fn publishing(list: Option<&str>) -> Result<Options> {
+    Ok(Options::publishing(Actions::parse(required("arg_publish", list)?)?))
+}
+
+fn table_names(argument: &str, names: Names) -> Result<Vec<TableSpec>> {
+    let names = required(argument, names)?;
+    names.into_iter().map(|name| Ok(TableSpec::named(required(argument, name)?))).collect()
+}
+
+fn some_table_names(argument: &str, names: Names) -> Result<Vec<TableSpec>> {
+    let names = table_names(argument, names)?;
+    if names.is_empty() {
+        return Err(invalid("no table is named"));
+    }
+    Ok(names)
+}

@@ -1,0 +1,152 @@
+//! Tables whose UPDATE and DELETE begin to fail on the publisher when they are published.
+//!
+//! PostgreSQL says so only when the first row is changed (CheckCmdReplicaIdentity,
+//! execReplication.c); by then it is the application that fails.
+
+use pgmig_core::publication::Spec;
+use pgrx::PgLogLevel;
+use pgrx::datum::DatumWithOid;
+
+use crate::error::{Error, Kind, Result, report};
+use crate::{MAJOR, query};
+
+/// How many tables a message names.
+const NAMED: usize = 10;
+
+/// What to do about such tables.
+pub enum Policy {
+    Warn,
+    Refuse,
+    Allow,
+}
+
+impl Policy {
+    pub fn of(spec: &Spec) -> Self {
+        if spec.allow_missing_replica_identity { Self::Allow } else { Self::Refuse }
+    }
+
+    pub fn apply(self, publication: &str) -> Result<()> {
+        if matches!(self, Self::Allow) {
+            return Ok(());
+        }
+        let problems = problems(publication)?;
+        if problems.is_empty() {
+            return Ok(());
+        }
+        let error = Error::new(
+            Kind::ObjectNotInPrerequisiteState,
+            format!("updates and deletes fail on {} tables of publication \"{publication}\"", problems.len()),
+        )
+        .detail(summary(&problems));
+        match self {
+            Self::Refuse => Err(error.hint(
+                "Give each table a primary key or another replica identity, or publish inserts \
+                 and truncates only, or set \"allow_missing_replica_identity\": true.",
+            )),
+            _ => {
+                report(PgLogLevel::WARNING, error.hint(
+                    "Give each table a primary key or another replica identity, or publish \
+                     inserts and truncates only.",
+                ));
+                Ok(())
+            }
+        }
+    }
+}
+
+fn summary(problems: &[String]) -> String {
+    let mut lines = problems[..problems.len().min(NAMED)].to_vec();
+    if problems.len() > NAMED {
+        lines.push(format!("{} more tables.", problems.len() - NAMED));
+    }
+    lines.join("\n")
+}
+
+/// A sentence for each table, in the order of their names; none if only inserts and truncates are
+/// published.
+fn problems(publication: &str) -> Result<Vec<String>> {
+    let mut kinds = vec![MISSING];
+    if MAJOR >= 15 {
+        kinds.extend([UNLISTED, FILTERED]);
+    }
+    if MAJOR >= 18 {
+        kinds.push(GENERATED);
+    }
+    let problems = query::rows(
+        &format!(
+            "{LEAVES} SELECT pg_catalog.format('Table \"%s\" %s.', l.label, problem) \
+             FROM ({}) problems(leaf, problem) JOIN leaf l ON l.leaf OPERATOR(pg_catalog.=) problems.leaf \
+             ORDER BY 1",
+            kinds.join(" UNION ALL ")
+        ),
+        &[DatumWithOid::from(publication)],
+        |row| row.get::<String>(1),
+    )?;
+    Ok(problems.into_iter().flatten().collect())
+}
+
+/// The ordinary tables whose changes are published: `published` is the table that the publication
+/// has, `leaf` this or a partition of it, and `key` the columns of the leaf's replica identity index
+/// (chosen as RelationGetIndexList, relcache.c, does).
+const LEAVES: &str = "\
+WITH leaf AS ( \
+    SELECT p.oid AS publication, g.relid AS published, c.oid AS leaf, \
+           pg_catalog.concat(n.nspname, '.', c.relname) AS label, \
+           c.relreplident OPERATOR(pg_catalog.=) 'f' AS is_full, \
+           i.indexrelid IS NOT NULL AS has_key, \
+           ARRAY(SELECT a.attname FROM pg_catalog.pg_attribute a \
+                  WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid \
+                    AND a.attnum OPERATOR(pg_catalog.=) ANY \
+                        ((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts OPERATOR(pg_catalog.-) 1])) AS key \
+      FROM pg_catalog.pg_publication p \
+     CROSS JOIN LATERAL pg_catalog.pg_get_publication_tables(p.pubname::pg_catalog.text) g \
+     CROSS JOIN LATERAL ( \
+           SELECT g.relid UNION SELECT t.relid FROM pg_catalog.pg_partition_tree(g.relid) t) r(oid) \
+      JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) r.oid \
+      JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
+      LEFT JOIN pg_catalog.pg_index i \
+        ON i.indrelid OPERATOR(pg_catalog.=) c.oid \
+       AND i.indisvalid AND i.indisunique AND i.indimmediate AND i.indpred IS NULL \
+       AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END \
+     WHERE p.pubname OPERATOR(pg_catalog.=) $1 AND (p.pubupdate OR p.pubdelete) \
+       AND c.relkind OPERATOR(pg_catalog.=) 'r')";
+
+const MISSING: &str = "\
+SELECT leaf, 'has no replica identity' FROM leaf WHERE NOT is_full AND NOT has_key";
+
+/// pub_collist_contains_invalid_column, publicationcmds.c.
+const UNLISTED: &str = "\
+SELECT leaf, 'has a column list that does not cover its replica identity' \
+  FROM leaf JOIN pg_catalog.pg_publication_rel pr \
+    ON pr.prpubid OPERATOR(pg_catalog.=) publication AND pr.prrelid OPERATOR(pg_catalog.=) published \
+ WHERE pr.prattrs IS NOT NULL AND (is_full OR NOT key OPERATOR(pg_catalog.<@) ARRAY( \
+       SELECT a.attname FROM pg_catalog.pg_attribute a \
+        WHERE a.attrelid OPERATOR(pg_catalog.=) published \
+          AND a.attnum OPERATOR(pg_catalog.=) ANY (pr.prattrs::pg_catalog.int2[])))";
+
+/// pub_rf_contains_invalid_column, publicationcmds.c. A reference to the whole row has number 0,
+/// which is no column of any replica identity.
+const FILTERED: &str = "\
+SELECT leaf, 'has a row filter on columns outside its replica identity' \
+  FROM leaf JOIN pg_catalog.pg_publication_rel pr \
+    ON pr.prpubid OPERATOR(pg_catalog.=) publication AND pr.prrelid OPERATOR(pg_catalog.=) published \
+ WHERE NOT is_full AND has_key AND EXISTS ( \
+       SELECT FROM pg_catalog.regexp_matches(pr.prqual::pg_catalog.text, ':varattno ([0-9]+)', 'g') m(number) \
+         LEFT JOIN pg_catalog.pg_attribute a \
+           ON a.attrelid OPERATOR(pg_catalog.=) published \
+          AND a.attnum OPERATOR(pg_catalog.=) (m.number)[1]::pg_catalog.int2 \
+        WHERE (a.attname OPERATOR(pg_catalog.=) ANY (key)) IS NOT TRUE)";
+
+/// pub_contains_invalid_column, publicationcmds.c of 18.
+const GENERATED: &str = "\
+SELECT leaf, 'has generated columns in its replica identity that are not published' \
+  FROM leaf JOIN pg_catalog.pg_publication p ON p.oid OPERATOR(pg_catalog.=) publication \
+  LEFT JOIN pg_catalog.pg_publication_rel pr \
+    ON pr.prpubid OPERATOR(pg_catalog.=) publication AND pr.prrelid OPERATOR(pg_catalog.=) published \
+ WHERE pr.prattrs IS NULL AND EXISTS ( \
+       SELECT FROM pg_catalog.pg_attribute a \
+        WHERE a.attrelid OPERATOR(pg_catalog.=) leaf \
+          AND (is_full OR a.attname OPERATOR(pg_catalog.=) ANY (key)) \
+          AND (a.attgenerated OPERATOR(pg_catalog.=) 'v' \
+               OR a.attgenerated OPERATOR(pg_catalog.=) 's' \
+              AND p.pubgencols OPERATOR(pg_catalog.<>) 's'))";
