@@ -5,7 +5,7 @@
 //! Lines that the server writes before it runs the statement (log_statement, the parameters of a
 //! bind) can be redacted only where the library is loaded already, for example preloaded.
 
-use crate::ffi::activity;
+use crate::ffi::activity::{self, WithoutContext};
 
 /// Functions that are given a connection string. Slots with the schema, since PostgreSQL has
 /// functions whose names end alike.
@@ -20,9 +20,9 @@ pub fn install() {
     activity::install_log_hook();
 }
 
-/// To be called first by every function that is given a connection string.
-pub fn hide_statement(function: &str) {
-    activity::hide_statement(&format!("SELECT pgmig_extras.{function}(<hidden>)"));
+/// To be called first by every function that is given a connection string, and held to its end.
+pub fn hide_statement(function: &str) -> WithoutContext {
+    activity::hide_statement(&format!("SELECT pgmig_extras.{function}(<hidden>)"))
 }
 
 /// Whether a statement calls one of these functions, as far as its text tells.

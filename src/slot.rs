@@ -187,7 +187,7 @@ fn create_replication_slot(
     conninfo: Option<&str>,
     slot: Option<&str>,
 ) -> TableIterator<'static, (name!(slot_name, String), name!(lsn, i64))> {
-    secrecy::hide_statement("create_replication_slot");
+    let _hidden = secrecy::hide_statement("create_replication_slot");
     TableIterator::once(raise(create(conninfo, slot)))
 }
 
@@ -206,7 +206,7 @@ fn create(conninfo: Option<&str>, slot: Option<&str>) -> Result<(String, i64)> {
 /// Drops a slot of the publisher once this transaction is committed.
 #[pg_extern(sql = false)]
 fn drop_replication_slot(conninfo: Option<&str>, slot: Option<&str>) {
-    secrecy::hide_statement("drop_replication_slot");
+    let _hidden = secrecy::hide_statement("drop_replication_slot");
     raise(drop_slot(conninfo, slot))
 }
 

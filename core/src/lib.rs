@@ -5,6 +5,7 @@
 
 pub mod conninfo;
 pub mod error;
+mod json;
 pub mod lsn;
 pub mod name;
 pub mod publication;

@@ -4,10 +4,11 @@
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::Error as _;
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result, invalid};
+use crate::json::from_object;
 use crate::{name, sql};
 
 /// The changes that a publication publishes.
@@ -123,14 +124,6 @@ impl TryFrom<Value> for TableSpec {
         let Object { table, columns, r#where } = from_object(value)?;
         Ok(Self { table, columns, filter: r#where })
     }
-}
-
-/// serde would also read a struct from an array, field by field.
-fn from_object<T: DeserializeOwned>(value: Value) -> serde_json::Result<T> {
-    if value.is_object() {
-        return serde_json::from_value(value);
-    }
-    Err(serde_json::Error::custom("expected an object"))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -307,14 +300,26 @@ mod tests {
 
     #[test]
     fn actions_are_read_in_any_case_with_spaces_and_repetitions() {
-        assert_eq!(Actions::parse(" INSERT, Truncate,insert ").unwrap().to_string(), "insert, truncate");
+        assert_eq!(
+            Actions::parse(" INSERT, Truncate,insert ").unwrap().to_string(),
+            "insert, truncate"
+        );
         let all = Actions::parse("INSERT,UPDATE,DELETE,TRUNCATE").unwrap();
         assert_eq!(all.to_string(), "insert, update, delete, truncate");
     }
 
     #[test]
     fn what_is_no_list_of_actions_is_refused() {
-        for bad in ["", ",", "insert,", "insert;update", "insert update", "\"insert\"", "merge", "insert') --"] {
+        for bad in [
+            "",
+            ",",
+            "insert,",
+            "insert;update",
+            "insert update",
+            "\"insert\"",
+            "merge",
+            "insert') --",
+        ] {
             assert_eq!(Actions::parse(bad).unwrap_err().kind, Kind::InvalidParameter, "{bad}");
         }
     }
@@ -332,7 +337,10 @@ mod tests {
     fn an_empty_spec_keeps_the_defaults() {
         let spec = Spec::parse(json!({}), 13).unwrap();
         assert_eq!(spec, Spec::default());
-        assert_eq!(create("p", Scope::Schemas(&spec.schemas), spec.options()), "CREATE PUBLICATION \"p\"");
+        assert_eq!(
+            create("p", Scope::Schemas(&spec.schemas), spec.options()),
+            "CREATE PUBLICATION \"p\""
+        );
     }
 
     #[test]
@@ -419,7 +427,8 @@ mod tests {
 
     #[test]
     fn tables_are_added_with_their_columns_and_filters() {
-        let plain = Published { schema: "s".into(), table: "A b".into(), only: true, ..Default::default() };
+        let plain =
+            Published { schema: "s".into(), table: "A b".into(), only: true, ..Default::default() };
         let narrowed = Published {
             schema: "s".into(),
             table: "t".into(),

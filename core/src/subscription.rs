@@ -2,8 +2,10 @@
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use crate::error::{Error, Kind, Result, invalid};
+use crate::json::from_object;
 use crate::{name, sql};
 
 /// Options as `create_subscription` takes them. A key that is absent keeps PostgreSQL's default.
@@ -45,9 +47,9 @@ impl Options {
         }
     }
 
-    /// Parses and checks the JSON text for a subscriber of `major`.
-    pub fn parse(json: &str, major: u16) -> Result<Self> {
-        let options: Self = serde_json::from_str(json).map_err(|error| {
+    /// Reads and checks the options for a subscriber of `major`.
+    pub fn parse(options: Value, major: u16) -> Result<Self> {
+        let options: Self = from_object(options).map_err(|error| {
             invalid("invalid subscription options").detail(format!("{error}.")).hint(
                 "Give a JSON object with any of: slot_name, create_slot, copy_data, enabled, binary, \
                  streaming, two_phase, disable_on_error, origin, synchronous_commit, failover.",
@@ -166,13 +168,17 @@ fn one_of(option: &str, value: &str, allowed: &[&str]) -> Result<()> {
 mod tests {
     use super::*;
 
+    fn parse(json: &str, major: u16) -> Result<Options> {
+        Options::parse(serde_json::from_str(json).expect("JSON"), major)
+    }
+
     fn kind(json: &str, major: u16) -> Kind {
-        Options::parse(json, major).expect_err("must be refused").kind
+        parse(json, major).expect_err("must be refused").kind
     }
 
     #[test]
     fn unknown_keys_are_refused_by_name() {
-        let error = Options::parse(r#"{"slotname": "x"}"#, 18).unwrap_err();
+        let error = parse(r#"{"slotname": "x"}"#, 18).unwrap_err();
         assert_eq!(error.kind, Kind::InvalidParameter);
         assert!(error.detail.unwrap().contains("slotname"));
     }
@@ -182,8 +188,8 @@ mod tests {
         assert_eq!(kind(r#"{"failover": true}"#, 16), Kind::FeatureNotSupported);
         assert_eq!(kind(r#"{"origin": "none"}"#, 15), Kind::FeatureNotSupported);
         assert_eq!(kind(r#"{"streaming": "parallel"}"#, 15), Kind::FeatureNotSupported);
-        assert!(Options::parse(r#"{"origin": "any"}"#, 15).is_ok());
-        assert!(Options::parse(r#"{"failover": true}"#, 17).is_ok());
+        assert!(parse(r#"{"origin": "any"}"#, 15).is_ok());
+        assert!(parse(r#"{"failover": true}"#, 17).is_ok());
     }
 
     #[test]
@@ -215,8 +221,7 @@ mod tests {
     fn the_with_list_has_what_was_asked_and_no_more() {
         assert_eq!(Options::default().with_list("s", 15), "connect = false, slot_name = 's'");
         let options =
-            Options::parse(r#"{"streaming": "parallel", "binary": true, "origin": "none"}"#, 16)
-                .unwrap();
+            parse(r#"{"streaming": "parallel", "binary": true, "origin": "none"}"#, 16).unwrap();
         assert_eq!(
             options.with_list("s", 16),
             "connect = false, slot_name = 's', binary = true, streaming = 'parallel', origin = 'none'"

@@ -24,8 +24,23 @@ pub fn install_log_hook() {
     unsafe { pg_sys::emit_log_hook = Some(redact) };
 }
 
+/// While it lives, reports have no CONTEXT: that of a surrounding function would quote its statement,
+/// and the server's own the parameters. A NOTICE for the client alone passes by no hook.
+#[must_use]
+pub struct WithoutContext(*mut pg_sys::ErrorContextCallback);
+
+impl Drop for WithoutContext {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return; // the ERROR that is on its way has no CONTEXT either; who catches it restores its own
+        }
+        // SAFETY: the stack as it was when the function was called, whose frames are still there.
+        unsafe { pg_sys::error_context_stack = self.0 }
+    }
+}
+
 /// Marks the running statement: from here on its text appears in no log line and no view.
-pub fn hide_statement(instead: &str) {
+pub fn hide_statement(instead: &str) -> WithoutContext {
     // SAFETY: reads a backend-local variable.
     SECRET_STATEMENT.set(Some(unsafe { pg_sys::GetCurrentStatementStartTimestamp() }));
     if let Ok(text) = CString::new(instead) {
@@ -34,6 +49,11 @@ pub fn hide_statement(instead: &str) {
             pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, text.as_ptr())
         };
     }
+    // SAFETY: this backend's own stack of callbacks.
+    let context = WithoutContext(unsafe { pg_sys::error_context_stack });
+    // SAFETY: as above; an empty stack is valid.
+    unsafe { pg_sys::error_context_stack = std::ptr::null_mut() };
+    context
 }
 
 /// Takes the statement out of what is about to be logged. Called by EmitErrorReport (elog.c) before
@@ -63,7 +83,7 @@ fn is_marked() -> bool {
 
 fn redact_report(report: &mut pg_sys::ErrorData, statement: &CStr) {
     report.hide_stmt = true;
-    // Quotes the statement of a surrounding function, or the parameters.
+    // What other functions of the same statement add.
     report.context = std::ptr::null_mut();
     report.internalquery = std::ptr::null_mut();
     if report.message.is_null() {

@@ -131,7 +131,14 @@ pub fn subscription_relations(subscription: Oid) -> Vec<(Oid, char)> {
     };
     // SAFETY: an open relation and one valid key; a catalog snapshot is taken.
     let scan = unsafe {
-        pg_sys::systable_beginscan(relation.0, Oid::INVALID, false, std::ptr::null_mut(), 1, &mut key)
+        pg_sys::systable_beginscan(
+            relation.0,
+            Oid::INVALID,
+            false,
+            std::ptr::null_mut(),
+            1,
+            &mut key,
+        )
     };
     let mut found = Vec::new();
     loop {

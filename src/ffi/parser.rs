@@ -2,8 +2,8 @@
 
 use std::ffi::{CString, c_void};
 
-use pgrx::pg_sys::{self, Node, NodeTag};
 use pgrx::pg_sys::panic::CaughtError;
+use pgrx::pg_sys::{self, Node, NodeTag};
 use pgrx::prelude::*;
 
 #[derive(Debug, Clone, PartialEq, Eq)]

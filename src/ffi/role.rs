@@ -12,6 +12,12 @@ pub fn as_role<R>(role: Oid, work: impl FnOnce() -> R) -> R {
     work()
 }
 
+/// Whether code runs as the owner of a table for someone who does not trust it.
+pub fn is_restricted() -> bool {
+    // SAFETY: reads a backend-local variable.
+    unsafe { pg_sys::InSecurityRestrictedOperation() }
+}
+
 struct Switched {
     user: Oid,
     security_context: c_int,
@@ -23,8 +29,8 @@ impl Switched {
         let (mut user, mut security_context) = (Oid::INVALID, 0);
         // SAFETY: two valid places to write to.
         unsafe { pg_sys::GetUserIdAndSecContext(&mut user, &mut security_context) };
-        let restricted = pg_sys::SECURITY_LOCAL_USERID_CHANGE
-            | pg_sys::SECURITY_RESTRICTED_OPERATION;
+        let restricted =
+            pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
         // SAFETY: sets two backend-local variables, which an abort sets back too.
         unsafe { pg_sys::SetUserIdAndSecContext(role, security_context | restricted as c_int) };
         // SAFETY: opens a nest level, which the drop below or the abort ends.

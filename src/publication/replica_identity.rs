@@ -35,7 +35,10 @@ impl Policy {
         }
         let error = Error::new(
             Kind::ObjectNotInPrerequisiteState,
-            format!("updates and deletes fail on {} tables of publication \"{publication}\"", problems.len()),
+            format!(
+                "updates and deletes fail on {} tables of publication \"{publication}\"",
+                problems.len()
+            ),
         )
         .detail(summary(&problems));
         match self {
@@ -44,10 +47,13 @@ impl Policy {
                  and truncates only, or set \"allow_missing_replica_identity\": true.",
             )),
             _ => {
-                report(PgLogLevel::WARNING, error.hint(
-                    "Give each table a primary key or another replica identity, or publish \
+                report(
+                    PgLogLevel::WARNING,
+                    error.hint(
+                        "Give each table a primary key or another replica identity, or publish \
                      inserts and truncates only.",
-                ));
+                    ),
+                );
                 Ok(())
             }
         }

@@ -60,9 +60,11 @@ pub fn check_schemas(schemas: &[String], caller: Caller) -> Result<()> {
     check_creators(names(), caller)?;
     let tables = owned_tables("n.nspname OPERATOR(pg_catalog.=) ANY ($1)", names())?;
     match tables.iter().find(|table| !caller.has_rights_of(table.owner)) {
-        Some(foreign) => Err(denied(format_args!("the publication of schema \"{}\"", foreign.schema))
-            .detail(foreign.not_the_callers())
-            .hint("Name your own tables instead of the schema.")),
+        Some(foreign) => {
+            Err(denied(format_args!("the publication of schema \"{}\"", foreign.schema))
+                .detail(foreign.not_the_callers())
+                .hint("Name your own tables instead of the schema."))
+        }
         None => Ok(()),
     }
 }
@@ -75,11 +77,12 @@ fn check_schema_owners(schemas: DatumWithOid, caller: Caller) -> Result<()> {
         |row| Ok((row.get::<String>(1)?.unwrap_or_default(), row.get(2)?.unwrap_or(Oid::INVALID))),
     )?;
     match owners.iter().find(|(_, owner)| !caller.has_rights_of(*owner)) {
-        Some((schema, _)) => {
-            Err(Error::new(Kind::InsufficientPrivilege, format!("must be owner of schema \"{schema}\""))
-                .detail(format!("Role \"{}\" does not have the rights of its owner.", caller.name()))
-                .hint("Ask its owner to run this function, or name your own tables."))
-        }
+        Some((schema, _)) => Err(Error::new(
+            Kind::InsufficientPrivilege,
+            format!("must be owner of schema \"{schema}\""),
+        )
+        .detail(format!("Role \"{}\" does not have the rights of its owner.", caller.name()))
+        .hint("Ask its owner to run this function, or name your own tables.")),
         None => Ok(()),
     }
 }
@@ -99,7 +102,10 @@ fn check_creators(schemas: DatumWithOid, caller: Caller) -> Result<()> {
             AND r.rolsuper IS NOT TRUE",
         &[schemas, DatumWithOid::from(caller.oid())],
         |row| {
-            Ok((row.get::<String>(1)?.unwrap_or_default(), row.get::<String>(2)?.unwrap_or_default()))
+            Ok((
+                row.get::<String>(1)?.unwrap_or_default(),
+                row.get::<String>(2)?.unwrap_or_default(),
+            ))
         },
     )?;
     match creators.into_iter().next() {

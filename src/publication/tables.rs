@@ -34,11 +34,10 @@ fn resolve_one(spec: &TableSpec, caller: Caller) -> Result<Published> {
 /// Reads `schema.table` by PostgreSQL's rules for identifiers. parse_ident does not truncate.
 pub fn parse_name(spec: &TableSpec) -> Result<(String, String)> {
     let text = spec.table.as_str();
-    let parts = query::rows(
-        "SELECT pg_catalog.parse_ident($1)",
-        &[DatumWithOid::from(text)],
-        |row| row.get::<Vec<String>>(1),
-    )?;
+    let parts =
+        query::rows("SELECT pg_catalog.parse_ident($1)", &[DatumWithOid::from(text)], |row| {
+            row.get::<Vec<String>>(1)
+        })?;
     match parts.into_iter().flatten().next().as_deref() {
         Some([schema, table]) => {
             name::check("schema", schema)?;

@@ -53,7 +53,7 @@ fn pg_alter_subscription_connection(
     arg_subscription_name: Option<&str>,
     arg_connection_string: Option<&str>,
 ) {
-    secrecy::hide_statement("pg_alter_subscription_connection");
+    let _hidden = secrecy::hide_statement("pg_alter_subscription_connection");
     raise(set_connection(arg_subscription_name, arg_connection_string))
 }
 

@@ -26,7 +26,7 @@ fn pg_create_subscription(
     arg_copy_data: Option<bool>,
     arg_origin: Option<&str>,
 ) {
-    secrecy::hide_statement("pg_create_subscription");
+    let _hidden = secrecy::hide_statement("pg_create_subscription");
     let run = || -> Result<()> {
         let options = Options::basic(
             required("arg_slot_name", arg_slot_name)?,
@@ -54,15 +54,15 @@ fn create_subscription(
     publications: Option<Vec<Option<String>>>,
     options: Option<pgrx::JsonB>,
 ) {
-    secrecy::hide_statement("create_subscription");
+    let _hidden = secrecy::hide_statement("create_subscription");
     let run = || -> Result<()> {
-        let options = required("options", options)?.0.to_string();
+        let options = required("options", options)?.0;
         require_subscriber()?;
         create(&Request {
             name: required("name", name)?,
             conninfo: required("conninfo", conninfo)?,
             publications: publication_names("publications", publications)?,
-            options: Options::parse(&options, crate::MAJOR)?,
+            options: Options::parse(options, crate::MAJOR)?,
         })
     };
     raise(run())

@@ -8,25 +8,25 @@ use pgrx::prelude::*;
 
 use crate::error::{Error, Kind, raise};
 use crate::ffi::event_trigger::{Change, change, current_user_is_superuser};
+use crate::secrecy;
 
 #[pg_extern(sql = false)]
 fn guard_alter_subscription(fcinfo: pg_sys::FunctionCallInfo) {
     if current_user_is_superuser() {
         return;
     }
-    let refusal = match change(fcinfo) {
-        None => return,
-        Some(Change::Connection(name)) => {
-            crate::secrecy::hide_statement("guard_alter_subscription");
+    let Some(change) = change(fcinfo) else { return };
+    let _hidden = secrecy::hide_statement("guard_alter_subscription");
+    raise(Err(match change {
+        Change::Connection(name) => {
             refused("change the connection of a subscription").hint(format!(
                 "Use SELECT pgmig_extras.pg_alter_subscription_connection({}, '…');",
                 sql::literal(&name).trim_start()
             ))
         }
-        Some(Change::Owner) => refused("change the owner of a subscription")
+        Change::Owner => refused("change the owner of a subscription")
             .hint("Let the new owner create a subscription of its own."),
-    };
-    raise(Err(refusal))
+    }))
 }
 
 fn refused(what: &str) -> Error {
