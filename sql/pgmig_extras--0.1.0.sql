@@ -5,37 +5,26 @@
 -- the outer user (the login role or the role taken by SET ROLE). Whatever changes something has
 -- EXECUTE revoked from PUBLIC; grant_operator() gives it.
 
--- The schema may exist before: its owner could replace what stands in it.
-DO $check$
-BEGIN
-    IF NOT (SELECT r.rolsuper
-              FROM pg_catalog.pg_namespace n
-              JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) n.nspowner
-             WHERE n.nspname OPERATOR(pg_catalog.=) 'pgmig_extras') THEN
-        RAISE EXCEPTION 'schema "pgmig_extras" is not owned by a superuser'
-            USING ERRCODE = 'insufficient_privilege',
-                  HINT = 'Drop it, or give it to a superuser: ALTER SCHEMA pgmig_extras OWNER TO …';
-    END IF;
-END
-$check$;
-
-GRANT USAGE ON SCHEMA @extschema@ TO PUBLIC;
+-- The schema is a member of the extension: pg_dump leaves it out, DROP EXTENSION drops it, and one
+-- that exists already, whose owner could replace what stands in it, is an error.
+CREATE SCHEMA pgmig_extras;
+GRANT USAGE ON SCHEMA pgmig_extras TO PUBLIC;
 
 -- ---------------------------------------------------------------------------------------------
 -- The caller
 -- ---------------------------------------------------------------------------------------------
 
-CREATE FUNCTION @extschema@.caller() RETURNS oid
+CREATE FUNCTION pgmig_extras.caller() RETURNS oid
     LANGUAGE c STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'caller_wrapper';
-COMMENT ON FUNCTION @extschema@.caller() IS
+COMMENT ON FUNCTION pgmig_extras.caller() IS
     'The role whose rights are checked: the outer user, as oid.';
 
 -- ---------------------------------------------------------------------------------------------
 -- Subscriptions (subscriber: 15 and later)
 -- ---------------------------------------------------------------------------------------------
 
-CREATE FUNCTION @extschema@.pg_create_subscription(
+CREATE FUNCTION pgmig_extras.pg_create_subscription(
     arg_subscription_name text,
     arg_connection_string text,
     arg_publication_name text,
@@ -46,11 +35,11 @@ CREATE FUNCTION @extschema@.pg_create_subscription(
     RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'pg_create_subscription_wrapper';
-REVOKE ALL ON FUNCTION @extschema@.pg_create_subscription(text, text, text, text, boolean, boolean, text) FROM PUBLIC;
-COMMENT ON FUNCTION @extschema@.pg_create_subscription(text, text, text, text, boolean, boolean, text) IS
+REVOKE ALL ON FUNCTION pgmig_extras.pg_create_subscription(text, text, text, text, boolean, boolean, text) FROM PUBLIC;
+COMMENT ON FUNCTION pgmig_extras.pg_create_subscription(text, text, text, text, boolean, boolean, text) IS
 'Creates an enabled subscription owned by the caller. arg_slot_create: create the slot on the publisher with the commit of this transaction; otherwise it must exist. arg_copy_data: copy the rows that are there. arg_origin: any or none (16 and later). Errors: 42501 a target table is not the caller''s, or the connection string breaks a rule; 42P01 a target table is missing; 42704 publication or slot is missing; 42710 subscription or slot exists; 08001 no connection; 0A000 before 15.';
 
-CREATE FUNCTION @extschema@.create_subscription(
+CREATE FUNCTION pgmig_extras.create_subscription(
     name text,
     conninfo text,
     publications text[],
@@ -58,85 +47,85 @@ CREATE FUNCTION @extschema@.create_subscription(
     RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'create_subscription_wrapper';
-REVOKE ALL ON FUNCTION @extschema@.create_subscription(text, text, text[], jsonb) FROM PUBLIC;
-COMMENT ON FUNCTION @extschema@.create_subscription(text, text, text[], jsonb) IS
+REVOKE ALL ON FUNCTION pgmig_extras.create_subscription(text, text, text[], jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION pgmig_extras.create_subscription(text, text, text[], jsonb) IS
 'Creates a subscription owned by the caller. options, all optional, with PostgreSQL''s defaults: slot_name (the subscription''s name), create_slot (true), copy_data (true), enabled (true), binary, streaming, two_phase, disable_on_error, origin (16 and later), synchronous_commit, failover (17 and later). Errors: as pg_create_subscription; 22023 unknown option or bad value; 0A000 option of a later major.';
 
-CREATE FUNCTION @extschema@.pg_alter_subscription_enable(arg_subscription_name text)
+CREATE FUNCTION pgmig_extras.pg_alter_subscription_enable(arg_subscription_name text)
     RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'pg_alter_subscription_enable_wrapper';
-REVOKE ALL ON FUNCTION @extschema@.pg_alter_subscription_enable(text) FROM PUBLIC;
-COMMENT ON FUNCTION @extschema@.pg_alter_subscription_enable(text) IS
+REVOKE ALL ON FUNCTION pgmig_extras.pg_alter_subscription_enable(text) FROM PUBLIC;
+COMMENT ON FUNCTION pgmig_extras.pg_alter_subscription_enable(text) IS
 'Starts a subscription of the caller''s. Errors: 42501 not a member of its owner; 42704 it does not exist.';
 
-CREATE FUNCTION @extschema@.pg_alter_subscription_disable(arg_subscription_name text)
+CREATE FUNCTION pgmig_extras.pg_alter_subscription_disable(arg_subscription_name text)
     RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'pg_alter_subscription_disable_wrapper';
-REVOKE ALL ON FUNCTION @extschema@.pg_alter_subscription_disable(text) FROM PUBLIC;
-COMMENT ON FUNCTION @extschema@.pg_alter_subscription_disable(text) IS
+REVOKE ALL ON FUNCTION pgmig_extras.pg_alter_subscription_disable(text) FROM PUBLIC;
+COMMENT ON FUNCTION pgmig_extras.pg_alter_subscription_disable(text) IS
 'Stops a subscription of the caller''s; its slot goes on keeping WAL on the publisher. Errors: 42501 not a member of its owner; 42704 it does not exist.';
 
-CREATE FUNCTION @extschema@.pg_alter_subscription_refresh_publication(
+CREATE FUNCTION pgmig_extras.pg_alter_subscription_refresh_publication(
     arg_subscription_name text,
     arg_copy_data boolean = true)
     RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'pg_alter_subscription_refresh_publication_wrapper';
-REVOKE ALL ON FUNCTION @extschema@.pg_alter_subscription_refresh_publication(text, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION @extschema@.pg_alter_subscription_refresh_publication(text, boolean) IS
+REVOKE ALL ON FUNCTION pgmig_extras.pg_alter_subscription_refresh_publication(text, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION pgmig_extras.pg_alter_subscription_refresh_publication(text, boolean) IS
 'Subscribes to tables that were added to the publications and forgets those that were removed, with the commit of this transaction. arg_copy_data: copy the rows of new tables. Errors: 42501 not a member of the subscription''s or a table''s owner; 55000 the subscription is disabled; 42P01 a table is missing; 08001 no connection.';
 
-CREATE FUNCTION @extschema@.pg_alter_subscription_set_publication(
+CREATE FUNCTION pgmig_extras.pg_alter_subscription_set_publication(
     arg_subscription_name text,
     arg_publication_names text[],
     arg_copy_data boolean = true)
     RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'pg_alter_subscription_set_publication_wrapper';
-REVOKE ALL ON FUNCTION @extschema@.pg_alter_subscription_set_publication(text, text[], boolean) FROM PUBLIC;
-COMMENT ON FUNCTION @extschema@.pg_alter_subscription_set_publication(text, text[], boolean) IS
+REVOKE ALL ON FUNCTION pgmig_extras.pg_alter_subscription_set_publication(text, text[], boolean) FROM PUBLIC;
+COMMENT ON FUNCTION pgmig_extras.pg_alter_subscription_set_publication(text, text[], boolean) IS
 'Replaces the publications of a subscription and refreshes its tables. Errors: as pg_alter_subscription_refresh_publication; 42704 a publication is missing.';
 
-CREATE FUNCTION @extschema@.pg_alter_subscription_connection(
+CREATE FUNCTION pgmig_extras.pg_alter_subscription_connection(
     arg_subscription_name text,
     arg_connection_string text)
     RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'pg_alter_subscription_connection_wrapper';
-REVOKE ALL ON FUNCTION @extschema@.pg_alter_subscription_connection(text, text) FROM PUBLIC;
-COMMENT ON FUNCTION @extschema@.pg_alter_subscription_connection(text, text) IS
+REVOKE ALL ON FUNCTION pgmig_extras.pg_alter_subscription_connection(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION pgmig_extras.pg_alter_subscription_connection(text, text) IS
 'Points a subscription at another address or login, under the rules of a new one; warns if its slot is not there. Errors: 42501 not a member of its owner, or the connection string breaks a rule; 08001 no connection.';
 
-CREATE FUNCTION @extschema@.pg_alter_subscription_skip(
+CREATE FUNCTION pgmig_extras.pg_alter_subscription_skip(
     arg_subscription_name text,
     arg_lsn pg_lsn)
     RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'pg_alter_subscription_skip_wrapper';
-REVOKE ALL ON FUNCTION @extschema@.pg_alter_subscription_skip(text, pg_lsn) FROM PUBLIC;
-COMMENT ON FUNCTION @extschema@.pg_alter_subscription_skip(text, pg_lsn) IS
+REVOKE ALL ON FUNCTION pgmig_extras.pg_alter_subscription_skip(text, pg_lsn) FROM PUBLIC;
+COMMENT ON FUNCTION pgmig_extras.pg_alter_subscription_skip(text, pg_lsn) IS
 'Skips the whole transaction that ends at arg_lsn, the "finished at" LSN of the apply worker''s error: its rows are lost here. 0/0 stops skipping. Errors: 42501 not a member of the owner; 22023 the LSN was passed already.';
 
-CREATE FUNCTION @extschema@.pg_drop_subscription(
+CREATE FUNCTION pgmig_extras.pg_drop_subscription(
     arg_subscription_name text,
     arg_drop_repl_slot boolean = true)
     RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'pg_drop_subscription_wrapper';
-REVOKE ALL ON FUNCTION @extschema@.pg_drop_subscription(text, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION @extschema@.pg_drop_subscription(text, boolean) IS
+REVOKE ALL ON FUNCTION pgmig_extras.pg_drop_subscription(text, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION pgmig_extras.pg_drop_subscription(text, boolean) IS
 'Drops a subscription of the caller''s. arg_drop_repl_slot: drop its slots on the publisher too, after the commit; with false the publisher is not contacted. Errors: 42501 not a member of its owner; 42704 it does not exist; 08001 no connection (nothing was dropped).';
 
-CREATE FUNCTION @extschema@.masked_conninfo(conninfo text)
+CREATE FUNCTION pgmig_extras.masked_conninfo(conninfo text)
     RETURNS text
     LANGUAGE c STABLE STRICT PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'masked_conninfo_wrapper';
-COMMENT ON FUNCTION @extschema@.masked_conninfo(text) IS
+COMMENT ON FUNCTION pgmig_extras.masked_conninfo(text) IS
 'A connection string with its secrets replaced by asterisks.';
 
-CREATE FUNCTION @extschema@.pg_list_all_subscriptions(
+CREATE FUNCTION pgmig_extras.pg_list_all_subscriptions(
     OUT subdbid oid,
     OUT subname name,
     OUT subowner oid,
@@ -149,13 +138,13 @@ CREATE FUNCTION @extschema@.pg_list_all_subscriptions(
     LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT s.subdbid, s.subname, s.subowner, s.subenabled,
-           @extschema@.masked_conninfo(s.subconninfo),
+           pgmig_extras.masked_conninfo(s.subconninfo),
            s.subslotname, s.subsynccommit, s.subpublications
       FROM pg_catalog.pg_subscription s
-     WHERE pg_catalog.pg_has_role(@extschema@.caller(), s.subowner, 'USAGE')
+     WHERE pg_catalog.pg_has_role(pgmig_extras.caller(), s.subowner, 'USAGE')
      ORDER BY s.subdbid, s.subname
     $$;
-COMMENT ON FUNCTION @extschema@.pg_list_all_subscriptions() IS
+COMMENT ON FUNCTION pgmig_extras.pg_list_all_subscriptions() IS
 'The subscriptions of all databases whose owner the caller is a member of, passwords masked.';
 
 -- 15 lets the owner of a subscription re-point it without a password, even from a trigger inside the
@@ -165,16 +154,16 @@ BEGIN
     IF pg_catalog.current_setting('server_version_num')::int / 10000 <> 15 THEN
         RETURN;
     END IF;
-    CREATE FUNCTION @extschema@.guard_alter_subscription()
+    CREATE FUNCTION pgmig_extras.guard_alter_subscription()
         RETURNS event_trigger
         LANGUAGE c SECURITY INVOKER SET search_path = pg_catalog, pg_temp
         AS 'MODULE_PATHNAME', 'guard_alter_subscription_wrapper';
-    REVOKE ALL ON FUNCTION @extschema@.guard_alter_subscription() FROM PUBLIC;
-    COMMENT ON FUNCTION @extschema@.guard_alter_subscription() IS
+    REVOKE ALL ON FUNCTION pgmig_extras.guard_alter_subscription() FROM PUBLIC;
+    COMMENT ON FUNCTION pgmig_extras.guard_alter_subscription() IS
         'Event trigger: refuses ALTER SUBSCRIPTION … CONNECTION and … OWNER TO by roles that are not superusers (42501).';
     CREATE EVENT TRIGGER pgmig_extras_guard ON ddl_command_start
         WHEN TAG IN ('ALTER SUBSCRIPTION')
-        EXECUTE FUNCTION @extschema@.guard_alter_subscription();
+        EXECUTE FUNCTION pgmig_extras.guard_alter_subscription();
     ALTER EVENT TRIGGER pgmig_extras_guard ENABLE ALWAYS;
 END
 $guard$;
@@ -183,7 +172,7 @@ $guard$;
 -- Replication slots of a publisher
 -- ---------------------------------------------------------------------------------------------
 
-CREATE FUNCTION @extschema@.create_replication_slot(
+CREATE FUNCTION pgmig_extras.create_replication_slot(
     conninfo text,
     slot text,
     OUT slot_name text,
@@ -192,25 +181,25 @@ CREATE FUNCTION @extschema@.create_replication_slot(
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     ROWS 1
     AS 'MODULE_PATHNAME', 'create_replication_slot_wrapper';
-REVOKE ALL ON FUNCTION @extschema@.create_replication_slot(text, text) FROM PUBLIC;
-COMMENT ON FUNCTION @extschema@.create_replication_slot(text, text) IS
+REVOKE ALL ON FUNCTION pgmig_extras.create_replication_slot(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION pgmig_extras.create_replication_slot(text, text) IS
 'Creates a permanent pgoutput slot on the publisher, with the commit of this transaction; a rollback leaves none. Returns the LSN from which changes will be sent. Errors: 42501 the connection string breaks a rule; 42602 bad slot name; 42710 the slot exists; 55000 the publisher is this very cluster; 08001 no connection.';
 
-CREATE FUNCTION @extschema@.drop_replication_slot(
+CREATE FUNCTION pgmig_extras.drop_replication_slot(
     conninfo text,
     slot text)
     RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'drop_replication_slot_wrapper';
-REVOKE ALL ON FUNCTION @extschema@.drop_replication_slot(text, text) FROM PUBLIC;
-COMMENT ON FUNCTION @extschema@.drop_replication_slot(text, text) IS
+REVOKE ALL ON FUNCTION pgmig_extras.drop_replication_slot(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION pgmig_extras.drop_replication_slot(text, text) IS
 'Drops a slot of the publisher after the commit of this transaction; a WARNING names it if that fails. Errors: 42501 the connection string breaks a rule; 42704 no such slot; 08001 no connection.';
 
 -- ---------------------------------------------------------------------------------------------
 -- Replication statistics
 -- ---------------------------------------------------------------------------------------------
 
-CREATE FUNCTION @extschema@.pg_stat_replication_list(
+CREATE FUNCTION pgmig_extras.pg_stat_replication_list(
     OUT pid int,
     OUT usesysid oid,
     OUT usename name,
@@ -238,93 +227,93 @@ CREATE FUNCTION @extschema@.pg_stat_replication_list(
            r.flush_lsn, r.replay_lsn, r.write_lag, r.flush_lag, r.replay_lag, r.sync_priority,
            r.sync_state
       FROM pg_catalog.pg_stat_replication r
-     WHERE pg_catalog.pg_has_role(@extschema@.caller(), r.usesysid, 'USAGE')
+     WHERE pg_catalog.pg_has_role(pgmig_extras.caller(), r.usesysid, 'USAGE')
     $$;
-COMMENT ON FUNCTION @extschema@.pg_stat_replication_list() IS
+COMMENT ON FUNCTION pgmig_extras.pg_stat_replication_list() IS
 'The walsenders of the roles whose rights the caller has, with all columns of pg_stat_replication. LSNs in bytes of WAL, lags as intervals.';
 
-CREATE VIEW @extschema@.pg_stat_replication AS
-    SELECT * FROM @extschema@.pg_stat_replication_list();
-COMMENT ON VIEW @extschema@.pg_stat_replication IS
+CREATE VIEW pgmig_extras.pg_stat_replication AS
+    SELECT * FROM pgmig_extras.pg_stat_replication_list();
+COMMENT ON VIEW pgmig_extras.pg_stat_replication IS
 'The caller''s own walsenders, with all columns of the system view.';
-GRANT SELECT ON @extschema@.pg_stat_replication TO PUBLIC;
+GRANT SELECT ON pgmig_extras.pg_stat_replication TO PUBLIC;
 
 
 -- ---------------------------------------------------------------------------------------------
 -- Publications
 -- ---------------------------------------------------------------------------------------------
 
-CREATE FUNCTION @extschema@.pg_create_publication(
+CREATE FUNCTION pgmig_extras.pg_create_publication(
     arg_publication_name text,
     arg_publish text,
     VARIADIC arg_tables text[] = '{}')
     RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'pg_create_publication_wrapper';
-REVOKE ALL ON FUNCTION @extschema@.pg_create_publication(text, text, text[]) FROM PUBLIC;
-COMMENT ON FUNCTION @extschema@.pg_create_publication(text, text, text[]) IS
+REVOKE ALL ON FUNCTION pgmig_extras.pg_create_publication(text, text, text[]) FROM PUBLIC;
+COMMENT ON FUNCTION pgmig_extras.pg_create_publication(text, text, text[]) IS
 'Creates a publication owned by the caller, who owns every table. arg_publish: a list such as ''insert, update, delete, truncate''. arg_tables: names with their schema, quoted where SQL needs it. Warns of tables whose updates and deletes will fail for want of a replica identity. Errors: 42501 a table is not the caller''s; 42P01 a table is missing; 42809 a system catalog, temporary or no table; 42710 the publication exists; 22023 bad list, or a name without schema; 42622 name too long; 22004 a null.';
 
-CREATE FUNCTION @extschema@.pg_create_publication_for_all_tables(
+CREATE FUNCTION pgmig_extras.pg_create_publication_for_all_tables(
     arg_publication_name text,
     arg_publish text)
     RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'pg_create_publication_for_all_tables_wrapper';
-REVOKE ALL ON FUNCTION @extschema@.pg_create_publication_for_all_tables(text, text) FROM PUBLIC;
-COMMENT ON FUNCTION @extschema@.pg_create_publication_for_all_tables(text, text) IS
+REVOKE ALL ON FUNCTION pgmig_extras.pg_create_publication_for_all_tables(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION pgmig_extras.pg_create_publication_for_all_tables(text, text) IS
 'Creates a publication owned by the caller: FOR ALL TABLES when the caller has the rights of the database''s owner or of pg_read_all_data, otherwise of the tables that exist now, all of which must be the caller''s (those of extensions are left out), with a NOTICE that later ones are not added. Warns as pg_create_publication does. Errors: 42501 a table is not the caller''s; 42710 the publication exists; 22023 bad list; 42622 name too long; 22004 a null.';
 
-CREATE FUNCTION @extschema@.create_publication(
+CREATE FUNCTION pgmig_extras.create_publication(
     name text,
     spec jsonb)
     RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'create_publication_wrapper';
-REVOKE ALL ON FUNCTION @extschema@.create_publication(text, jsonb) FROM PUBLIC;
-COMMENT ON FUNCTION @extschema@.create_publication(text, jsonb) IS
+REVOKE ALL ON FUNCTION pgmig_extras.create_publication(text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION pgmig_extras.create_publication(text, jsonb) IS
 'Creates a publication owned by the caller. spec, all optional, with PostgreSQL''s defaults: tables (a list of "schema.table" or {"table": "schema.table", "columns": ["a", "b"], "where": "a > 0"}; columns and where: 15 and later), schemas (15 and later; the caller owns them and all tables in them, and nobody else may create tables there: whoever is granted CREATE later has his tables published too), all_tables (as pg_create_publication_for_all_tables), publish (a list of insert, update, delete, truncate), publish_via_partition_root, publish_generated_columns (none or stored; 18 and later), allow_missing_replica_identity (false). Errors: as pg_create_publication; 55000 updates and deletes of a table would fail for want of a replica identity; 42601 or 0A000 a row filter is not one condition on the table''s own columns; 22023 unknown key or bad value; 0A000 key of a later major.';
 
-CREATE FUNCTION @extschema@.alter_publication_add_tables(
+CREATE FUNCTION pgmig_extras.alter_publication_add_tables(
     name text,
     VARIADIC tables text[])
     RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'alter_publication_add_tables_wrapper';
-REVOKE ALL ON FUNCTION @extschema@.alter_publication_add_tables(text, text[]) FROM PUBLIC;
-COMMENT ON FUNCTION @extschema@.alter_publication_add_tables(text, text[]) IS
+REVOKE ALL ON FUNCTION pgmig_extras.alter_publication_add_tables(text, text[]) FROM PUBLIC;
+COMMENT ON FUNCTION pgmig_extras.alter_publication_add_tables(text, text[]) IS
 'Adds tables of the caller''s to a publication of the caller''s; its subscribers see them after their next refresh. Warns as pg_create_publication does. Errors: 42501 not a member of the owner of the publication or of a table; 42704 the publication is missing; 42P01 a table is missing; 42710 a table is in it already; 55000 it is FOR ALL TABLES; 22023 no table, or a name without schema; 22004 a null.';
 
-CREATE FUNCTION @extschema@.alter_publication_drop_tables(
+CREATE FUNCTION pgmig_extras.alter_publication_drop_tables(
     name text,
     VARIADIC tables text[])
     RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'alter_publication_drop_tables_wrapper';
-REVOKE ALL ON FUNCTION @extschema@.alter_publication_drop_tables(text, text[]) FROM PUBLIC;
-COMMENT ON FUNCTION @extschema@.alter_publication_drop_tables(text, text[]) IS
+REVOKE ALL ON FUNCTION pgmig_extras.alter_publication_drop_tables(text, text[]) FROM PUBLIC;
+COMMENT ON FUNCTION pgmig_extras.alter_publication_drop_tables(text, text[]) IS
 'Takes tables, the caller''s or not, out of a publication of the caller''s. Errors: 42501 not a member of its owner; 42704 the publication is missing, or a table is not in it; 42P01 a table is missing; 55000 it is FOR ALL TABLES; 22023 no table, or a name without schema; 22004 a null.';
 
-CREATE FUNCTION @extschema@.drop_publication(name text)
+CREATE FUNCTION pgmig_extras.drop_publication(name text)
     RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'drop_publication_wrapper';
-REVOKE ALL ON FUNCTION @extschema@.drop_publication(text) FROM PUBLIC;
-COMMENT ON FUNCTION @extschema@.drop_publication(text) IS
+REVOKE ALL ON FUNCTION pgmig_extras.drop_publication(text) FROM PUBLIC;
+COMMENT ON FUNCTION pgmig_extras.drop_publication(text) IS
 'Drops a publication of the caller''s. Errors: 42501 not a member of its owner; 42704 it does not exist; 22004 a null.';
 
 -- ---------------------------------------------------------------------------------------------
 -- Session
 -- ---------------------------------------------------------------------------------------------
 
-CREATE FUNCTION @extschema@.session_replication_role(
+CREATE FUNCTION pgmig_extras.session_replication_role(
     arg_parameter text,
     arg_is_local boolean = false)
     RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'session_replication_role_wrapper';
-REVOKE ALL ON FUNCTION @extschema@.session_replication_role(text, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION @extschema@.session_replication_role(text, boolean) IS
+REVOKE ALL ON FUNCTION pgmig_extras.session_replication_role(text, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION pgmig_extras.session_replication_role(text, boolean) IS
 'Sets session_replication_role to origin, replica or local and returns it: for the session (behind a transaction pooler that is also the next client''s), or with arg_is_local to the end of the transaction. Errors: 22023 another value; 22004 a null.';
 
 -- ---------------------------------------------------------------------------------------------
@@ -334,7 +323,7 @@ COMMENT ON FUNCTION @extschema@.session_replication_role(text, boolean) IS
 -- The one place that says what an operator may run: whatever this script revokes from PUBLIC. The
 -- privileges as they were when the extension was created are asked (pg_init_privs), so that a GRANT
 -- made since changes the meaning of nothing. Left out are event triggers, and the functions named.
-CREATE FUNCTION @extschema@.operator_functions() RETURNS SETOF regprocedure
+CREATE FUNCTION pgmig_extras.operator_functions() RETURNS SETOF regprocedure
     LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT p.oid::pg_catalog.regprocedure
@@ -358,12 +347,12 @@ CREATE FUNCTION @extschema@.operator_functions() RETURNS SETOF regprocedure
        AND p.proname OPERATOR(pg_catalog.<>) ALL (ARRAY['grant_operator', 'revoke_operator'])
      ORDER BY p.proname
     $$;
-COMMENT ON FUNCTION @extschema@.operator_functions() IS
+COMMENT ON FUNCTION pgmig_extras.operator_functions() IS
 'The functions that grant_operator() gives and revoke_operator() takes: all that change something.';
 
-CREATE VIEW @extschema@.operators AS
+CREATE VIEW pgmig_extras.operators AS
     SELECT COALESCE(r.rolname, 'public') AS role
-      FROM @extschema@.operator_functions() f(oid)
+      FROM pgmig_extras.operator_functions() f(oid)
       JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) f.oid
      CROSS JOIN LATERAL pg_catalog.aclexplode(
            COALESCE(p.proacl, pg_catalog.acldefault('f', p.proowner))) a
@@ -372,23 +361,23 @@ CREATE VIEW @extschema@.operators AS
        AND a.grantee OPERATOR(pg_catalog.<>) p.proowner
      GROUP BY a.grantee, r.rolname
     HAVING pg_catalog.count(DISTINCT p.oid) OPERATOR(pg_catalog.=)
-           (SELECT pg_catalog.count(*) FROM @extschema@.operator_functions());
-COMMENT ON VIEW @extschema@.operators IS
+           (SELECT pg_catalog.count(*) FROM pgmig_extras.operator_functions());
+COMMENT ON VIEW pgmig_extras.operators IS
 'The roles to which EXECUTE on every operator function was granted, and "public" if it was granted to everyone. Their members are operators too.';
-GRANT SELECT ON @extschema@.operators TO PUBLIC;
+GRANT SELECT ON pgmig_extras.operators TO PUBLIC;
 
-CREATE FUNCTION @extschema@.grant_operator(role text)
+CREATE FUNCTION pgmig_extras.grant_operator(role text)
     RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'grant_operator_wrapper';
-REVOKE ALL ON FUNCTION @extschema@.grant_operator(text) FROM PUBLIC;
-COMMENT ON FUNCTION @extschema@.grant_operator(text) IS
+REVOKE ALL ON FUNCTION pgmig_extras.grant_operator(text) FROM PUBLIC;
+COMMENT ON FUNCTION pgmig_extras.grant_operator(text) IS
 'Makes a role an operator: it may run every function of operator_functions(). role: the bare name, not quoted. Errors: 42501 the caller lacks the rights of the extension''s owner; 42704 no such role; 22023 public; 42622 name too long; 22004 a null.';
 
-CREATE FUNCTION @extschema@.revoke_operator(role text)
+CREATE FUNCTION pgmig_extras.revoke_operator(role text)
     RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'revoke_operator_wrapper';
-REVOKE ALL ON FUNCTION @extschema@.revoke_operator(text) FROM PUBLIC;
-COMMENT ON FUNCTION @extschema@.revoke_operator(text) IS
+REVOKE ALL ON FUNCTION pgmig_extras.revoke_operator(text) FROM PUBLIC;
+COMMENT ON FUNCTION pgmig_extras.revoke_operator(text) IS
 'Takes from a role, or from public, what grant_operator() gives, and from those to whom the role passed it on. Errors: 42501 the caller lacks the rights of the extension''s owner; 42704 no such role; 42622 name too long; 22004 a null.';

@@ -294,7 +294,7 @@ pub fn drop_origin(name: &str) {
     #[cfg(feature = "pg13")]
     {
         // SAFETY: a valid C string; a missing origin gives InvalidRepOriginId.
-        let origin = unsafe { pg_sys::replorigin_by_name(name.as_ptr(), true) };
+        let origin = unsafe { pg_sys::replorigin_by_name(name.as_ptr().cast_mut(), true) };
         if origin != 0 {
             // SAFETY: an origin that exists.
             unsafe { pg_sys::replorigin_drop(origin, false) }

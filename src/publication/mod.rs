@@ -123,7 +123,7 @@ fn create_for_all_tables(name: &str, options: Options, caller: Caller) -> Result
     let tables = scope::all_tables(caller)?;
     create(name, Scope::Nothing, options, &tables, caller)?;
     notice(
-        format!("publication \"{name}\" publishes the {} tables that exist now", tables.len()),
+        format!("publication \"{name}\" publishes the tables that exist now ({})", tables.len()),
         Some("Add later ones with alter_publication_add_tables().".to_owned()),
     );
     Ok(())

@@ -63,7 +63,7 @@ impl Policy {
 fn summary(problems: &[String]) -> String {
     let mut lines = problems[..problems.len().min(NAMED)].to_vec();
     if problems.len() > NAMED {
-        lines.push(format!("{} more tables.", problems.len() - NAMED));
+        lines.push(format!("And {} more.", problems.len() - NAMED));
     }
     lines.join("\n")
 }
