@@ -5,14 +5,26 @@
 use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
 
+use crate::error::{Result, denied, raise};
 use crate::ffi::identity;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caller(Oid);
 
 impl Caller {
-    pub fn current() -> Self {
-        Self(identity::outer_user())
+    /// The caller, unless PostgreSQL itself runs this as the owner of a table for someone else: then
+    /// that owner would act with the rights of whoever analyses the table, or deletes a row that one
+    /// of its rows refers to.
+    pub fn current() -> Result<Self> {
+        if identity::runs_for_a_table_owner() {
+            return Err(denied("functions of pgmig_extras in code that runs for a table's owner")
+                .detail(
+                    "This is an index expression, a trigger of a foreign key's action, \
+                     or maintenance of a table.",
+                )
+                .hint("Call the function from a statement of your own."));
+        }
+        Ok(Self(identity::outer_user()))
     }
 
     pub fn oid(self) -> Oid {
@@ -42,5 +54,5 @@ impl Caller {
 /// The caller of the function that the SQL around this stands in.
 #[pg_extern(sql = false)]
 fn caller() -> Oid {
-    Caller::current().oid()
+    raise(Caller::current()).oid()
 }

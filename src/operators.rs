@@ -39,7 +39,7 @@ fn revoke_operator(role: Option<&str>) {
 fn change(role: &str, statement: impl Fn(&str, &str) -> String) -> Result<()> {
     name::check("role", role)?;
     let (extension, owner) = extension()?;
-    let caller = Caller::current();
+    let caller = Caller::current()?;
     if !caller.has_rights_of(owner) {
         return Err(denied("the operators of extension \"pgmig_extras\"")
             .detail(format!("Role \"{}\" does not have the rights of its owner.", caller.name()))

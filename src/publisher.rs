@@ -102,6 +102,10 @@ impl Publisher {
         Ok(Self { connection, conninfo: self.conninfo.clone(), nonce: self.nonce.clone() })
     }
 
+    pub fn backend_pid(&self) -> i32 {
+        self.connection.backend_pid()
+    }
+
     pub fn major(&self) -> u16 {
         self.connection.server_major()
     }
@@ -128,10 +132,7 @@ impl Publisher {
         let found = query::rows(
             "SELECT 1 FROM pg_catalog.pg_stat_get_activity($1) a \
              WHERE a.application_name OPERATOR(pg_catalog.=) $2",
-            &[
-                DatumWithOid::from(self.connection.backend_pid()),
-                DatumWithOid::from(self.nonce.as_str()),
-            ],
+            &[DatumWithOid::from(self.backend_pid()), DatumWithOid::from(self.nonce.as_str())],
             |_| Ok(()),
         )?;
         Ok(!found.is_empty())

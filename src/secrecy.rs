@@ -27,9 +27,24 @@ pub fn hide_statement(function: &str) -> WithoutContext {
 
 /// Whether a statement calls one of these functions, as far as its text tells.
 pub fn names_a_secret(statement: &[u8]) -> bool {
-    SECRET_CALLS.iter().any(|call| contains(statement, call.as_bytes()))
+    secret_call(statement).is_some()
 }
 
-pub fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    !needle.is_empty() && haystack.windows(needle.len()).any(|window| window == needle)
+/// A log line without the statement that it quotes, or cut where it names one of these functions.
+/// `marked`: one of them runs, though the statement need not name it.
+pub fn redacted(message: &[u8], statement: &[u8], marked: bool) -> Option<Vec<u8>> {
+    let quoted = if marked { find(message, statement) } else { None };
+    let cut = quoted.or_else(|| secret_call(message))?;
+    Some([&message[..cut], b"<hidden>"].concat())
+}
+
+fn secret_call(text: &[u8]) -> Option<usize> {
+    SECRET_CALLS.iter().filter_map(|call| find(text, call.as_bytes())).min()
+}
+
+fn find(text: &[u8], part: &[u8]) -> Option<usize> {
+    if part.is_empty() {
+        return None;
+    }
+    text.windows(part.len()).position(|window| window == part)
 }

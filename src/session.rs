@@ -3,6 +3,7 @@
 use pgmig_core::error::invalid;
 use pgrx::prelude::*;
 
+use crate::caller::Caller;
 use crate::error::{Result, raise, required};
 use crate::query;
 
@@ -15,6 +16,7 @@ fn session_replication_role(
     arg_is_local: Option<bool>,
 ) -> Option<String> {
     let run = || -> Result<Option<String>> {
+        Caller::current()?;
         let role = required("arg_parameter", arg_parameter)?.to_ascii_lowercase();
         let is_local = required("arg_is_local", arg_is_local)?;
         if !ROLES.contains(&role.as_str()) {

@@ -15,6 +15,7 @@ use pgrx::prelude::*;
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, raise, report, required};
 use crate::ffi::catalog::require_writable;
+use crate::ffi::wait;
 use crate::publisher::{self, Failure, Publisher};
 use crate::secrecy;
 use crate::transaction::{Action, defer};
@@ -94,14 +95,33 @@ impl NewSlot {
         }
         let deadline = Instant::now() + UNDO_TIME;
         // The connection may be in the middle of an answer: use another.
-        let dropped = match self.publisher.reconnect_quietly(deadline) {
-            Ok(mut publisher) => drop_one(&mut publisher, &self.name, deadline),
-            Err(error) => Err(format!("{}.", error.message)),
-        };
+        let dropped = self
+            .publisher
+            .reconnect_quietly(deadline)
+            .map_err(|error| format!("{}.", error.message))
+            .and_then(|mut second| {
+                end_backend(&mut second, self.publisher.backend_pid(), deadline)?;
+                drop_one(&mut second, &self.name, deadline)
+            });
         if let Err(reason) = dropped {
             warn_left(&self.name, &reason);
         }
     }
+}
+
+/// Ends a backend of ours on the publisher, and waits until it is gone: a copy that it has received
+/// but not yet made would otherwise be made after the slot was looked for.
+fn end_backend(
+    publisher: &mut Publisher,
+    pid: i32,
+    deadline: Instant,
+) -> std::result::Result<(), String> {
+    let end = format!("SELECT pg_catalog.pg_terminate_backend({pid})");
+    publisher.query_quietly(&end, deadline).map_err(Failure::reason)?;
+    let look =
+        format!("SELECT 1 FROM pg_catalog.pg_sleep(0.01), pg_catalog.pg_stat_get_activity({pid})");
+    while !publisher.query_quietly(&look, deadline).map_err(Failure::reason)?.is_empty() {}
+    Ok(())
 }
 
 /// Slots that go once the transaction is committed.
@@ -121,13 +141,20 @@ impl DoomedSlots {
     }
 
     pub fn drop_now(mut self) {
-        let deadline = Instant::now() + DROP_TIME;
+        let deadline = drop_deadline();
         for name in &self.names {
             if let Err(reason) = drop_one(&mut self.publisher, name, deadline) {
                 warn_left(name, &reason);
             }
         }
     }
+}
+
+/// `statement_timeout` counts here too, but leaves time for one try.
+fn drop_deadline() -> Instant {
+    let now = Instant::now();
+    let own = now + DROP_TIME;
+    wait::statement_deadline().map_or(own, |statement| own.min(statement.max(now + UNDO_TIME)))
 }
 
 /// Drops a slot once the walsender that uses it has left. A slot that is gone already is no failure.
@@ -192,7 +219,7 @@ fn create_replication_slot(
 }
 
 fn create(conninfo: Option<&str>, slot: Option<&str>) -> Result<(String, i64)> {
-    let caller = Caller::current();
+    let caller = Caller::current()?;
     let (text, name) = (required("conninfo", conninfo)?, required("slot", slot)?);
     name::check_slot(name)?;
     let conninfo = publisher::conninfo(text, caller)?;
@@ -211,7 +238,7 @@ fn drop_replication_slot(conninfo: Option<&str>, slot: Option<&str>) {
 }
 
 fn drop_slot(conninfo: Option<&str>, slot: Option<&str>) -> Result<()> {
-    let caller = Caller::current();
+    let caller = Caller::current()?;
     let (text, name) = (required("conninfo", conninfo)?, required("slot", slot)?);
     name::check_slot(name)?;
     let conninfo = publisher::conninfo(text, caller)?;

@@ -1,12 +1,15 @@
 //! Tables of this database: found by name, locked against being dropped or given away, and judged.
 
-use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::Oid;
 
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result};
 use crate::ffi::catalog;
-use crate::query;
+
+/// FirstNormalObjectId (access/transam.h).
+const FIRST_USER_OID: u32 = 16_384;
+/// information_schema is made by initdb, but not pinned.
+const SYSTEM_SCHEMAS: [&str; 3] = ["pg_catalog", "pg_toast", "information_schema"];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
@@ -23,26 +26,16 @@ impl Table {
     /// Finds and locks (ACCESS SHARE, to the end of the transaction) what has this name.
     pub fn lock(schema: &str, name: &str) -> Result<Option<Self>> {
         let Some(oid) = catalog::lock_relation(schema, name) else { return Ok(None) };
-        let facts = query::rows(
-            "SELECT c.relowner, c.relkind::pg_catalog.text, c.relpersistence OPERATOR(pg_catalog.=) 't', \
-                    c.oid OPERATOR(pg_catalog.<) 16384 \
-                      OR n.nspname OPERATOR(pg_catalog.=) ANY (ARRAY['pg_catalog', 'pg_toast', 'information_schema']::pg_catalog.name[]) \
-             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
-             WHERE c.oid OPERATOR(pg_catalog.=) $1",
-            &[DatumWithOid::from(oid)],
-            |row| {
-                Ok(Self {
-                    oid,
-                    schema: schema.to_owned(),
-                    name: name.to_owned(),
-                    owner: row.get(1)?.unwrap_or(Oid::INVALID),
-                    kind: row.get::<&str>(2)?.and_then(|kind| kind.chars().next()).unwrap_or('?'),
-                    temporary: row.get(3)?.unwrap_or(true),
-                    system: row.get(4)?.unwrap_or(true),
-                })
-            },
-        )?;
-        Ok(facts.into_iter().next())
+        let facts = catalog::relation_facts(oid);
+        Ok(facts.map(|facts| Self {
+            oid,
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            owner: facts.owner,
+            kind: facts.kind,
+            temporary: facts.persistence == 't',
+            system: oid.to_u32() < FIRST_USER_OID || SYSTEM_SCHEMAS.contains(&schema),
+        }))
     }
 
     /// `schema.table`, for messages.

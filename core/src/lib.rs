@@ -6,6 +6,7 @@
 pub mod conninfo;
 pub mod error;
 mod json;
+pub mod lag;
 pub mod lsn;
 pub mod name;
 pub mod publication;

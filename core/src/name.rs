@@ -18,6 +18,21 @@ pub fn check(what: &str, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Checks the name of a publication that is subscribed to. One with a backslash can't be: the apply
+/// worker quotes it as E'…', which the grammar of START_REPLICATION does not know.
+pub fn check_subscribed_publication(name: &str) -> Result<()> {
+    check("publication", name)?;
+    if name.contains('\\') {
+        return Err(Error::new(
+            Kind::InvalidName,
+            format!("publication name \"{name}\" contains a backslash"),
+        )
+        .detail("PostgreSQL's apply workers cannot ask for it.")
+        .hint("Rename the publication."));
+    }
+    Ok(())
+}
+
 /// Checks a replication slot's name by the server's rule (`ReplicationSlotValidateName`, slot.c):
 /// 1 to 63 of lower-case letters, digits and the underscore. `none` is refused too: in an option
 /// list it means "no slot".
@@ -48,6 +63,12 @@ mod tests {
         assert!(check("subscription", &"x".repeat(63)).is_ok());
         assert_eq!(check("subscription", "").unwrap_err().kind, Kind::InvalidName);
         assert_eq!(check("subscription", &"ä".repeat(32)).unwrap_err().kind, Kind::NameTooLong);
+    }
+
+    #[test]
+    fn a_publication_with_a_backslash_cannot_be_subscribed_to() {
+        assert!(check_subscribed_publication("it's \"p\"").is_ok());
+        assert_eq!(check_subscribed_publication("a\\b").unwrap_err().kind, Kind::InvalidName);
     }
 
     #[test]

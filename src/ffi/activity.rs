@@ -2,7 +2,7 @@
 //! `secrecy.rs`.
 
 use std::cell::Cell;
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_char};
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -60,19 +60,35 @@ pub fn hide_statement(instead: &str) -> WithoutContext {
 /// both the server log and the client get the report.
 #[pg_guard]
 unsafe extern "C-unwind" fn redact(edata: *mut pg_sys::ErrorData) {
-    // SAFETY: the text of the client's message; NULL in a background worker.
-    let statement = unsafe { pg_sys::debug_query_string };
-    if !statement.is_null() {
-        // SAFETY: NUL-terminated, owned by the message context of this statement.
-        let statement = unsafe { CStr::from_ptr(statement) };
-        if is_marked() || secrecy::names_a_secret(statement.to_bytes()) {
-            // SAFETY: the hook's argument is valid and this process's own for the time of the call.
-            redact_report(unsafe { &mut *edata }, statement);
-        }
-    }
+    // SAFETY: the hook's argument is valid and this process's own for the time of the call.
+    redact_report(unsafe { &mut *edata });
     if let Some(next) = NEXT_HOOK.get() {
         // SAFETY: the hook that was installed before this one, with its own argument.
         unsafe { next(edata) }
+    }
+}
+
+fn redact_report(report: &mut pg_sys::ErrorData) {
+    // SAFETY: the text of the client's message, NULL in a background worker.
+    let statement = bytes(unsafe { pg_sys::debug_query_string });
+    let marked = is_marked();
+    if marked || secrecy::names_a_secret(statement) {
+        report.hide_stmt = true;
+        // What surrounding functions and the server add: statements and parameters.
+        report.context = std::ptr::null_mut();
+        report.internalquery = std::ptr::null_mut();
+    }
+    if report.elevel != pg_sys::LOG as i32 {
+        return; // the text of an ERROR is ours or PostgreSQL's own
+    }
+    // log_statement, log_min_duration_statement, auto_explain: text and parameters go.
+    if let Some(message) = secrecy::redacted(bytes(report.message), statement, marked) {
+        let message = CString::new(message).unwrap_or_default();
+        // SAFETY: a copy in the report's own context, which elog.c frees with the report.
+        report.message =
+            unsafe { pg_sys::MemoryContextStrdup(report.assoc_context, message.as_ptr()) };
+        report.detail = std::ptr::null_mut();
+        report.detail_log = std::ptr::null_mut();
     }
 }
 
@@ -81,31 +97,10 @@ fn is_marked() -> bool {
     SECRET_STATEMENT.get() == Some(unsafe { pg_sys::GetCurrentStatementStartTimestamp() })
 }
 
-fn redact_report(report: &mut pg_sys::ErrorData, statement: &CStr) {
-    report.hide_stmt = true;
-    // What other functions of the same statement add.
-    report.context = std::ptr::null_mut();
-    report.internalquery = std::ptr::null_mut();
-    if report.message.is_null() {
-        return;
+fn bytes<'a>(text: *const c_char) -> &'a [u8] {
+    if text.is_null() {
+        return &[];
     }
-    // SAFETY: NUL-terminated, owned by the report.
-    let message = unsafe { CStr::from_ptr(report.message) };
-    if secrecy::contains(message.to_bytes(), statement.to_bytes()) {
-        // log_statement and log_min_duration_statement: the statement and its parameters go.
-        report.message = shortened(report, message, statement);
-        report.detail = std::ptr::null_mut();
-        report.detail_log = std::ptr::null_mut();
-    }
-}
-
-fn shortened(
-    report: &pg_sys::ErrorData,
-    message: &CStr,
-    statement: &CStr,
-) -> *mut std::ffi::c_char {
-    let text = message.to_string_lossy().replace(&*statement.to_string_lossy(), "<hidden>");
-    let text = CString::new(text).unwrap_or_else(|_| c"<hidden>".to_owned());
-    // SAFETY: a copy in the report's own context, which elog.c frees with the report.
-    unsafe { pg_sys::MemoryContextStrdup(report.assoc_context, text.as_ptr()) }
+    // SAFETY: NUL-terminated, and alive while the report is being emitted.
+    unsafe { CStr::from_ptr(text) }.to_bytes()
 }

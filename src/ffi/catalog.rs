@@ -31,6 +31,49 @@ pub fn lock_relation(schema: &str, name: &str) -> Option<Oid> {
     (oid != Oid::INVALID).then_some(oid)
 }
 
+/// What the catalog cache says of a relation, as it is now and not as the transaction's snapshot,
+/// which may be old, shows it.
+pub struct RelationFacts {
+    pub owner: Oid,
+    pub kind: char,
+    pub persistence: char,
+}
+
+pub fn relation_facts(relation: Oid) -> Option<RelationFacts> {
+    // SAFETY: a catalog cache look-up.
+    let tuple = unsafe {
+        pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as _, Datum::from(relation))
+    };
+    if tuple.is_null() {
+        return None;
+    }
+    // SAFETY: a row of pg_class, held until it is released below.
+    let form: &pg_sys::FormData_pg_class = unsafe { form(tuple) };
+    let facts = RelationFacts {
+        owner: form.relowner,
+        kind: char::from(form.relkind as u8),
+        persistence: char::from(form.relpersistence as u8),
+    };
+    // SAFETY: held since the look-up.
+    unsafe { pg_sys::ReleaseSysCache(tuple) };
+    Some(facts)
+}
+
+/// The fixed columns of a row (GETSTRUCT, htup_details.h).
+///
+/// # Safety
+/// `tuple` stays valid for `'a`, and `T` has the layout of its first columns, none of them NULL.
+unsafe fn form<'a, T>(tuple: pg_sys::HeapTuple) -> &'a T {
+    // SAFETY: a valid tuple has a header.
+    let header = unsafe { (*tuple).t_data };
+    // SAFETY: as above.
+    let offset = usize::from(unsafe { (*header).t_hoff });
+    // SAFETY: the columns lie within the tuple.
+    let columns = unsafe { header.cast::<u8>().add(offset) };
+    // SAFETY: they are aligned as the server's own struct is.
+    unsafe { &*columns.cast() }
+}
+
 fn pstrdup(text: &str) -> Option<*mut c_char> {
     let text = CString::new(text).ok()?;
     // SAFETY: a valid C string; the copy lives in the current memory context.
@@ -147,14 +190,9 @@ pub fn subscription_relations(subscription: Oid) -> Vec<(Oid, char)> {
         if tuple.is_null() {
             break;
         }
-        // SAFETY: a valid tuple until the next step of the scan.
-        let header = unsafe { (*tuple).t_data };
-        // SAFETY: the tuple's header, which says where its columns start.
-        let offset = usize::from(unsafe { (*header).t_hoff });
-        // SAFETY: the columns lie within the tuple.
-        let columns = unsafe { header.byte_add(offset) };
-        // SAFETY: none of these columns is ever NULL, so they have the layout of the struct.
-        let form = unsafe { &*columns.cast::<Form>() };
+        // SAFETY: a row of pg_subscription_rel, valid until the next step of the scan; none of these
+        // columns is ever NULL, so they have the layout of the struct.
+        let form: &Form = unsafe { form(tuple) };
         debug_assert_eq!(form.subscription, subscription);
         found.push((form.relation, char::from(form.state as u8)));
     }

@@ -9,6 +9,15 @@ pub fn outer_user() -> Oid {
     unsafe { pg_sys::GetOuterUserId() }
 }
 
+/// Whether PostgreSQL switched to the owner of a table, to run code of the owner's for a user who
+/// does not trust it: maintenance (index expressions), an action of a foreign key (ri_triggers.c).
+pub fn runs_for_a_table_owner() -> bool {
+    // SAFETY: reads a backend-local variable.
+    let restricted = unsafe { pg_sys::InSecurityRestrictedOperation() };
+    // SAFETY: reads a backend-local variable.
+    restricted || unsafe { pg_sys::InNoForceRLSOperation() }
+}
+
 pub fn is_superuser(role: Oid) -> bool {
     // SAFETY: a catalog cache look-up; a role that is gone is no superuser.
     unsafe { pg_sys::superuser_arg(role) }

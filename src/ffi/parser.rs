@@ -46,9 +46,13 @@ fn parse(statement: &str) -> Result<*mut pg_sys::List, Fault> {
 /// The expression of a `SELECT expression` without an alias, if that is all there is.
 fn only_target(statements: *mut pg_sys::List) -> Option<*mut Node> {
     let statement = only::<pg_sys::RawStmt>(statements)?;
-    // SAFETY: a RawStmt of the raw parser has a statement.
-    let select = unsafe { cast::<pg_sys::SelectStmt>((*statement).stmt, NodeTag::T_SelectStmt) }?;
-    // SAFETY: a valid SelectStmt.
+    // SAFETY: the raw parser makes a List of RawStmts.
+    let statement = unsafe { (*statement).stmt };
+    if tag(statement) != Some(NodeTag::T_SelectStmt) {
+        return None;
+    }
+    let select = statement.cast::<pg_sys::SelectStmt>();
+    // SAFETY: a SelectStmt by its tag.
     let target = only::<pg_sys::ResTarget>(unsafe { (*select).targetList })?;
     // SAFETY: the target list of a SELECT holds ResTargets.
     let target = unsafe { &*target };
@@ -68,12 +72,9 @@ fn only<T>(list: *mut pg_sys::List) -> Option<*mut T> {
     Some(unsafe { cell.ptr_value }.cast())
 }
 
-/// # Safety
-/// `node` is NULL or a valid node, and `T` the struct of `tag`.
-unsafe fn cast<T>(node: *mut Node, tag: NodeTag) -> Option<*mut T> {
-    // SAFETY: see above.
-    let found = unsafe { node.as_ref() }?;
-    (found.type_ == tag).then_some(node.cast())
+fn tag(node: *mut Node) -> Option<NodeTag> {
+    // SAFETY: a tree has NULL and valid nodes.
+    unsafe { node.as_ref() }.map(|node| node.type_)
 }
 
 fn has_subquery(expression: *mut Node) -> bool {
@@ -83,10 +84,9 @@ fn has_subquery(expression: *mut Node) -> bool {
 
 #[pg_guard]
 unsafe extern "C-unwind" fn is_subquery_or_has_one(node: *mut Node, context: *mut c_void) -> bool {
-    // SAFETY: the walker passes NULL or a valid node.
-    match unsafe { node.as_ref() } {
+    match tag(node) {
         None => false,
-        Some(found) if found.type_ == NodeTag::T_SubLink => true,
+        Some(NodeTag::T_SubLink) => true,
         // SAFETY: a valid node, and a callback that keeps the walker's contract.
         Some(_) => unsafe { server::walk(node, is_subquery_or_has_one, context) },
     }
@@ -105,10 +105,10 @@ mod server {
 
     #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
     pub unsafe fn walk(node: *mut Node, walker: Walker, context: *mut c_void) -> bool {
-        // SAFETY: the caller's arguments; the guard turns an ERROR into a panic.
-        unsafe {
-            pg_sys::ffi::pg_guard_ffi_boundary(|| raw_expression_tree_walker(node, walker, context))
-        }
+        // SAFETY: the caller's arguments.
+        let walk = || unsafe { raw_expression_tree_walker(node, walker, context) };
+        // SAFETY: the guard turns an ERROR into a panic; the closure has nothing to drop.
+        unsafe { pg_sys::ffi::pg_guard_ffi_boundary(walk) }
     }
 
     #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]

@@ -12,12 +12,6 @@ pub fn as_role<R>(role: Oid, work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// Whether code runs as the owner of a table for someone who does not trust it.
-pub fn is_restricted() -> bool {
-    // SAFETY: reads a backend-local variable.
-    unsafe { pg_sys::InSecurityRestrictedOperation() }
-}
-
 struct Switched {
     user: Oid,
     security_context: c_int,

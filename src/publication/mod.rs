@@ -18,7 +18,7 @@ use pgrx::prelude::*;
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, denied, invalid, notice, raise, required};
 use crate::ffi::identity;
-use crate::ffi::role::{self, as_role};
+use crate::ffi::role::as_role;
 use crate::{MAJOR, query};
 use replica_identity::Policy;
 
@@ -32,7 +32,7 @@ fn pg_create_publication(
     arg_tables: Names,
 ) {
     let run = || -> Result<()> {
-        let caller = caller()?;
+        let caller = Caller::current()?;
         let name = publication_name("arg_publication_name", arg_publication_name)?;
         let options = publishing(arg_publish)?;
         let tables = tables::resolve(&table_names("arg_tables", arg_tables)?, caller)?;
@@ -49,7 +49,7 @@ fn pg_create_publication_for_all_tables(
 ) {
     let run = || -> Result<()> {
         let name = publication_name("arg_publication_name", arg_publication_name)?;
-        create_for_all_tables(name, publishing(arg_publish)?, caller()?)?;
+        create_for_all_tables(name, publishing(arg_publish)?, Caller::current()?)?;
         Policy::Warn.apply(name)
     };
     raise(run())
@@ -58,7 +58,7 @@ fn pg_create_publication_for_all_tables(
 #[pg_extern(sql = false)]
 fn create_publication(name: Option<&str>, spec: Option<pgrx::JsonB>) {
     let run = || -> Result<()> {
-        let caller = caller()?;
+        let caller = Caller::current()?;
         let name = publication_name("name", name)?;
         let spec = Spec::parse(required("spec", spec)?.0, MAJOR)?;
         if spec.all_tables {
@@ -75,7 +75,7 @@ fn create_publication(name: Option<&str>, spec: Option<pgrx::JsonB>) {
 #[pg_extern(sql = false)]
 fn alter_publication_add_tables(name: Option<&str>, tables: Names) {
     let run = || -> Result<()> {
-        let caller = caller()?;
+        let caller = Caller::current()?;
         let name = own_publication(name, caller)?;
         let tables = tables::resolve(&some_table_names("tables", tables)?, caller)?;
         add_tables(name, &tables, caller)?;
@@ -87,7 +87,7 @@ fn alter_publication_add_tables(name: Option<&str>, tables: Names) {
 #[pg_extern(sql = false)]
 fn alter_publication_drop_tables(name: Option<&str>, tables: Names) {
     let run = || -> Result<()> {
-        let caller = caller()?;
+        let caller = Caller::current()?;
         let name = own_publication(name, caller)?;
         let tables = some_table_names("tables", tables)?;
         let tables = tables.iter().map(tables::parse_name).collect::<Result<Vec<_>>>()?;
@@ -99,21 +99,11 @@ fn alter_publication_drop_tables(name: Option<&str>, tables: Names) {
 #[pg_extern(sql = false)]
 fn drop_publication(name: Option<&str>) {
     let run = || -> Result<()> {
-        let caller = caller()?;
+        let caller = Caller::current()?;
         let name = own_publication(name, caller)?;
         execute_as(caller, &format!("DROP PUBLICATION {}", sql::ident(name)))
     };
     raise(run())
-}
-
-/// The caller, unless it is someone who maintains a table of another role: ANALYZE, REINDEX and the
-/// like run the functions of its indexes as its owner, for an outer user who knows nothing of it.
-fn caller() -> Result<Caller> {
-    if role::is_restricted() {
-        return Err(denied("publications within a security-restricted operation")
-            .detail("The code of a table's owner runs on behalf of another role."));
-    }
-    Ok(Caller::current())
 }
 
 fn create_for_all_tables(name: &str, options: Options, caller: Caller) -> Result<()> {

@@ -13,6 +13,9 @@ use crate::{MAJOR, query};
 /// How many tables a message names.
 const NAMED: usize = 10;
 
+const REMEDY: &str = "Give each table a primary key or another replica identity, or publish \
+    inserts and truncates only.";
+
 /// What to do about such tables.
 pub enum Policy {
     Warn,
@@ -35,28 +38,16 @@ impl Policy {
         }
         let error = Error::new(
             Kind::ObjectNotInPrerequisiteState,
-            format!(
-                "updates and deletes fail on {} tables of publication \"{publication}\"",
-                problems.len()
-            ),
+            format!("updates and deletes fail on tables of publication \"{publication}\""),
         )
         .detail(summary(&problems));
-        match self {
-            Self::Refuse => Err(error.hint(
-                "Give each table a primary key or another replica identity, or publish inserts \
-                 and truncates only, or set \"allow_missing_replica_identity\": true.",
-            )),
-            _ => {
-                report(
-                    PgLogLevel::WARNING,
-                    error.hint(
-                        "Give each table a primary key or another replica identity, or publish \
-                     inserts and truncates only.",
-                    ),
-                );
-                Ok(())
-            }
+        if matches!(self, Self::Refuse) {
+            return Err(
+                error.hint(format!("{REMEDY} Or set \"allow_missing_replica_identity\": true."))
+            );
         }
+        report(PgLogLevel::WARNING, error.hint(REMEDY));
+        Ok(())
     }
 }
 

@@ -43,7 +43,7 @@ fn pg_alter_subscription_skip(arg_subscription_name: Option<&str>, arg_lsn: Opti
 /// Runs one ALTER SUBSCRIPTION that reads no connection string.
 fn alter(name: Option<&str>, action: &str) -> Result<()> {
     let name = required("arg_subscription_name", name)?;
-    let subscription = Subscription::find_own(name, Caller::current())?.locked()?;
+    let subscription = Subscription::find_own(name, Caller::current()?)?.locked()?;
     query::execute(&format!("ALTER SUBSCRIPTION {} {action}", sql::ident(&subscription.name)), &[])
 }
 
@@ -58,7 +58,7 @@ fn pg_alter_subscription_connection(
 }
 
 fn set_connection(name: Option<&str>, text: Option<&str>) -> Result<()> {
-    let caller = Caller::current();
+    let caller = Caller::current()?;
     let name = required("arg_subscription_name", name)?;
     let text = required("arg_connection_string", text)?;
     let subscription = Subscription::find_own(name, caller)?;
@@ -84,7 +84,7 @@ fn pg_alter_subscription_refresh_publication(
     arg_copy_data: Option<bool>,
 ) {
     let run = || -> Result<()> {
-        let caller = Caller::current();
+        let caller = Caller::current()?;
         let name = required("arg_subscription_name", arg_subscription_name)?;
         let copy_data = required("arg_copy_data", arg_copy_data)?;
         let subscription = Subscription::find_own(name, caller)?;
@@ -102,9 +102,10 @@ fn pg_alter_subscription_set_publication(
     arg_copy_data: Option<bool>,
 ) {
     let run = || -> Result<()> {
-        let caller = Caller::current();
+        let caller = Caller::current()?;
         let name = required("arg_subscription_name", arg_subscription_name)?;
         let publications = publication_names("arg_publication_names", arg_publication_names)?;
+        tables::check_names(&publications)?;
         let copy_data = required("arg_copy_data", arg_copy_data)?;
         refresh(Subscription::find_own(name, caller)?, &publications, copy_data, caller)?;
         query::execute(

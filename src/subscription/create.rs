@@ -78,7 +78,6 @@ pub fn publication_names(
     if names.is_empty() {
         return Err(invalid(format!("argument \"{argument}\" must name at least one publication")));
     }
-    names.iter().try_for_each(|name| name::check("publication", name))?;
     Ok(names)
 }
 
@@ -90,10 +89,10 @@ struct Request<'a> {
 }
 
 fn create(request: &Request) -> Result<()> {
-    let caller = Caller::current();
+    let caller = Caller::current()?;
     let options = &request.options;
     name::check("subscription", request.name)?;
-    request.publications.iter().try_for_each(|name| name::check("publication", name))?;
+    tables::check_names(&request.publications)?;
     let slot = options.slot_name.as_deref().unwrap_or(request.name);
     name::check_slot(slot)?;
     catalog::require_writable(c"CREATE SUBSCRIPTION");

@@ -25,7 +25,7 @@ fn pg_drop_subscription(arg_subscription_name: Option<&str>, arg_drop_repl_slot:
 }
 
 fn drop_subscription(name: &str, with_slot: bool) -> Result<()> {
-    let caller = Caller::current();
+    let caller = Caller::current()?;
     let subscription = Subscription::find_own(name, caller)?;
     let publisher = match with_slot {
         true => Some(connect(&subscription, caller)?),

@@ -48,7 +48,8 @@ impl Subscription {
     /// Locks it to the end of the transaction. What was read before must still be true.
     fn locked(self) -> Result<Self> {
         catalog::lock_subscription(self.oid);
-        if Self::find(&self.name).as_ref() == Some(&self) {
+        let now = Self::find(&self.name).ok_or_else(|| missing(&self.name))?;
+        if now == self {
             return Ok(self);
         }
         Err(Error::new(

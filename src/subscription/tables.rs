@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use pgmig_core::sql;
+use pgmig_core::{name, sql};
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::Oid;
 
@@ -16,6 +16,10 @@ use crate::publisher::{self, Publisher, Row};
 use crate::query;
 use crate::table::{Table, label};
 use crate::transaction::{Action, defer};
+
+pub fn check_names(publications: &[String]) -> Result<()> {
+    publications.iter().try_for_each(|name| name::check_subscribed_publication(name))
+}
 
 /// Asks the publisher which tables the publications have.
 pub fn published(

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use std::fs;
 use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -29,18 +30,31 @@ impl Account {
     }
 }
 
-/// A command for a server program, with an almost empty environment, that dies with its parent.
+/// How long a server program may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// No longer than the process that starts it.
+    OfParent,
+    Own,
+}
+
+/// A command for a server program, with an almost empty environment.
 ///
 /// The environment is cleared because PG* variables would steer the server's own libpq, and
 /// RUST_BACKTRACE would put backtraces into the DETAIL of every error that the extension raises.
-pub fn server_command(program: &Path, account: Option<&Account>) -> Command {
+pub fn server_command(program: &Path, account: Option<&Account>, lifetime: Lifetime) -> Command {
     let mut command = Command::new("setpriv");
     command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").current_dir("/");
     if let Some(Account { uid, gid, .. }) = account {
         command.arg(format!("--reuid={uid}")).arg(format!("--regid={gid}")).arg("--init-groups");
     }
-    // SIGQUIT is the postmaster's immediate shutdown.
-    command.arg("--pdeathsig=QUIT").arg(program);
+    match lifetime {
+        // SIGQUIT is the postmaster's immediate shutdown.
+        Lifetime::OfParent => command.arg("--pdeathsig=QUIT"),
+        // A process group of its own: Ctrl-C in the terminal is not meant for it.
+        Lifetime::Own => command.arg("--pdeathsig=clear").process_group(0),
+    };
+    command.arg(program);
     command
 }
 

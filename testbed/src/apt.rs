@@ -100,12 +100,14 @@ impl PrivateApt {
     }
 }
 
-/// As root apt would download under the account _apt, which may not write here. Desktop metadata
-/// and translations are half of a suite's lists, and of no use here.
+/// Hooks of the machine's own configuration would work on its own cache. As root apt would download
+/// under the account _apt, which may not write here. Desktop metadata and translations are half of
+/// a suite's lists, and of no use here.
 fn configuration(dir: &Path) -> String {
     let dir = dir.display();
     format!(
-        "Dir::Etc::sourcelist \"{dir}/sources.list\";\n\
+        "#clear APT::Update;\n\
+         Dir::Etc::sourcelist \"{dir}/sources.list\";\n\
          Dir::Etc::sourceparts \"/dev/null\";\n\
          Dir::Etc::preferences \"/dev/null\";\n\
          Dir::Etc::preferencesparts \"/dev/null\";\n\

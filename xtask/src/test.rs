@@ -12,12 +12,16 @@ pub fn run(runner_arguments: &[String]) -> Result<ExitCode> {
     for major in MAJORS {
         build::build_and_install(&majors::prepare(major)?, false)?;
     }
-    let (tally, ended_well) = cargo_test(runner_arguments)?;
+    let (mut tally, ended_well) = cargo_test(runner_arguments)?;
+    if !ended_well && tally.failed == 0 {
+        eprintln!("a test runner could not be built, or was killed");
+        tally.failed = 1;
+    }
     if tally.passed + tally.failed == 0 {
         eprintln!("no test ran");
     }
     println!("{tally}");
-    Ok(ExitCode::from(u8::from(!ended_well || tally.failed > 0 || tally.passed == 0)))
+    Ok(if tally.passed > 0 && tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn cargo_test(runner_arguments: &[String]) -> Result<(Tally, bool)> {

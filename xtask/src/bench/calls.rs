@@ -73,7 +73,9 @@ impl Bench {
         for cluster in [&source, &target] {
             cluster.superuser("postgres")?.batch_execute("CREATE DATABASE shop OWNER app")?;
             let mut owner = cluster.superuser("shop")?;
-            owner.batch_execute(&format!("SET ROLE app; CREATE SCHEMA s; SET search_path = s; {tables}"))?;
+            owner.batch_execute(&format!(
+                "SET ROLE app; CREATE SCHEMA s; SET search_path = s; {tables}"
+            ))?;
         }
         source.superuser("shop")?.batch_execute("CREATE PUBLICATION p FOR ALL TABLES")?;
         target.superuser("shop")?.batch_execute(
@@ -82,7 +84,9 @@ impl Bench {
         let conninfo = source.conninfo("app", PASSWORD, "shop").replace('\'', "''");
         let ours = Statements {
             role: "app",
-            create: format!("SELECT pgmig_extras.pg_create_subscription('sub', '{conninfo}', 'p', 'sub', true)"),
+            create: format!(
+                "SELECT pgmig_extras.pg_create_subscription('sub', '{conninfo}', 'p', 'sub', true)"
+            ),
             drop: "SELECT pgmig_extras.pg_drop_subscription('sub')",
         };
         let native = Statements {

@@ -1,0 +1,165 @@
+//! applied_lsn: up to where the subscriber has applied what the publisher wrote. It says nothing of
+//! what is durable there.
+
+use super::observation::{Received, Subscriber, Worker};
+use super::wait::WorkerWait;
+use crate::lsn::Lsn;
+
+/// All changes up to `lsn` were seen to be applied while the origin was at `origin`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Proof {
+    lsn: Lsn,
+    origin: Option<Lsn>,
+}
+
+/// Belongs to one slot of one [`Source`](super::observation::Source); for another, begin anew.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Applied {
+    confirmed: Option<Lsn>,
+    proof: Option<Proof>,
+}
+
+impl Applied {
+    pub const fn new() -> Self {
+        Self { confirmed: None, proof: None }
+    }
+
+    /// The greatest of three, `None` without any of them:
+    ///
+    /// - the slot's confirmed_flush_lsn as a running maximum: it is written to disk now and then, so
+    ///   a crash of the publisher takes it back, yet the subscriber has forgotten nothing;
+    /// - the origin's progress as it is now: a crash of the subscriber loses it, and the rows;
+    /// - what its worker had received when it waited for more. That holds for later, too, unless the
+    ///   origin falls below where it was: then the subscriber crashed and forgot rows.
+    pub fn observe(&mut self, confirmed: Option<Lsn>, subscriber: &Subscriber) -> Option<Lsn> {
+        let origin = subscriber.origin;
+        self.confirmed = self.confirmed.max(confirmed);
+        self.proof = self.proof.filter(|proof| proof.origin <= origin);
+        if let Some(lsn) = drained(subscriber.received, subscriber.worker)
+            && self.proof.is_none_or(|proof| proof.lsn < lsn)
+        {
+            self.proof = Some(Proof { lsn, origin });
+        }
+        [self.confirmed, origin, self.proof.map(|proof| proof.lsn)].into_iter().flatten().max()
+    }
+}
+
+/// The worker counts a message as received before it applies it, and waits in `LogicalApplyMain`
+/// only when it has applied all it has (LogicalRepApplyLoop, worker.c, all majors). So `received`
+/// is applied if it was read first and the same worker is then found waiting there.
+fn drained(received: Option<Received>, worker: Option<Worker>) -> Option<Lsn> {
+    let (received, worker) = (received?, worker?);
+    let waits = worker.wait == WorkerWait::Messages && worker.pid == received.pid;
+    waits.then_some(received.lsn)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::lag::observation::{Errors, Tables};
+
+    fn subscriber(
+        received: Option<(i32, u64)>,
+        worker: Option<(i32, WorkerWait)>,
+    ) -> Subscriber<'static> {
+        Subscriber {
+            enabled: true,
+            slot: Some("s"),
+            received: received.map(|(pid, lsn)| Received { pid, lsn: Lsn(lsn) }),
+            worker: worker.map(|(pid, wait)| Worker {
+                pid,
+                wait,
+                blocked_by: None,
+                last_message_age: None,
+            }),
+            origin: None,
+            tables: Tables::default(),
+            errors: Errors::default(),
+        }
+    }
+
+    fn with_origin(origin: u64, base: Subscriber<'static>) -> Subscriber<'static> {
+        Subscriber { origin: Some(Lsn(origin)), ..base }
+    }
+
+    const WAITING: WorkerWait = WorkerWait::Messages;
+    const BUSY: WorkerWait = WorkerWait::Working;
+
+    #[test]
+    fn without_evidence_nothing_is_known() {
+        assert_eq!(Applied::new().observe(None, &subscriber(None, None)), None);
+    }
+
+    #[test]
+    fn a_confirmed_lsn_that_goes_back_with_the_publishers_crash_stays() {
+        let mut applied = Applied::new();
+        assert_eq!(applied.observe(Some(Lsn(100)), &subscriber(None, None)), Some(Lsn(100)));
+        assert_eq!(applied.observe(Some(Lsn(40)), &subscriber(None, None)), Some(Lsn(100)));
+    }
+
+    #[test]
+    fn origin_progress_that_a_crash_of_the_subscriber_loses_is_not_remembered() {
+        let mut applied = Applied::new();
+        let none = subscriber(None, None);
+        assert_eq!(applied.observe(Some(Lsn(10)), &with_origin(100, none)), Some(Lsn(100)));
+        assert_eq!(applied.observe(Some(Lsn(10)), &with_origin(50, none)), Some(Lsn(50)));
+    }
+
+    #[test]
+    fn what_was_received_counts_only_if_the_same_worker_then_waits_for_more() {
+        let cases = [
+            (Some((1, WAITING)), Some(Lsn(100))),
+            (Some((2, WAITING)), None),
+            (Some((1, BUSY)), None),
+            (Some((1, WorkerWait::Activity)), None),
+            (Some((1, WorkerWait::Lock)), None),
+            (None, None),
+        ];
+        for (worker, expected) in cases {
+            let applied = Applied::new().observe(None, &subscriber(Some((1, 100)), worker));
+            assert_eq!(applied, expected, "{worker:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_proven_stays_while_the_worker_is_busy_or_started_again() {
+        let mut applied = Applied::new();
+        let idle = with_origin(30, subscriber(Some((1, 100)), Some((1, WAITING))));
+        let busy = with_origin(30, subscriber(Some((1, 200)), Some((1, BUSY))));
+        let other = with_origin(30, subscriber(Some((2, 40)), Some((2, WAITING))));
+        for look in [idle, busy, other] {
+            assert_eq!(applied.observe(None, &look), Some(Lsn(100)));
+        }
+    }
+
+    #[test]
+    fn what_was_proven_goes_when_the_subscriber_forgot_rows() {
+        let mut applied = Applied::new();
+        let idle = with_origin(30, subscriber(Some((1, 100)), Some((1, WAITING))));
+        assert_eq!(applied.observe(None, &idle), Some(Lsn(100)));
+        assert_eq!(applied.observe(None, &with_origin(20, subscriber(None, None))), Some(Lsn(20)));
+        assert_eq!(applied.observe(None, &with_origin(30, subscriber(None, None))), Some(Lsn(30)));
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_never_less_than_what_one_look_shows_nor_more_than_any_look_ever_showed(
+            looks in prop::collection::vec((0..100u64, 0..100u64, 0..100u64, any::<bool>()), 1..50),
+        ) {
+            let mut applied = Applied::new();
+            let mut ever = 0;
+            for (confirmed, origin, received, waits) in looks {
+                let wait = if waits { WAITING } else { BUSY };
+                let look = with_origin(origin, subscriber(Some((1, received)), Some((1, wait))));
+                let shown = confirmed.max(origin).max(if waits { received } else { 0 });
+                ever = ever.max(shown);
+                let lsn = applied.observe(Some(Lsn(confirmed)), &look).unwrap();
+                prop_assert!((shown..=ever).contains(&lsn.0));
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What is measured in bytes, as the documentation defines it.
+
+use super::observation::{Publisher, Slot};
+use crate::lsn::Lsn;
+
+/// Bytes of WAL; `None` where this role can't see it or the publisher is out of reach.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Metrics {
+    /// Written and not applied.
+    pub pending: Option<u64>,
+    /// Written and not sent.
+    pub decode_backlog: Option<u64>,
+    /// Sent, and not applied as far as the subscriber says.
+    pub inflight: Option<u64>,
+    /// Kept for the slot.
+    pub retained: Option<u64>,
+    /// What may still be written before the slot is lost; `None` is no limit.
+    pub headroom: Option<i64>,
+    /// Spilled of the oldest open transaction.
+    pub open_transaction: Option<u64>,
+}
+
+impl Metrics {
+    pub const fn new() -> Self {
+        Self {
+            pending: None,
+            decode_backlog: None,
+            inflight: None,
+            retained: None,
+            headroom: None,
+            open_transaction: None,
+        }
+    }
+
+    /// Of one answer of the publisher, except what needs more than that.
+    pub fn measure(publisher: &Publisher, applied: Option<Lsn>) -> Self {
+        let slot = publisher.slot.as_ref();
+        let walsender = slot.and_then(|slot| slot.walsender.as_ref());
+        let sent = walsender.and_then(|walsender| walsender.sent_lsn);
+        let replay = walsender.and_then(|walsender| walsender.replay_lsn);
+        let restart = slot.and_then(|slot| slot.restart_lsn);
+        Self {
+            pending: applied.map(|lsn| distance(lsn, publisher.flush_lsn)),
+            decode_backlog: sent.map(|lsn| distance(lsn, publisher.flush_lsn)),
+            inflight: sent.zip(replay).map(|(sent, replay)| distance(replay, sent)),
+            retained: restart.map(|lsn| distance(lsn, publisher.insert_lsn)),
+            headroom: slot.and_then(|slot| slot.safe_wal_size),
+            open_transaction: None,
+        }
+    }
+}
+
+/// Bytes from one LSN forward to another, 0 backward.
+pub fn distance(from: Lsn, to: Lsn) -> u64 {
+    to.0.saturating_sub(from.0)
+}
+
+/// `spill_bytes` of a slot never falls, and the walsender counts again what it decodes again after
+/// a reconnect. So the size of the open transaction is what was added since the oldest transaction
+/// or the walsender last changed.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OpenTransaction {
+    since: Option<(u64, Option<i64>)>,
+    base: u64,
+}
+
+impl OpenTransaction {
+    pub const fn new() -> Self {
+        Self { since: None, base: 0 }
+    }
+
+    pub fn observe(&mut self, oldest_xid: u64, slot: Option<&Slot>) -> Option<u64> {
+        let slot = slot?;
+        let spilled = slot.spill_bytes?;
+        let now = Some((oldest_xid, slot.walsender.map(|walsender| walsender.started)));
+        if self.since != now || spilled < self.base {
+            *self = Self { since: now, base: spilled };
+        }
+        Some(spilled - self.base)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lag::observation::{Source, Walsender};
+    use crate::lag::wait::SenderWait;
+
+    fn slot(spilled: u64, walsender: Option<i64>) -> Slot {
+        Slot {
+            confirmed_flush: None,
+            restart_lsn: Some(Lsn(100)),
+            invalidated: false,
+            safe_wal_size: Some(-5),
+            spill_bytes: Some(spilled),
+            walsender: walsender.map(|started| Walsender {
+                started,
+                wait: SenderWait::Client,
+                sent_lsn: Some(Lsn(400)),
+                replay_lsn: Some(Lsn(450)),
+            }),
+        }
+    }
+
+    fn publisher(slot: Option<Slot>) -> Publisher {
+        Publisher {
+            asked: 0,
+            answered: 0,
+            source: Source::default(),
+            started: 0,
+            uptime: 0,
+            start_lsn: None,
+            flush_lsn: Lsn(500),
+            insert_lsn: Lsn(600),
+            oldest_xid: 0,
+            slot,
+        }
+    }
+
+    #[test]
+    fn every_metric_is_its_difference_and_never_below_zero() {
+        let metrics = Metrics::measure(&publisher(Some(slot(0, Some(1)))), Some(Lsn(700)));
+        let expected = Metrics {
+            pending: Some(0),
+            decode_backlog: Some(100),
+            inflight: Some(0),
+            retained: Some(500),
+            headroom: Some(-5),
+            open_transaction: None,
+        };
+        assert_eq!(metrics, expected);
+        assert_eq!(Metrics::measure(&publisher(None), Some(Lsn(200))).pending, Some(300));
+        assert_eq!(Metrics::measure(&publisher(None), None), Metrics::new());
+    }
+
+    #[test]
+    fn an_open_transaction_grows_from_its_beginning() {
+        let mut open = OpenTransaction::new();
+        let sizes: Vec<_> = [
+            (7, 1000, Some(1)), // what was spilled before is of others
+            (7, 1500, Some(1)),
+            (8, 1700, Some(1)), // it ended
+            (8, 1800, Some(1)),
+            (8, 3600, Some(2)), // the walsender started again, and counts again
+            (8, 3700, Some(2)),
+            (8, 10, Some(2)), // the statistics were reset
+        ]
+        .map(|(xid, spilled, started)| open.observe(xid, Some(&slot(spilled, started))).unwrap())
+        .into();
+        assert_eq!(sizes, [0, 500, 0, 100, 0, 100, 0]);
+        assert_eq!(open.observe(8, None), None);
+    }
+}

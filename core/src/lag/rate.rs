@@ -1,0 +1,141 @@
+//! Smoothed rates and what follows from them: when the subscriber will have caught up.
+
+use super::{Micros, SECOND};
+
+/// Bytes per second, where what lies back by `time_constant` counts 1/e. The weights follow from
+/// the times, not from the number of samples, and there is no start value to be outgrown: uneven
+/// intervals and the first minute are right.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Rate {
+    bytes: f64,
+    seconds: f64,
+}
+
+impl Rate {
+    pub const fn new() -> Self {
+        Self { bytes: 0.0, seconds: 0.0 }
+    }
+
+    pub fn add(&mut self, bytes: u64, elapsed: Micros, time_constant: Micros) {
+        let decay = (-(elapsed as f64) / time_constant.max(1) as f64).exp();
+        self.bytes = self.bytes * decay + bytes as f64;
+        self.seconds = self.seconds * decay + elapsed as f64 / SECOND as f64;
+    }
+
+    /// `None` before any time has passed.
+    pub fn per_second(&self) -> Option<f64> {
+        (self.seconds > 0.0).then(|| self.bytes / self.seconds)
+    }
+}
+
+/// How fast WAL is written on the publisher and applied on the subscriber.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Rates {
+    pub production: Rate,
+    pub consumption: Rate,
+}
+
+/// An estimate further away than this is none.
+const HORIZON: f64 = 365.0 * 86_400.0;
+
+impl Rates {
+    pub const fn new() -> Self {
+        Self { production: Rate::new(), consumption: Rate::new() }
+    }
+
+    pub fn add(&mut self, produced: u64, consumed: u64, elapsed: Micros, interval: Micros) {
+        let time_constant = (30 * SECOND).max(10 * interval);
+        self.production.add(produced, elapsed, time_constant);
+        self.consumption.add(consumed, elapsed, time_constant);
+    }
+
+    /// When `pending` bytes will be gone; `None` when they don't shrink.
+    pub fn eta(&self, pending: u64) -> Option<Micros> {
+        if pending == 0 {
+            return Some(0);
+        }
+        let gain = self.consumption.per_second()? - self.production.per_second()?;
+        let seconds = pending as f64 / gain;
+        // A gain of zero makes it infinite, a loss negative.
+        (0.0..HORIZON).contains(&seconds).then(|| (seconds * SECOND as f64) as Micros)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TAU: Micros = 30 * SECOND;
+
+    #[test]
+    fn the_first_sample_is_the_rate() {
+        let mut rate = Rate::new();
+        assert_eq!(rate.per_second(), None);
+        rate.add(0, 0, TAU);
+        assert_eq!(rate.per_second(), None);
+        rate.add(5000, SECOND / 2, TAU);
+        assert_eq!(rate.per_second(), Some(10_000.0));
+    }
+
+    #[test]
+    fn a_changed_rate_is_followed_within_the_time_constant() {
+        let mut rate = Rate::new();
+        (0..600).for_each(|_| rate.add(1000, SECOND, TAU));
+        (0..30).for_each(|_| rate.add(0, SECOND, TAU));
+        let left = rate.per_second().unwrap();
+        assert!((360.0..380.0).contains(&left), "{left}");
+    }
+
+    #[test]
+    fn eta_is_pending_by_what_is_gained() {
+        let mut rates = Rates::new();
+        assert_eq!(rates.eta(1), None);
+        assert_eq!(rates.eta(0), Some(0));
+        rates.add(1000, 3000, SECOND, SECOND);
+        assert_eq!(rates.eta(10_000), Some(5 * SECOND));
+        assert_eq!(rates.eta(u64::MAX), None);
+    }
+
+    #[test]
+    fn what_does_not_shrink_has_no_eta() {
+        for (produced, consumed) in [(1000, 1000), (1000, 999), (0, 0)] {
+            let mut rates = Rates::new();
+            rates.add(produced, consumed, SECOND, SECOND);
+            assert_eq!(rates.eta(1), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_steady_rate_is_found_whatever_the_intervals(
+            per_second in 1..1_000_000u64,
+            intervals in prop::collection::vec(1..100u64, 1..100),
+        ) {
+            let mut rate = Rate::new();
+            for seconds in intervals {
+                rate.add(per_second * seconds, seconds * SECOND, TAU);
+            }
+            let error = rate.per_second().unwrap() / per_second as f64 - 1.0;
+            prop_assert!(error.abs() < 1e-9);
+        }
+
+        #[test]
+        fn a_rate_lies_between_the_slowest_and_the_fastest_sample(
+            samples in prop::collection::vec((0..1_000_000u64, 1..100 * SECOND), 1..100),
+        ) {
+            let mut rate = Rate::new();
+            let (mut low, mut high) = (f64::INFINITY, 0.0f64);
+            for (bytes, elapsed) in samples {
+                rate.add(bytes, elapsed, TAU);
+                let one = bytes as f64 * SECOND as f64 / elapsed as f64;
+                (low, high) = (low.min(one), high.max(one));
+            }
+            let found = rate.per_second().unwrap();
+            prop_assert!(low * 0.999 <= found && found <= high * 1.001, "{low} {found} {high}");
+        }
+    }
+}

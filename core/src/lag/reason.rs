@@ -1,0 +1,209 @@
+//! Why a subscription is in its state, in one sentence that a person understands.
+
+use super::Micros;
+use super::lineage::Divergence;
+use super::observation::Tables;
+use super::units::{bytes, duration};
+
+/// What a sentence is made of. Times are points on the watcher's clock, so that a sentence is true
+/// when it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    NotSampled,
+    NoPosition,
+    WatcherSilent { since: Micros },
+    Diverged(Divergence),
+    SlotMissing,
+    SlotInvalidated,
+    Disabled { errors: u64 },
+    Unreachable { answered: Option<Micros> },
+    ApplyFails { errors: u64 },
+    CopyFails { errors: u64 },
+    Stalled { cause: Cause, since: Micros },
+    Copying(Tables),
+    Blocked { by: Option<i32> },
+    NoWorker,
+    FreshWatcher,
+    Imprecise { width: Micros },
+    LargeTransaction { since: Micros },
+    Behind { pending: u64 },
+    NoTables,
+    InStep,
+}
+
+/// Why nothing moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    Lock { by: Option<i32> },
+    NoWorker,
+    NoWalsender,
+    Standby,
+    Silence,
+}
+
+impl Reason {
+    pub fn sentence(&self, now: Micros) -> String {
+        let ago = |since: Micros| duration(now.saturating_sub(since));
+        match *self {
+            Self::NotSampled => "The watcher has not looked at this subscription yet.".into(),
+            Self::NoPosition => "It is not known yet how far changes are applied.".into(),
+            Self::WatcherSilent { since } => {
+                format!("The watcher has not looked for {}: see watcher_status.", ago(since))
+            }
+            Self::Diverged(divergence) => diverged(divergence),
+            Self::SlotMissing => "The replication slot does not exist on the publisher.".into(),
+            Self::SlotInvalidated => {
+                "The publisher has invalidated the replication slot: it no longer has what the subscriber needs.".into()
+            }
+            Self::Disabled { errors: 0 } => "The subscription is disabled.".into(),
+            Self::Disabled { errors } => {
+                format!("The subscription was disabled after {}: see last_error.", count(errors))
+            }
+            Self::Unreachable { answered: None } => "The publisher has not answered yet.".into(),
+            Self::Unreachable { answered: Some(at) } => format!(
+                "The publisher has not answered for {}: what it wrote since is not known.",
+                ago(at)
+            ),
+            Self::ApplyFails { errors } => {
+                format!("Applying changes fails at the same place, with {}: see last_error.", count(errors))
+            }
+            Self::CopyFails { errors } => {
+                format!("Copying a table fails again and again, with {}: see last_error.", count(errors))
+            }
+            Self::Stalled { cause, since } => {
+                format!("Nothing has been applied for {}: {}.", ago(since), cause.clause())
+            }
+            Self::Copying(Tables { ready, total }) => {
+                format!("{ready} of {total} tables are copied and in step.")
+            }
+            Self::Blocked { by } => format!("{}.", capitalized(&Cause::Lock { by }.clause())),
+            Self::NoWorker => {
+                "No apply worker is running; the server starts one again every few seconds.".into()
+            }
+            Self::FreshWatcher => {
+                "The subscriber is behind where the publisher was when watching began: lag is at least this.".into()
+            }
+            Self::Imprecise { width } => format!(
+                "Changes of a time that was not watched closely are being applied: lag is known to {}.",
+                duration(width)
+            ),
+            Self::LargeTransaction { since } => {
+                format!("One large transaction has been applying for {}.", ago(since))
+            }
+            Self::Behind { pending } => {
+                format!("The subscriber has {} of changes to catch up with.", bytes(pending))
+            }
+            Self::NoTables => "Nothing is replicated: no table is published.".into(),
+            Self::InStep => "Changes are applied as they are made.".into(),
+        }
+    }
+}
+
+impl Cause {
+    fn clause(self) -> String {
+        match self {
+            Self::Lock { by: Some(pid) } => {
+                format!("the apply worker waits for a lock that process {pid} holds")
+            }
+            Self::Lock { by: None } => "the apply worker waits for a lock".into(),
+            Self::NoWorker => "no apply worker is running or connected to the publisher".into(),
+            Self::NoWalsender => "the publisher has no walsender for the slot".into(),
+            Self::Standby => {
+                "the publisher waits for a standby in synchronized_standby_slots".into()
+            }
+            Self::Silence => "the publisher has changes but sends nothing".into(),
+        }
+    }
+}
+
+fn diverged(divergence: Divergence) -> String {
+    match divergence {
+        Divergence::WentBack { applied, flush } => format!(
+            "The publisher's WAL went back to {flush} while the subscriber has applied it up to {applied}: changes in between are lost, so copy the tables again."
+        ),
+        Divergence::SlotRecreated { applied, begins } => format!(
+            "The replication slot was made again at {begins} while the subscriber has applied changes up to {applied}: those in between are lost, so copy the tables again."
+        ),
+    }
+}
+
+fn count(errors: u64) -> String {
+    if errors == 1 { "1 error".into() } else { format!("{errors} errors") }
+}
+
+fn capitalized(clause: &str) -> String {
+    let mut letters = clause.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lag::SECOND;
+    use crate::lsn::Lsn;
+
+    fn every_reason() -> Vec<Reason> {
+        let divergences = [
+            Divergence::WentBack { applied: Lsn(2), flush: Lsn(1) },
+            Divergence::SlotRecreated { applied: Lsn(1), begins: Lsn(2) },
+        ];
+        let causes = [
+            Cause::Lock { by: Some(7) },
+            Cause::Lock { by: None },
+            Cause::NoWorker,
+            Cause::NoWalsender,
+            Cause::Standby,
+            Cause::Silence,
+        ];
+        let plain = [
+            Reason::NotSampled,
+            Reason::NoPosition,
+            Reason::WatcherSilent { since: 0 },
+            Reason::SlotMissing,
+            Reason::SlotInvalidated,
+            Reason::Disabled { errors: 0 },
+            Reason::Disabled { errors: 1 },
+            Reason::Unreachable { answered: None },
+            Reason::Unreachable { answered: Some(0) },
+            Reason::ApplyFails { errors: 2 },
+            Reason::CopyFails { errors: 2 },
+            Reason::Copying(Tables { ready: 1, total: 2 }),
+            Reason::Blocked { by: Some(7) },
+            Reason::NoWorker,
+            Reason::FreshWatcher,
+            Reason::Imprecise { width: SECOND },
+            Reason::LargeTransaction { since: 0 },
+            Reason::Behind { pending: 5000 },
+            Reason::NoTables,
+            Reason::InStep,
+        ];
+        let stalled = causes.map(|cause| Reason::Stalled { cause, since: 0 });
+        plain.into_iter().chain(divergences.map(Reason::Diverged)).chain(stalled).collect()
+    }
+
+    #[test]
+    fn every_reason_is_one_sentence_of_its_own() {
+        let sentences: Vec<_> =
+            every_reason().iter().map(|reason| reason.sentence(90 * SECOND)).collect();
+        for sentence in &sentences {
+            assert!(
+                sentence.starts_with(|c: char| c.is_uppercase() || c.is_numeric()),
+                "{sentence}"
+            );
+            assert!(sentence.ends_with('.') && !sentence.contains(". "), "{sentence}");
+        }
+        let mut distinct = sentences.clone();
+        distinct.sort();
+        distinct.dedup();
+        assert_eq!(distinct.len(), sentences.len());
+    }
+
+    #[test]
+    fn a_sentence_is_true_when_it_is_read() {
+        let stalled = Reason::Stalled { cause: Cause::Lock { by: Some(41) }, since: 10 * SECOND };
+        assert_eq!(
+            stalled.sentence(100 * SECOND),
+            "Nothing has been applied for 1 min 30 s: the apply worker waits for a lock that process 41 holds."
+        );
+    }
+}

@@ -1,0 +1,268 @@
+//! T(lsn): when the publisher's WAL was at an LSN, by the watcher's clock.
+
+use super::Micros;
+use super::observation::Source;
+use super::timeline::{Entry, Timeline};
+use crate::lsn::Lsn;
+
+/// At an interval of 1 s: 8 minutes of every sample, older ones to about 1 % of their age.
+pub const CAPACITY: usize = 1024;
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Point {
+    lsn: Lsn,
+    at: Micros,
+}
+
+impl Entry for Point {
+    const EMPTY: Self = Self { lsn: Lsn(0), at: 0 };
+
+    fn at(&self) -> Micros {
+        self.at
+    }
+
+    /// The width of the segment that is left bounds the error of every T in it.
+    fn loss(&self, before: &Self, after: &Self) -> Micros {
+        after.at - before.at
+    }
+
+    fn absorb(&mut self, _: &Self) {}
+}
+
+/// When the publisher passed an LSN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passage {
+    /// Before the oldest sample, which is of `until`.
+    Before { until: Micros },
+    /// About `at`, within a segment that is `width` wide; 0 is exact.
+    Within { at: Micros, width: Micros },
+    /// Not left behind yet at the newest sample, which is of `at`.
+    Newest { at: Micros },
+}
+
+impl Passage {
+    /// T, or the latest that it can be.
+    pub fn at(self) -> Micros {
+        match self {
+            Self::Before { until } => until,
+            Self::Within { at, .. } | Self::Newest { at } => at,
+        }
+    }
+}
+
+/// Samples of (the publisher's flush LSN, when it was there), neither ever decreasing.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Ring<const N: usize = CAPACITY> {
+    source: Source,
+    points: Timeline<Point, N>,
+}
+
+/// Whether a sample continued the WAL that was known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Continuity {
+    Continued,
+    /// Another server or timeline, or its WAL went back: what was known is of no use.
+    Broken,
+}
+
+impl<const N: usize> Ring<N> {
+    pub const fn new() -> Self {
+        Self { source: Source { system_identifier: 0, timeline: 0 }, points: Timeline::new() }
+    }
+
+    pub fn sample(&mut self, source: Source, lsn: Lsn, at: Micros) -> Continuity {
+        let broken = self.last().is_some_and(|last| source != self.source || lsn < last.lsn);
+        if broken {
+            self.points.clear();
+        }
+        self.source = source;
+        self.add(lsn, at);
+        if broken { Continuity::Broken } else { Continuity::Continued }
+    }
+
+    /// The publisher was last there at `stopped` and began again at `started`, in between writing
+    /// nothing: at `lsn` if it is known, else at the last sample.
+    pub fn restarted(&mut self, lsn: Option<Lsn>, stopped: Micros, started: Micros) {
+        let Some(last) = self.last() else { return };
+        if let Some(lsn) = lsn.filter(|&lsn| lsn > last.lsn) {
+            self.add(lsn, stopped);
+            self.add(lsn, started);
+        } else {
+            self.add(last.lsn, started);
+        }
+    }
+
+    /// `None` while there is no sample.
+    pub fn passage(&self, lsn: Lsn) -> Option<Passage> {
+        let points = self.points.as_slice();
+        let last = points.last()?;
+        if lsn >= last.lsn {
+            return Some(Passage::Newest { at: last.at });
+        }
+        let after = points.partition_point(|point| point.lsn <= lsn);
+        Some(match after.checked_sub(1) {
+            None => Passage::Before { until: points[0].at },
+            Some(before) => within(points[before], points[after], lsn),
+        })
+    }
+
+    pub fn newest(&self) -> Option<Lsn> {
+        self.last().map(|point| point.lsn)
+    }
+
+    fn last(&self) -> Option<Point> {
+        self.points.as_slice().last().copied()
+    }
+
+    /// Of a plateau only both ends are kept, so that an idle hour takes two points.
+    fn add(&mut self, lsn: Lsn, at: Micros) {
+        let at = self.last().map_or(at, |last| last.at.max(at));
+        let plateau = matches!(self.points.as_slice(), [.., a, b] if a.lsn == lsn && b.lsn == lsn);
+        match self.points.last_mut() {
+            Some(end) if plateau => end.at = at,
+            _ => self.points.push(Point { lsn, at }, N),
+        }
+    }
+}
+
+impl<const N: usize> Default for Ring<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// `before.lsn <= lsn < after.lsn`. The later end of a plateau is `before`: the last time counts.
+fn within(before: Point, after: Point, lsn: Lsn) -> Passage {
+    if lsn == before.lsn {
+        return Passage::Within { at: before.at, width: 0 };
+    }
+    let width = after.at - before.at;
+    let passed = u128::from(lsn.0 - before.lsn.0) * u128::from(width);
+    let share = passed / u128::from(after.lsn.0 - before.lsn.0);
+    // The share is less than `width`, so it fits.
+    Passage::Within { at: before.at + share as Micros, width }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HERE: Source = Source { system_identifier: 7, timeline: 1 };
+
+    fn ring(samples: &[(u64, Micros)]) -> Ring<64> {
+        let mut ring = Ring::new();
+        for &(lsn, at) in samples {
+            assert_eq!(ring.sample(HERE, Lsn(lsn), at), Continuity::Continued);
+        }
+        ring
+    }
+
+    fn passage(ring: &Ring<64>, lsn: u64) -> Passage {
+        ring.passage(Lsn(lsn)).unwrap()
+    }
+
+    #[test]
+    fn an_empty_ring_knows_nothing() {
+        assert_eq!(ring(&[]).passage(Lsn(0)), None);
+    }
+
+    #[test]
+    fn between_two_samples_time_is_interpolated() {
+        let ring = ring(&[(100, 1000), (200, 3000)]);
+        assert_eq!(passage(&ring, 150), Passage::Within { at: 2000, width: 2000 });
+        assert_eq!(passage(&ring, 100), Passage::Within { at: 1000, width: 0 });
+        assert_eq!(passage(&ring, 99), Passage::Before { until: 1000 });
+        assert_eq!(passage(&ring, 200), Passage::Newest { at: 3000 });
+        assert_eq!(passage(&ring, 201), Passage::Newest { at: 3000 });
+    }
+
+    #[test]
+    fn of_a_plateau_the_last_moment_counts_and_both_ends_are_kept() {
+        let ring = ring(&[(100, 0), (200, 10), (200, 20), (200, 30), (200, 40), (300, 50)]);
+        assert_eq!(passage(&ring, 200), Passage::Within { at: 40, width: 0 });
+        assert_eq!(passage(&ring, 150), Passage::Within { at: 5, width: 10 });
+        assert_eq!(passage(&ring, 250), Passage::Within { at: 45, width: 10 });
+        assert_eq!(ring.points.as_slice().len(), 4);
+    }
+
+    #[test]
+    fn a_restart_is_a_plateau_until_the_server_started() {
+        let mut ring = ring(&[(100, 10)]);
+        ring.restarted(None, 20, 100);
+        ring.sample(HERE, Lsn(200), 110);
+        assert_eq!(passage(&ring, 100), Passage::Within { at: 100, width: 0 });
+        assert_eq!(passage(&ring, 150), Passage::Within { at: 105, width: 10 });
+    }
+
+    #[test]
+    fn with_the_lsn_of_the_restart_known_what_was_written_before_it_is_older() {
+        let mut ring = ring(&[(100, 10)]);
+        ring.restarted(Some(Lsn(120)), 20, 100);
+        ring.sample(HERE, Lsn(200), 110);
+        assert_eq!(passage(&ring, 110), Passage::Within { at: 15, width: 10 });
+        assert_eq!(passage(&ring, 120), Passage::Within { at: 100, width: 0 });
+        assert_eq!(passage(&ring, 160), Passage::Within { at: 105, width: 10 });
+    }
+
+    #[test]
+    fn another_server_another_timeline_and_an_lsn_that_goes_back_begin_anew() {
+        let elsewhere = Source { system_identifier: 8, ..HERE };
+        let promoted = Source { timeline: 2, ..HERE };
+        for (source, lsn) in [(elsewhere, 300), (promoted, 300), (HERE, 199)] {
+            let mut ring = ring(&[(100, 1000), (200, 2000)]);
+            assert_eq!(ring.sample(source, Lsn(lsn), 3000), Continuity::Broken);
+            assert_eq!(passage(&ring, 150), Passage::Before { until: 3000 });
+        }
+    }
+
+    proptest! {
+        /// Bursts, idle times and rounds of any length: the ring may be off by no more than the
+        /// width that it names, and for all it knows that is a small part of the age.
+        #[test]
+        fn no_answer_is_off_by_more_than_its_width(
+            steps in prop::collection::vec((0..3u64, 1..5000u64, 1..50u64), 1..800),
+        ) {
+            let mut ring = Ring::<64>::new();
+            let mut truth = vec![];
+            let (mut lsn, mut at) = (1_000, 0);
+            for (kind, bytes, time) in steps {
+                lsn += if kind == 0 { 0 } else { bytes };
+                at += time;
+                ring.sample(HERE, Lsn(lsn), at);
+                truth.push((lsn, at));
+            }
+            for &(lsn, _) in &truth {
+                let last = truth.iter().rfind(|sample| sample.0 == lsn).unwrap().1;
+                match passage(&ring, lsn) {
+                    Passage::Newest { at } => prop_assert_eq!(at, last),
+                    Passage::Within { at, width } => {
+                        prop_assert!(at.abs_diff(last) <= width, "{} {} {}", at, width, last);
+                        prop_assert!(width <= 150 + (truth.last().unwrap().1 - last) / 2);
+                    }
+                    Passage::Before { .. } => prop_assert!(false, "the oldest sample is kept"),
+                }
+            }
+        }
+
+        #[test]
+        fn a_later_lsn_is_never_passed_earlier(
+            steps in prop::collection::vec((0..1000u64, 0..50u64), 2..300),
+            probes in prop::collection::vec(0..300_000u64, 2..50),
+        ) {
+            let mut ring = Ring::<64>::new();
+            let (mut lsn, mut at) = (0, 0);
+            for (bytes, time) in steps {
+                (lsn, at) = (lsn + bytes, at + time);
+                ring.sample(HERE, Lsn(lsn), at);
+            }
+            let mut probes = probes;
+            probes.sort_unstable();
+            let times: Vec<_> = probes.iter().map(|&lsn| passage(&ring, lsn).at()).collect();
+            prop_assert!(times.is_sorted(), "{:?}", times);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Entries in the order of time, a fixed number of them however long that time is: the newest half
+//! as they came, the older ones the farther apart the older they are.
+
+use super::Micros;
+
+pub trait Entry: Copy {
+    const EMPTY: Self;
+
+    fn at(&self) -> Micros;
+
+    /// What is lost when this entry goes, as a span of time that is then known less well.
+    fn loss(&self, before: &Self, after: &Self) -> Micros;
+
+    /// Takes in what it can of the entry before it, which goes.
+    fn absorb(&mut self, dropped: &Self);
+}
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Timeline<T, const N: usize> {
+    len: usize,
+    entries: [T; N],
+}
+
+impl<T: Entry, const N: usize> Timeline<T, N> {
+    pub const fn new() -> Self {
+        const { assert!(N >= 4) };
+        Self { len: 0, entries: [T::EMPTY; N] }
+    }
+
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    pub fn as_slice(&self) -> &[T] {
+        &self.entries[..self.len]
+    }
+
+    pub fn last_mut(&mut self) -> Option<&mut T> {
+        self.entries[..self.len].last_mut()
+    }
+
+    /// Adds an entry no older than the last. `limit` lowers the capacity.
+    pub fn push(&mut self, entry: T, limit: usize) {
+        while self.len >= limit.clamp(4, N) {
+            self.thin();
+        }
+        self.entries[self.len] = entry;
+        self.len += 1;
+    }
+
+    /// Drops the entry of the older half that is missed least. The oldest stays, as the beginning of
+    /// what is known.
+    fn thin(&mut self) {
+        let entries = self.as_slice();
+        let newest = entries[self.len - 1].at();
+        let missed = |index: usize| {
+            let [before, this, after] = [index - 1, index, index + 1].map(|i| &entries[i]);
+            let age = newest.saturating_sub(after.at()).max(1);
+            this.loss(before, after) as f64 / age as f64
+        };
+        let older = 1..=self.len / 2;
+        let Some(index) = older.min_by(|&a, &b| missed(a).total_cmp(&missed(b))) else { return };
+        let dropped = self.entries[index];
+        self.entries[index + 1].absorb(&dropped);
+        self.entries.copy_within(index + 1..self.len, index);
+        self.len -= 1;
+    }
+}
+
+impl<T: Entry, const N: usize> Default for Timeline<T, N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Entry for Micros {
+        const EMPTY: Self = 0;
+        fn at(&self) -> Micros {
+            *self
+        }
+        fn loss(&self, before: &Self, after: &Self) -> Micros {
+            after - before
+        }
+        fn absorb(&mut self, _: &Self) {}
+    }
+
+    fn filled<const N: usize>(count: u64, limit: usize) -> Timeline<Micros, N> {
+        let mut timeline = Timeline::new();
+        (0..count).for_each(|at| timeline.push(at, limit));
+        timeline
+    }
+
+    #[test]
+    fn the_newest_half_is_kept_as_it_came_and_the_oldest_entry_too() {
+        let timeline = filled::<64>(100_000, 64);
+        let entries = timeline.as_slice();
+        assert_eq!(entries.len(), 64);
+        assert_eq!(entries[0], 0);
+        let newest: Vec<_> = (100_000 - 31..100_000).collect();
+        assert_eq!(entries[64 - 31..], newest);
+    }
+
+    #[test]
+    fn a_day_of_seconds_is_known_to_a_few_percent_of_its_age() {
+        let timeline = filled::<1024>(86_400, 1024);
+        for pair in timeline.as_slice().windows(2) {
+            let age = 86_400 - pair[1];
+            assert!(pair[1] - pair[0] <= 1 + age / 33, "{pair:?}");
+        }
+    }
+
+    #[test]
+    fn a_lower_limit_shrinks_it() {
+        let mut timeline = filled::<64>(1000, 64);
+        timeline.push(1000, 16);
+        assert_eq!(timeline.as_slice().len(), 16);
+        timeline.push(1001, 0);
+        assert_eq!(timeline.as_slice().len(), 4);
+        assert_eq!(timeline.as_slice().last(), Some(&1001));
+    }
+}
