@@ -95,13 +95,6 @@ impl Publisher {
         Ok(Self { connection, conninfo: self.conninfo.clone(), nonce: self.nonce.clone() })
     }
 
-    /// A second connection to the same place.
-    pub fn reconnect(&self) -> Result<Self> {
-        let deadline = soonest(settings::connect_timeout());
-        let connection = open(&self.conninfo, wait::interruptible, deadline)?;
-        Ok(Self { connection, conninfo: self.conninfo.clone(), nonce: self.nonce.clone() })
-    }
-
     pub fn backend_pid(&self) -> i32 {
         self.connection.backend_pid()
     }
@@ -112,8 +105,18 @@ impl Publisher {
 
     /// Runs SQL or a replication command. Interruptible; ends after `publisher_timeout`.
     pub fn query(&mut self, sql: &str) -> Result<Vec<Row>> {
+        self.ask(sql).map_err(Failure::into_error)
+    }
+
+    /// The same, telling how it failed.
+    pub fn ask(&mut self, sql: &str) -> std::result::Result<Vec<Row>, Failure> {
         let deadline = soonest(settings::publisher_timeout());
-        self.exchange(sql, wait::interruptible, deadline).map_err(Failure::into_error)
+        self.exchange(sql, wait::interruptible, deadline)
+    }
+
+    /// Whether the connection is open, as far as can be told without waiting.
+    pub fn is_alive(&mut self) -> bool {
+        self.connection.consume() && !self.connection.has_failed()
     }
 
     /// The same, raising nothing, not even for a pending interrupt.

@@ -31,7 +31,10 @@ pub struct NewSlot {
     temporary: String,
     name: String,
     failover: bool,
-    /// Whether the permanent slot may exist: set before the publisher is asked for it.
+    /// Where the slot's changes begin: tells it from another one of the same name.
+    lsn: Lsn,
+    /// Whether the permanent slot may exist: from before the publisher is asked for it until it
+    /// refuses.
     made: bool,
 }
 
@@ -63,7 +66,8 @@ impl NewSlot {
         ))?;
         let lsn = rows.into_iter().flatten().flatten().find_map(|text| text.parse().ok());
         let lsn = lsn.ok_or_else(publisher::nonsense)?;
-        let slot = Self { publisher, temporary, name: name.to_owned(), failover, made: false };
+        let name = name.to_owned();
+        let slot = Self { publisher, temporary, name, failover, lsn, made: false };
         Ok((slot, lsn))
     }
 
@@ -73,11 +77,15 @@ impl NewSlot {
             return Ok(());
         }
         self.made = true;
-        self.publisher.query(&format!(
+        let copy = format!(
             "SELECT 1 FROM pg_catalog.pg_copy_logical_replication_slot({}, {}, false)",
             sql::literal(&self.temporary),
             sql::literal(&self.name)
-        ))?;
+        );
+        self.publisher.ask(&copy).map_err(|failure| {
+            self.made = !matches!(failure, Failure::Refused { .. });
+            failure.into_error()
+        })?;
         if self.failover {
             // The copy does not carry it. A replication command, since 17.
             self.publisher.query(&format!(
@@ -101,10 +109,29 @@ impl NewSlot {
             .map_err(|error| format!("{}.", error.message))
             .and_then(|mut second| {
                 end_backend(&mut second, self.publisher.backend_pid(), deadline)?;
-                drop_one(&mut second, &self.name, deadline)
+                self.drop_if_ours(&mut second, deadline)
             });
         if let Err(reason) = dropped {
             warn_left(&self.name, &reason);
+        }
+    }
+
+    /// Another session may have made one of this name, which then is the reason for the rollback.
+    fn drop_if_ours(
+        &self,
+        publisher: &mut Publisher,
+        deadline: Instant,
+    ) -> std::result::Result<(), String> {
+        let look = format!(
+            "SELECT 1 FROM pg_catalog.pg_replication_slots \
+             WHERE slot_name OPERATOR(pg_catalog.=) {}::pg_catalog.name AND NOT active \
+               AND confirmed_flush_lsn OPERATOR(pg_catalog.=) '{}'::pg_catalog.pg_lsn",
+            sql::literal(&self.name),
+            self.lsn
+        );
+        match publisher.query_quietly(&look, deadline).map_err(Failure::reason)?.is_empty() {
+            true => Ok(()),
+            false => drop_one(publisher, &self.name, deadline),
         }
     }
 }
@@ -131,13 +158,10 @@ pub struct DoomedSlots {
 }
 
 impl DoomedSlots {
-    /// Before the commit record: is the publisher still there? An error rolls everything back.
+    /// Before the commit record: is the publisher still there, as far as the socket tells? An error
+    /// rolls everything back. Catalogs are locked by now, so nothing is waited for.
     pub fn check(&mut self) -> Result<()> {
-        if self.publisher.query("SELECT 1").is_ok() {
-            return Ok(());
-        }
-        self.publisher = self.publisher.reconnect()?;
-        Ok(())
+        if self.publisher.is_alive() { Ok(()) } else { Err(Failure::Lost.into_error()) }
     }
 
     pub fn drop_now(mut self) {

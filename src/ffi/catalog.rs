@@ -209,6 +209,24 @@ pub fn lock_subscription(subscription: Oid) {
     }
 }
 
+/// Lets one session at a time create a subscription of this name here: the others see it once they
+/// have the lock, instead of failing at the index. A name stands for itself by a hash.
+pub fn lock_subscription_name(name: &str) {
+    let mut hasher = std::hash::DefaultHasher::new();
+    std::hash::Hash::hash(name, &mut hasher);
+    // Sub-object 0 would be a subscription's own lock.
+    let part = 1 + (std::hash::Hasher::finish(&hasher) % u64::from(u16::MAX)) as u16;
+    // SAFETY: takes a lock or raises.
+    unsafe {
+        pg_sys::LockSharedObject(
+            SUBSCRIPTION,
+            my_database(),
+            part,
+            pg_sys::AccessExclusiveLock as _,
+        )
+    }
+}
+
 /// Keeps the launcher from starting workers, as DropSubscription (subscriptioncmds.c) does, to the
 /// end of the transaction. To be taken after the subscription's own lock, which a starting worker
 /// holds while it reads the catalog; core does it the other way round, and can deadlock with it.

@@ -43,7 +43,7 @@ fn pg_alter_subscription_skip(arg_subscription_name: Option<&str>, arg_lsn: Opti
 /// Runs one ALTER SUBSCRIPTION that reads no connection string.
 fn alter(name: Option<&str>, action: &str) -> Result<()> {
     let name = required("arg_subscription_name", name)?;
-    let subscription = Subscription::find_own(name, Caller::current()?)?.locked()?;
+    let subscription = Subscription::open(name, Caller::current()?)?;
     query::execute(&format!("ALTER SUBSCRIPTION {} {action}", sql::ident(&subscription.name)), &[])
 }
 

@@ -104,6 +104,8 @@ fn create(request: &Request) -> Result<()> {
     let targets = tables::targets(&published, caller)?;
     prepare_slot(publisher, slot, options)?;
 
+    catalog::lock_subscription_name(request.name);
+    refuse_duplicate(request.name)?;
     create_unconnected(request, slot)?;
     let subscription = Subscription::find(request.name).ok_or_else(|| missing(request.name))?;
     give_to(caller, &subscription, &conninfo.to_text())?;

@@ -45,18 +45,20 @@ impl Subscription {
         Ok(found)
     }
 
-    /// Locks it to the end of the transaction. What was read before must still be true.
+    /// Finds a subscription of the caller's and locks it to the end of the transaction.
+    fn open(name: &str, caller: Caller) -> Result<Self> {
+        let seen = Self::find_own(name, caller)?;
+        catalog::lock_subscription(seen.oid);
+        let now = Self::find_own(name, caller)?;
+        if now.oid == seen.oid { Ok(now) } else { Err(changed(name)) }
+    }
+
+    /// Locks it to the end of the transaction. What was read before must still be true: it is what
+    /// the publisher was asked for.
     fn locked(self) -> Result<Self> {
         catalog::lock_subscription(self.oid);
         let now = Self::find(&self.name).ok_or_else(|| missing(&self.name))?;
-        if now == self {
-            return Ok(self);
-        }
-        Err(Error::new(
-            Kind::ObjectNotInPrerequisiteState,
-            format!("subscription \"{}\" was concurrently changed", self.name),
-        )
-        .hint("Run this again."))
+        if now == self { Ok(self) } else { Err(changed(&self.name)) }
     }
 
     fn find(name: &str) -> Option<Self> {
@@ -116,4 +118,12 @@ fn require_subscriber() -> Result<()> {
 fn missing(name: &str) -> Error {
     Error::new(Kind::UndefinedObject, format!("subscription \"{name}\" does not exist"))
         .hint("SELECT subname FROM pgmig_extras.pg_list_all_subscriptions() lists yours.")
+}
+
+fn changed(name: &str) -> Error {
+    Error::new(
+        Kind::ObjectNotInPrerequisiteState,
+        format!("subscription \"{name}\" was concurrently changed"),
+    )
+    .hint("Run this again.")
 }

@@ -50,7 +50,11 @@ pub struct Publisher {
 impl Publisher {
     /// When `flush_lsn` was read, as well as can be told.
     pub fn at(&self) -> Micros {
-        self.asked + self.answered.saturating_sub(self.asked) / 2
+        self.asked + self.took() / 2
+    }
+
+    pub fn took(&self) -> Micros {
+        self.answered.saturating_sub(self.asked)
     }
 }
 

@@ -22,9 +22,10 @@ impl Entry for Point {
         self.at
     }
 
-    /// The width of the segment that is left bounds the error of every T in it.
+    /// The width of the segment that is left bounds the error of every T in it. The beginning of a
+    /// plateau goes before its end, which is T of that LSN.
     fn loss(&self, before: &Self, after: &Self) -> Micros {
-        after.at - before.at
+        if self.lsn == before.lsn { Micros::MAX } else { after.at - before.at }
     }
 
     fn absorb(&mut self, _: &Self) {}

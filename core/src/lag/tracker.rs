@@ -112,6 +112,7 @@ impl Tracker {
         if self.lineage.switch_slot(look.subscriber.slot) {
             self.applied = Applied::new();
         }
+        let look = &Observation { publisher: in_time(look.publisher, settings), ..*look };
         let since = self.contact.observe(&look.publisher, look.at, settings.patience());
         let before = (self.ring.newest(), self.last.applied);
         let confirmed = match &look.publisher {
@@ -277,6 +278,14 @@ impl Tracker {
             }
             _ => self.last.verdict,
         }
+    }
+}
+
+/// An answer that took too long does not tell when it was true. The next one will.
+fn in_time(answer: Answer, settings: &Settings) -> Answer {
+    match answer {
+        Answer::Given(publisher) if publisher.took() > settings.patience() => Answer::Pending,
+        _ => answer,
     }
 }
 

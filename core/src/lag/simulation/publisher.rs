@@ -1,0 +1,147 @@
+//! WAL, the rows in it, and one slot with its walsender.
+
+use super::super::observation::{Publisher, Slot, Source, Walsender};
+use super::super::wait::SenderWait;
+use super::{Micros, SECOND, STEP};
+use crate::lsn::Lsn;
+
+/// A committed row; `work` is what it takes to apply.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    pub lsn: u64,
+    pub at: Micros,
+    pub work: Micros,
+}
+
+pub struct Server {
+    pub up: bool,
+    pub source: Source,
+    pub started: Micros,
+    pub start_lsn: u64,
+    pub flush: u64,
+    pub rows: Vec<Row>,
+    pub oldest_xid: u64,
+    pub spilled: u64,
+    /// `None` if the slot was dropped.
+    pub confirmed: Option<u64>,
+    /// What a crash leaves of it.
+    pub confirmed_on_disk: u64,
+    pub invalidated: bool,
+    pub sender: Option<Sender>,
+    /// Bytes of WAL decoded in a second.
+    pub decodes: u64,
+}
+
+pub struct Sender {
+    pub started: Micros,
+    pub begins: u64,
+    pub sent: u64,
+    /// Reads again what it has sent before, until then.
+    pub rereads: Micros,
+}
+
+impl Server {
+    pub fn new() -> Self {
+        Self {
+            up: true,
+            source: Source { system_identifier: 42, timeline: 1 },
+            started: 0,
+            start_lsn: 1_000_000,
+            flush: 1_000_000,
+            rows: vec![],
+            oldest_xid: 700,
+            spilled: 0,
+            confirmed: Some(1_000_000),
+            confirmed_on_disk: 1_000_000,
+            invalidated: false,
+            sender: None,
+            decodes: 100_000_000,
+        }
+    }
+
+    /// WAL without a row of the database: of another one, of a transaction still open, or noise.
+    pub fn write(&mut self, bytes: u64) {
+        if self.up {
+            self.flush += bytes;
+        }
+    }
+
+    pub fn commit(&mut self, bytes: u64, work: Micros, at: Micros) {
+        if self.up {
+            self.flush += bytes;
+            self.oldest_xid += 1;
+            self.rows.push(Row { lsn: self.flush, at, work });
+        }
+    }
+
+    pub fn crash(&mut self) {
+        self.up = false;
+        self.sender = None;
+        self.confirmed = self.confirmed.map(|_| self.confirmed_on_disk);
+    }
+
+    pub fn start(&mut self, now: Micros) {
+        (self.up, self.started, self.start_lsn) = (true, now, self.flush);
+        self.write(200);
+    }
+
+    /// As restored from a copy, or after a crash without fsync.
+    pub fn go_back(&mut self, lsn: u64) {
+        self.flush = lsn;
+        self.rows.retain(|row| row.lsn <= lsn);
+        self.confirmed_on_disk = self.confirmed_on_disk.min(lsn);
+        self.confirmed = self.confirmed.map(|confirmed| confirmed.min(lsn));
+    }
+
+    pub fn connect(&mut self, origin: u64, now: Micros, rereads: Micros) -> bool {
+        let Some(confirmed) = self.confirmed.filter(|_| self.up && !self.invalidated) else {
+            return false;
+        };
+        let begins = confirmed.max(origin);
+        let sender = Sender { started: now, begins, sent: confirmed, rereads: now + rereads };
+        self.sender = Some(sender);
+        true
+    }
+
+    /// What the walsender reaches within a step: rows to send, and how far it has read.
+    pub fn send(&mut self, now: Micros) -> Option<(Vec<Row>, u64)> {
+        let sender = self.sender.as_mut().filter(|sender| sender.rereads <= now)?;
+        let until = self.flush.min(sender.sent + self.decodes * STEP / SECOND).max(sender.sent);
+        let first = self.rows.partition_point(|row| row.lsn <= sender.sent.max(sender.begins));
+        let rows = self.rows[first..].iter().take_while(|row| row.lsn <= until).copied().collect();
+        sender.sent = until;
+        Some((rows, until))
+    }
+
+    pub fn show(&self, now: Micros) -> Publisher {
+        Publisher {
+            asked: now,
+            answered: now,
+            source: self.source,
+            started: self.started as i64,
+            uptime: now - self.started,
+            start_lsn: None,
+            flush_lsn: Lsn(self.flush),
+            insert_lsn: Lsn(self.flush),
+            oldest_xid: self.oldest_xid,
+            slot: self.confirmed.map(|confirmed| Slot {
+                confirmed_flush: Some(Lsn(confirmed)),
+                restart_lsn: Some(Lsn(confirmed)),
+                invalidated: self.invalidated,
+                safe_wal_size: None,
+                spill_bytes: Some(self.spilled),
+                walsender: self.sender.as_ref().map(|sender| self.show_sender(sender, now)),
+            }),
+        }
+    }
+
+    fn show_sender(&self, sender: &Sender, now: Micros) -> Walsender {
+        let decoding = sender.rereads > now || sender.sent < self.flush;
+        Walsender {
+            started: sender.started as i64,
+            wait: if decoding { SenderWait::Decoding } else { SenderWait::Client },
+            sent_lsn: None,
+            replay_lsn: None,
+        }
+    }
+}

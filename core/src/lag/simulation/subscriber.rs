@@ -1,0 +1,196 @@
+//! The apply worker: it takes one message after the other, and answers when it has none left.
+
+use std::collections::VecDeque;
+
+use super::super::observation::{Errors, Received, Subscriber, Tables, Worker};
+use super::super::wait::WorkerWait;
+use super::publisher::Row;
+use super::{Micros, SECOND, STEP};
+use crate::lsn::Lsn;
+
+pub struct Target {
+    pub enabled: bool,
+    pub tables: Tables,
+    pub worker: Option<Apply>,
+    /// When the launcher starts a worker again.
+    pub restarts: Micros,
+    pub errors: Errors,
+    /// The LSN of the last row here, and of the last that a crash leaves.
+    pub origin: u64,
+    pub durable: u64,
+    /// Up to where all WAL was seen and its rows are here.
+    pub seen: u64,
+    /// Somebody holds a lock that the worker needs for its next row.
+    pub locked: bool,
+    /// The next row can't be applied.
+    pub fails: bool,
+    /// Messages of a large row come slowly, so that the worker waits for them in between.
+    pub trickles: bool,
+    /// How long the worker may go without an answer: as long as it has messages, or with
+    /// wal_receiver_status_interval = 0 until the walsender asks for one.
+    pub answers: Micros,
+    pids: i32,
+}
+
+pub struct Apply {
+    pub pid: i32,
+    pub received: u64,
+    pub queue: VecDeque<Message>,
+    /// What is left to do of the first message.
+    left: Option<Micros>,
+    heard: Option<Micros>,
+    answered: Micros,
+    waits: bool,
+}
+
+pub enum Message {
+    Change(Row),
+    Keepalive(u64),
+}
+
+impl Target {
+    pub fn new() -> Self {
+        Self {
+            enabled: true,
+            tables: Tables { ready: 3, total: 3 },
+            worker: None,
+            restarts: 0,
+            errors: Errors::default(),
+            origin: 0,
+            durable: 0,
+            seen: 0,
+            locked: false,
+            fails: false,
+            trickles: false,
+            answers: 0,
+            pids: 100,
+        }
+    }
+
+    pub fn start_worker(&mut self, now: Micros) {
+        self.pids += 1;
+        self.worker = Some(Apply {
+            pid: self.pids,
+            received: 0,
+            queue: VecDeque::new(),
+            left: None,
+            heard: None,
+            answered: now,
+            waits: false,
+        });
+    }
+
+    /// The launcher tries again after wal_retrieve_retry_interval.
+    pub fn stop_worker(&mut self, now: Micros) {
+        self.worker = None;
+        self.restarts = now + 5 * SECOND;
+    }
+
+    pub fn fail_worker(&mut self, now: Micros) {
+        if self.worker.is_some() {
+            self.errors.apply += 1;
+        }
+        self.stop_worker(now);
+    }
+
+    /// Loses what was not flushed.
+    pub fn crash(&mut self, now: Micros) {
+        self.origin = self.durable;
+        self.seen = self.seen.min(self.durable);
+        self.stop_worker(now);
+    }
+
+    pub fn take(&mut self, rows: Vec<Row>, until: u64) {
+        let Some(worker) = &mut self.worker else { return };
+        worker.queue.extend(rows.into_iter().map(Message::Change));
+        worker.queue.push_back(Message::Keepalive(until));
+    }
+
+    /// Works for a step, and returns the answer to the publisher if there is one.
+    pub fn work(&mut self, now: Micros) -> Option<u64> {
+        let mut budget = STEP;
+        while let Some(worker) = &mut self.worker {
+            match worker.queue.front() {
+                None => return self.answer(now),
+                Some(&Message::Keepalive(lsn)) => {
+                    worker.hear(lsn, now);
+                    worker.queue.pop_front();
+                    self.seen = self.seen.max(lsn);
+                }
+                Some(&Message::Change(row)) => {
+                    // The commit itself comes last.
+                    worker.hear(row.lsn - 1, now);
+                    self.seen = self.seen.max(row.lsn - 1);
+                    let left = *worker.left.get_or_insert(row.work);
+                    worker.waits = self.trickles && left > budget && now / STEP % 2 == 0;
+                    if self.fails {
+                        self.fail_worker(now);
+                        return None;
+                    }
+                    if self.locked || left > budget {
+                        worker.left = Some(if self.locked { left } else { left - budget });
+                        return None;
+                    }
+                    budget -= left;
+                    worker.left = None;
+                    worker.queue.pop_front();
+                    worker.hear(row.lsn, now);
+                    self.origin = row.lsn;
+                    self.seen = self.seen.max(row.lsn);
+                }
+            }
+        }
+        None
+    }
+
+    fn answer(&mut self, now: Micros) -> Option<u64> {
+        let worker = self.worker.as_mut()?;
+        worker.waits = true;
+        if now < worker.answered + self.answers {
+            return None;
+        }
+        worker.answered = now;
+        // Until everything is flushed here, only what is.
+        Some(if self.durable == self.origin { worker.received } else { self.durable })
+    }
+
+    pub fn received(&self) -> Option<Received> {
+        let worker = self.worker.as_ref().filter(|worker| worker.received > 0)?;
+        Some(Received { pid: worker.pid, lsn: Lsn(worker.received) })
+    }
+
+    pub fn show(&self, received: Option<Received>, now: Micros) -> Subscriber<'static> {
+        Subscriber {
+            enabled: self.enabled,
+            slot: Some("move"),
+            received,
+            worker: self.worker.as_ref().map(|worker| self.show_worker(worker, now)),
+            origin: (self.origin > 0).then_some(Lsn(self.origin)),
+            tables: self.tables,
+            errors: self.errors,
+        }
+    }
+
+    fn show_worker(&self, worker: &Apply, now: Micros) -> Worker {
+        let at_a_row = matches!(worker.queue.front(), Some(Message::Change(_)));
+        let wait = match () {
+            () if self.locked && at_a_row => WorkerWait::Lock,
+            () if worker.waits || worker.queue.is_empty() => WorkerWait::Messages,
+            () => WorkerWait::Working,
+        };
+        Worker {
+            pid: worker.pid,
+            wait,
+            blocked_by: (wait == WorkerWait::Lock).then_some(4711),
+            last_message_age: worker.heard.map(|heard| now - heard),
+        }
+    }
+}
+
+impl Apply {
+    fn hear(&mut self, lsn: u64, now: Micros) {
+        self.received = self.received.max(lsn);
+        self.heard = Some(now);
+        self.waits = false;
+    }
+}

@@ -1,0 +1,147 @@
+//! The watcher of the simulated world, and a reader who holds what it says against the truth.
+
+use std::collections::VecDeque;
+
+use super::super::observation::{Answer, Observation, Publisher, Received};
+use super::super::state::State;
+use super::super::{Outcome, Reading, Settings, Tracker};
+use super::world::{Network, World};
+use super::{Micros, SECOND, STEP};
+
+/// A question that is not answered by then is given up.
+const TIMEOUT: Micros = 10 * SECOND;
+
+pub struct Watcher {
+    pub tracker: Box<Tracker>,
+    pub settings: Settings,
+    /// Every state that was entered, and when.
+    pub entered: Vec<(Micros, State)>,
+    pub outcomes: Vec<Outcome>,
+    /// The greatest distance of lag from the truth.
+    pub worst: Micros,
+    asked: Option<Micros>,
+    next: Micros,
+    /// What was read of a look in progress: the rest follows a step later.
+    begun: Option<(Answer, Option<Received>)>,
+    truths: VecDeque<Micros>,
+    looks: u64,
+}
+
+impl Watcher {
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            tracker: Box::new(Tracker::new()),
+            settings,
+            entered: vec![],
+            outcomes: vec![],
+            worst: 0,
+            asked: None,
+            next: 0,
+            begun: None,
+            truths: VecDeque::new(),
+            looks: 0,
+        }
+    }
+
+    pub fn tolerance(&self) -> Micros {
+        self.settings.interval + SECOND / 2
+    }
+
+    pub fn step(&mut self, world: &World) {
+        if let Some((publisher, received)) = self.begun.take() {
+            self.look(world, publisher, received);
+        } else if world.now >= self.next {
+            self.begun = Some((self.ask(world), world.subscriber.received()));
+            // Looks come a little late, as in life.
+            self.looks += 1;
+            self.next = world.now + self.settings.interval + self.looks % 3 * STEP;
+        }
+        self.check(world);
+    }
+
+    fn ask(&mut self, world: &World) -> Answer {
+        let now = world.now;
+        match world.network {
+            _ if !world.publisher.up => self.fail(),
+            Network::Refused => self.fail(),
+            Network::Up => {
+                let asked = self.asked.take().unwrap_or(now);
+                Answer::Given(Publisher { asked, ..world.publisher.show(now) })
+            }
+            Network::Silent => {
+                let asked = *self.asked.get_or_insert(now);
+                if now - asked > TIMEOUT { self.fail() } else { Answer::Pending }
+            }
+        }
+    }
+
+    fn fail(&mut self) -> Answer {
+        self.asked = None;
+        Answer::Failed
+    }
+
+    fn look(&mut self, world: &World, publisher: Answer, received: Option<Received>) {
+        let subscriber = world.subscriber.show(received, world.now);
+        let look = Observation { at: world.now, publisher, subscriber };
+        let outcome = self.tracker.observe(&look, &self.settings);
+        if let Some(change) = outcome.change {
+            self.entered.push((world.now, change.state));
+        }
+        self.outcomes.push(outcome);
+    }
+
+    pub fn read(&self, world: &World) -> Reading {
+        self.tracker.read(world.now)
+    }
+
+    /// Holds a reading of this moment against the truth of this moment.
+    fn check(&mut self, world: &World) {
+        self.remember(world.truth());
+        let reading = self.read(world);
+        let truth = self.truths[self.truths.len() - 1];
+        let Some(lag) = reading.lag else {
+            assert!(knows_nothing(&reading), "lag is not known: {reading:?}");
+            return;
+        };
+        let error = self.error(&reading, lag, world);
+        self.worst = self.worst.max(error);
+        let context = || format!("at {}, truth {truth}, {reading:?}", world.now);
+        assert!(error <= self.tolerance(), "off by {error}: {}", context());
+        let in_step = reading.state == State::Streaming && lag == 0;
+        assert!(!in_step || truth <= self.tolerance(), "rows differ: {}", context());
+    }
+
+    fn remember(&mut self, truth: Micros) {
+        self.truths.push_back(truth);
+        if self.truths.len() as Micros * STEP > self.tolerance() {
+            self.truths.pop_front();
+        }
+    }
+
+    /// How far lag is from what it may be. A lower bound may be anything up to the truth. Where truth
+    /// fell within one sample, it may be any truth in between. Of a publisher that can't be reached,
+    /// it may be anything from the truth to the time since its last answer. And WAL that no worker
+    /// has looked at may hold a row or not.
+    fn error(&self, reading: &Reading, lag: Micros, world: &World) -> Micros {
+        let truth = world.truth();
+        let highest = *self.truths.iter().max().unwrap();
+        let fell = highest > truth + self.tolerance();
+        let high = if fell { highest } else { truth }.max(world.unseen());
+        let silence = reading.answered_at.map_or(0, |at| world.now - at);
+        let (low, high) = match reading.state {
+            _ if reading.lag_is_lower_bound => (0, high),
+            State::Unreachable => (truth, high.max(silence)),
+            _ => (truth, high),
+        };
+        low.saturating_sub(lag).max(lag.saturating_sub(high))
+    }
+}
+
+/// There may be no lag where nothing is known of the publisher, or changes are lost.
+fn knows_nothing(reading: &Reading) -> bool {
+    match reading.state {
+        State::Unknown | State::SlotLost => true,
+        State::Unreachable | State::Disabled => reading.answered_at.is_none(),
+        _ => false,
+    }
+}

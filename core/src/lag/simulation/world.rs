@@ -1,0 +1,145 @@
+//! Both servers, what connects them, and the truth.
+
+use super::publisher::Server;
+use super::subscriber::Target;
+use super::{Micros, SECOND, STEP};
+
+/// The way to the publisher, of the subscriber and of the watcher alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    Up,
+    /// Packets vanish.
+    Silent,
+    /// Connections break and new ones are refused.
+    Refused,
+}
+
+pub struct World {
+    pub now: Micros,
+    pub publisher: Server,
+    pub subscriber: Target,
+    pub network: Network,
+    /// How long a new walsender reads again what it has sent before.
+    pub rereads: Micros,
+    hole: Option<Hole>,
+    /// Where the publisher's WAL was, and when it was last there.
+    positions: Vec<(u64, Micros)>,
+}
+
+/// Rows committed after `since` at LSNs up to `until` pass for applied, and never will be.
+#[derive(Debug, Clone, Copy)]
+struct Hole {
+    since: Micros,
+    until: u64,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self {
+            now: 100 * SECOND,
+            publisher: Server::new(),
+            subscriber: Target::new(),
+            network: Network::Up,
+            rereads: 0,
+            hole: None,
+            positions: vec![],
+        }
+    }
+
+    pub fn row(&mut self, bytes: u64, work: Micros) {
+        self.publisher.commit(bytes, work, self.now);
+    }
+
+    /// The crash of a publisher whose disk lost what came after `lsn`.
+    pub fn go_back(&mut self, lsn: u64) {
+        self.publisher.crash();
+        self.publisher.go_back(lsn);
+        self.hole = Some(Hole { since: self.now, until: self.subscriber.origin });
+        self.publisher.source.timeline += 1;
+        self.publisher.start(self.now);
+    }
+
+    pub fn step(&mut self) {
+        self.now += STEP;
+        self.connect();
+        if self.network == Network::Up
+            && let Some((rows, until)) = self.publisher.send(self.now)
+        {
+            self.subscriber.take(rows, until);
+        }
+        let answer = self.subscriber.work(self.now);
+        if let Some(lsn) = answer.filter(|_| self.network == Network::Up)
+            && self.publisher.sender.is_some()
+        {
+            self.publisher.confirmed = self.publisher.confirmed.map(|old| old.max(lsn));
+        }
+        self.flush();
+        self.note_position();
+    }
+
+    /// Ends what a broken connection ends, and starts a worker when it is time.
+    fn connect(&mut self) {
+        let now = self.now;
+        let reachable = self.publisher.up && self.network == Network::Up;
+        let broken = !self.publisher.up || self.network == Network::Refused;
+        let worker = self.subscriber.worker.is_some();
+        if worker && (broken || (reachable && self.publisher.sender.is_none())) {
+            self.subscriber.fail_worker(now);
+        }
+        let slotless = self.publisher.confirmed.is_none() || self.publisher.invalidated;
+        if self.subscriber.worker.is_none() || broken || slotless || !self.subscriber.enabled {
+            self.publisher.sender = None;
+        }
+        if !self.subscriber.enabled {
+            self.subscriber.worker = None;
+        } else if self.subscriber.worker.is_none() && now >= self.subscriber.restarts {
+            let origin = self.subscriber.origin;
+            if reachable && self.publisher.connect(origin, now, self.rereads) {
+                self.subscriber.start_worker(now);
+            } else {
+                self.subscriber.stop_worker(now);
+            }
+        }
+    }
+
+    /// Both servers flush in the background.
+    fn flush(&mut self) {
+        if self.now.is_multiple_of(SECOND / 5) {
+            self.subscriber.durable = self.subscriber.origin;
+        }
+        if self.now.is_multiple_of(20 * SECOND)
+            && let Some(confirmed) = self.publisher.confirmed
+        {
+            self.publisher.confirmed_on_disk = confirmed;
+        }
+    }
+
+    fn note_position(&mut self) {
+        let here = (self.publisher.flush, self.now);
+        self.positions.retain(|(lsn, _)| *lsn <= here.0);
+        match self.positions.last_mut() {
+            Some(last) if last.0 == here.0 => *last = here,
+            _ => self.positions.push(here),
+        }
+    }
+
+    /// The age of the oldest WAL that the worker has not seen or taken as far as it can be.
+    pub fn unseen(&self) -> Micros {
+        let beyond = self.positions.partition_point(|(lsn, _)| *lsn <= self.subscriber.seen);
+        match self.positions.get(beyond) {
+            Some(_) => self.now - self.positions[..beyond].last().map_or(0, |(_, at)| *at),
+            None => 0,
+        }
+    }
+
+    /// The age of the oldest row that is missing.
+    pub fn truth(&self) -> Micros {
+        let rows = &self.publisher.rows;
+        let skipped = self
+            .hole
+            .and_then(|hole| rows.iter().find(|row| row.at > hole.since && row.lsn <= hole.until));
+        let here = rows.partition_point(|row| row.lsn <= self.subscriber.origin);
+        let oldest = skipped.into_iter().chain(rows.get(here)).map(|row| row.at).min();
+        oldest.map_or(0, |at| self.now - at)
+    }
+}
