@@ -12,15 +12,15 @@ use crate::ffi::identity;
 pub struct Caller(Oid);
 
 impl Caller {
-    /// The caller, unless PostgreSQL itself runs this as the owner of a table for someone else: then
-    /// that owner would act with the rights of whoever analyses the table, or deletes a row that one
-    /// of its rows refers to.
+    /// The caller, if this runs in a statement of the caller's own. Code that PostgreSQL runs by
+    /// itself has another author, who would act with the rights of whoever analyses a table or
+    /// deletes a row.
     pub fn current() -> Result<Self> {
-        if identity::runs_for_a_table_owner() {
-            return Err(denied("functions of pgmig_extras in code that runs for a table's owner")
+        if identity::runs_for_somebody_else() {
+            return Err(denied("functions of pgmig_extras in code that PostgreSQL runs by itself")
                 .detail(
-                    "This is an index expression, a trigger of a foreign key's action, \
-                     or maintenance of a table.",
+                    "A trigger, an index expression or a materialized view calls it, \
+                     or an apply worker or a parallel worker does.",
                 )
                 .hint("Call the function from a statement of your own."));
         }

@@ -65,10 +65,9 @@ fn extension() -> Result<(Oid, Oid)> {
 }
 
 fn check_role(role: &str) -> Result<()> {
-    let found = query::rows(
-        "SELECT true FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) $1",
+    let found: Vec<Oid> = query::column(
+        "SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) $1",
         &[role.into()],
-        |row| row.get::<bool>(1),
     )?;
     if found.is_empty() && role != EVERYONE {
         return Err(Error::new(Kind::UndefinedObject, format!("role \"{role}\" does not exist")));
@@ -78,10 +77,9 @@ fn check_role(role: &str) -> Result<()> {
 
 /// For a statement: qualified names with argument types, comma-separated.
 fn functions() -> Result<String> {
-    let functions = query::rows(
+    let functions: Vec<String> = query::column(
         "SELECT f.oid::pg_catalog.text FROM pgmig_extras.operator_functions() f(oid)",
         &[],
-        |row| row.get::<String>(1),
     )?;
-    Ok(functions.into_iter().flatten().collect::<Vec<_>>().join(", "))
+    Ok(functions.join(", "))
 }

@@ -23,6 +23,12 @@ pub fn rows<T>(
     .map_err(internal)
 }
 
+/// The values of a query's only column, without NULLs.
+pub fn column<T: FromDatum + IntoDatum>(sql: &str, args: &[DatumWithOid]) -> Result<Vec<T>> {
+    let values = rows(sql, args, |row| row.get::<T>(1))?;
+    Ok(values.into_iter().flatten().collect())
+}
+
 fn internal(error: SpiError) -> Error {
     Error::new(Kind::Internal, format!("unexpected answer of SPI: {error}"))
 }

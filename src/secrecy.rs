@@ -30,11 +30,12 @@ pub fn names_a_secret(statement: &[u8]) -> bool {
     secret_call(statement).is_some()
 }
 
-/// A log line without the statement that it quotes, or cut where it names one of these functions.
-/// `marked`: one of them runs, though the statement need not name it.
+/// A log line cut where it quotes the statement, where it names one of these functions, or, of more
+/// than one line, after the first. `marked`: one of them runs, though the statement need not name it.
 pub fn redacted(message: &[u8], statement: &[u8], marked: bool) -> Option<Vec<u8>> {
-    let quoted = if marked { find(message, statement) } else { None };
-    let cut = quoted.or_else(|| secret_call(message))?;
+    let parts: [&[u8]; 2] = if marked { [statement, b"\n"] } else { [b"", b""] };
+    let quoted = parts.iter().filter_map(|part| find(message, part));
+    let cut = quoted.chain(secret_call(message)).min()?;
     Some([&message[..cut], b"<hidden>"].concat())
 }
 

@@ -29,10 +29,9 @@ fn session_replication_role(
 }
 
 fn set(parameter: &str, value: &str, is_local: bool) -> Result<Option<String>> {
-    let set = query::rows(
+    let set = query::column(
         "SELECT pg_catalog.set_config($1, $2, $3)",
         &[parameter.into(), value.into(), is_local.into()],
-        |row| row.get::<String>(1),
     )?;
-    Ok(set.into_iter().flatten().next())
+    Ok(set.into_iter().next())
 }

@@ -28,6 +28,8 @@ struct Pending {
 
 thread_local! {
     static PENDING: RefCell<Vec<Pending>> = const { RefCell::new(Vec::new()) };
+    /// Of the transaction that is being committed, until its locks are released.
+    static COMMITTED: RefCell<Vec<Pending>> = const { RefCell::new(Vec::new()) };
 }
 
 pub fn install() {
@@ -44,7 +46,10 @@ pub fn on_event(event: Event) {
     match event {
         Event::PreCommit => before_commit(),
         Event::PrePrepare => refuse_prepare(),
-        Event::Commit => quietly(|| take().into_iter().for_each(|p| after_commit(p.action))),
+        Event::Commit => COMMITTED.set(take()),
+        Event::Released => {
+            quietly(|| COMMITTED.take().into_iter().for_each(|p| after_commit(p.action)));
+        }
         Event::Abort => quietly(|| take().into_iter().for_each(|p| after_abort(p.action))),
     }
 }

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde::de::Error as _;
 use serde_json::Value;
 
-use crate::error::{Error, Kind, Result, invalid};
-use crate::json::from_object;
+use crate::error::{Result, invalid};
+use crate::json::{from_object, refuse_later};
 use crate::{name, sql};
 
 /// The changes that a publication publishes.
@@ -155,15 +155,7 @@ impl Spec {
             ("where", self.tables.iter().any(|table| table.filter.is_some()), 15),
             ("publish_generated_columns", self.publish_generated_columns.is_some(), 18),
         ];
-        match later.into_iter().find(|(_, given, since)| *given && major < *since) {
-            Some((key, _, since)) => Err(Error::new(
-                Kind::FeatureNotSupported,
-                format!("publication option \"{key}\" needs PostgreSQL {since} or later"),
-            )
-            .detail(format!("This server is PostgreSQL {major}."))
-            .hint("Remove it.")),
-            None => Ok(()),
-        }
+        refuse_later("publication", later, major)
     }
 
     fn check_scope(&self) -> Result<()> {
@@ -293,6 +285,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::{Error, Kind};
 
     fn refusal(spec: Value, major: u16) -> Error {
         Spec::parse(spec, major).expect_err("must be refused")

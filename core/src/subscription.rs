@@ -5,7 +5,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result, invalid};
-use crate::json::from_object;
+use crate::json::{from_object, refuse_later};
 use crate::{name, sql};
 
 /// Options as `create_subscription` takes them. A key that is absent keeps PostgreSQL's default.
@@ -118,15 +118,7 @@ impl Options {
             ("streaming = parallel", parallel, 16),
             ("failover", self.failover.is_some(), 17),
         ];
-        match later.into_iter().find(|(_, given, since)| *given && major < *since) {
-            Some((option, _, since)) => Err(Error::new(
-                Kind::FeatureNotSupported,
-                format!("subscription option \"{option}\" needs PostgreSQL {since} or later"),
-            )
-            .detail(format!("This server is PostgreSQL {major}."))
-            .hint("Remove it.")),
-            None => Ok(()),
-        }
+        refuse_later("subscription", later, major)
     }
 
     /// The WITH list of a CREATE SUBSCRIPTION that does not connect.

@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 
+use pgrx::direct_function_call;
 use pgrx::pg_sys::{self, Oid};
 
 pub fn outer_user() -> Oid {
@@ -9,13 +10,26 @@ pub fn outer_user() -> Oid {
     unsafe { pg_sys::GetOuterUserId() }
 }
 
-/// Whether PostgreSQL switched to the owner of a table, to run code of the owner's for a user who
-/// does not trust it: maintenance (index expressions), an action of a foreign key (ri_triggers.c).
-pub fn runs_for_a_table_owner() -> bool {
+/// Whether PostgreSQL, and not a statement of the outer user's own, has this code run. Often it does
+/// so as the code's owner, of which the outer user need know nothing:
+/// - maintenance and refreshes run index expressions and views, and since 16 apply workers run what
+///   an inserted row fires, each as the owner of the table (SwitchToUntrustedUser, usercontext.c);
+/// - foreign keys act as the owner of the referencing table (ri_triggers.c), whose triggers fire, and
+///   since 18 those after the row, too, run as the role that queued them (AfterTriggerExecute);
+/// - a parallel worker is not told for which trigger it works.
+pub fn runs_for_somebody_else() -> bool {
     // SAFETY: reads a backend-local variable.
     let restricted = unsafe { pg_sys::InSecurityRestrictedOperation() };
     // SAFETY: reads a backend-local variable.
-    restricted || unsafe { pg_sys::InNoForceRLSOperation() }
+    let in_apply_worker = unsafe { pg_sys::IsLogicalWorker() };
+    // SAFETY: reads a variable that is set when a process starts.
+    let in_parallel_worker = unsafe { pg_sys::ParallelWorkerNumber } >= 0;
+    restricted || in_apply_worker || in_parallel_worker || trigger_depth() > 0
+}
+
+fn trigger_depth() -> i32 {
+    // SAFETY: a function without arguments that reads a backend-local variable.
+    unsafe { direct_function_call(pg_sys::pg_trigger_depth, &[]) }.unwrap_or(0)
 }
 
 pub fn is_superuser(role: Oid) -> bool {

@@ -12,8 +12,10 @@ pub enum Event {
     PreCommit,
     /// Before PREPARE TRANSACTION.
     PrePrepare,
-    /// After the commit record: nothing may be raised any more.
+    /// After the commit record: nothing may be raised any more. Locks are still held.
     Commit,
+    /// After a commit, with all locks released: others do not wait for what is done here.
+    Released,
     Abort,
 }
 
@@ -30,6 +32,8 @@ pub fn install() {
     unsafe { pg_sys::RegisterXactCallback(Some(on_event), std::ptr::null_mut()) };
     // SAFETY: as above.
     unsafe { pg_sys::RegisterSubXactCallback(Some(on_sub_event), std::ptr::null_mut()) };
+    // SAFETY: as above.
+    unsafe { pg_sys::RegisterResourceReleaseCallback(Some(on_release), std::ptr::null_mut()) };
 }
 
 pub fn current_subtransaction() -> u32 {
@@ -46,6 +50,19 @@ unsafe extern "C-unwind" fn on_event(event: pg_sys::XactEvent::Type, _arg: *mut 
         XACT_EVENT_COMMIT => crate::transaction::on_event(Event::Commit),
         XACT_EVENT_ABORT => crate::transaction::on_event(Event::Abort),
         _ => {}
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn on_release(
+    phase: pg_sys::ResourceReleasePhase::Type,
+    is_commit: bool,
+    is_top_level: bool,
+    _arg: *mut c_void,
+) {
+    let after_locks = phase == pg_sys::ResourceReleasePhase::RESOURCE_RELEASE_AFTER_LOCKS;
+    if after_locks && is_commit && is_top_level {
+        crate::transaction::on_event(Event::Released);
     }
 }
 

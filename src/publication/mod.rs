@@ -11,7 +11,6 @@ mod tables;
 
 use pgmig_core::publication::{Actions, Options, Published, Scope, Spec, TableSpec};
 use pgmig_core::{name, publication, sql};
-use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
 
@@ -164,13 +163,12 @@ fn own_publication(name: Option<&str>, caller: Caller) -> Result<&str> {
 }
 
 fn owner(publication: &str) -> Result<Option<Oid>> {
-    let owners = query::rows(
+    let owners = query::column(
         "SELECT p.pubowner FROM pg_catalog.pg_publication p \
           WHERE p.pubname OPERATOR(pg_catalog.=) $1",
-        &[DatumWithOid::from(publication)],
-        |row| row.get::<Oid>(1),
+        &[publication.into()],
     )?;
-    Ok(owners.into_iter().flatten().next())
+    Ok(owners.into_iter().next())
 }
 
 fn publication_name<'a>(argument: &str, name: Option<&'a str>) -> Result<&'a str> {

@@ -13,9 +13,6 @@ use crate::{MAJOR, query};
 /// How many tables a message names.
 const NAMED: usize = 10;
 
-const REMEDY: &str = "Give each table a primary key or another replica identity, or publish \
-    inserts and truncates only.";
-
 /// What to do about such tables.
 pub enum Policy {
     Warn,
@@ -33,35 +30,67 @@ impl Policy {
             return Ok(());
         }
         let problems = problems(publication)?;
-        if problems.is_empty() {
-            return Ok(());
-        }
+        let Some(first) = problems.first() else { return Ok(()) };
         let error = Error::new(
             Kind::ObjectNotInPrerequisiteState,
-            format!("updates and deletes fail on tables of publication \"{publication}\""),
+            format!(
+                "updates and deletes fail on {} of publication \"{publication}\"",
+                which_tables(&problems)
+            ),
         )
         .detail(summary(&problems));
         if matches!(self, Self::Refuse) {
-            return Err(
-                error.hint(format!("{REMEDY} Or set \"allow_missing_replica_identity\": true."))
-            );
+            let allow = "Or set \"allow_missing_replica_identity\": true.";
+            return Err(error.hint(format!("{} {allow}", first.hint())));
         }
-        report(PgLogLevel::WARNING, error.hint(REMEDY));
+        report(PgLogLevel::WARNING, error.hint(first.hint()));
         Ok(())
     }
 }
 
-fn summary(problems: &[String]) -> String {
-    let mut lines = problems[..problems.len().min(NAMED)].to_vec();
+/// Why changes of a table fail.
+struct Problem {
+    table: String,
+    /// To be said of the table.
+    flaw: String,
+    remedy: String,
+    /// A statement that is a remedy too.
+    statement: Option<String>,
+}
+
+impl Problem {
+    fn sentence(&self) -> String {
+        format!("Table \"{}\" {}.", self.table, self.flaw)
+    }
+
+    fn hint(&self) -> String {
+        match &self.statement {
+            Some(statement) => format!("{}, or run: {statement}", self.remedy),
+            None => format!("{}.", self.remedy),
+        }
+    }
+}
+
+/// A table may have several problems, one after the other.
+fn which_tables(problems: &[Problem]) -> String {
+    let mut tables: Vec<&str> = problems.iter().map(|problem| problem.table.as_str()).collect();
+    tables.dedup();
+    match tables[..] {
+        [table] => format!("table \"{table}\""),
+        _ => format!("{} tables", tables.len()),
+    }
+}
+
+fn summary(problems: &[Problem]) -> String {
+    let mut lines: Vec<String> = problems.iter().take(NAMED).map(Problem::sentence).collect();
     if problems.len() > NAMED {
         lines.push(format!("And {} more.", problems.len() - NAMED));
     }
     lines.join("\n")
 }
 
-/// A sentence for each table, in the order of their names; none if only inserts and truncates are
-/// published.
-fn problems(publication: &str) -> Result<Vec<String>> {
+/// In the order of the tables' names; none if only inserts and truncates are published.
+fn problems(publication: &str) -> Result<Vec<Problem>> {
     let mut kinds = vec![MISSING];
     if MAJOR >= 15 {
         kinds.extend([UNLISTED, FILTERED]);
@@ -69,17 +98,23 @@ fn problems(publication: &str) -> Result<Vec<String>> {
     if MAJOR >= 18 {
         kinds.push(GENERATED);
     }
-    let problems = query::rows(
+    query::rows(
         &format!(
-            "{LEAVES} SELECT pg_catalog.format('Table \"%s\" %s.', l.label, problem) \
-             FROM ({}) problems(leaf, problem) JOIN leaf l ON l.leaf OPERATOR(pg_catalog.=) problems.leaf \
-             ORDER BY 1",
+            "{LEAVES} SELECT DISTINCT l.label, flaw, remedy, CASE WHEN full_helps THEN l.make_full END \
+             FROM ({}) problems(leaf, flaw, remedy, full_helps) \
+             JOIN leaf l ON l.leaf OPERATOR(pg_catalog.=) problems.leaf ORDER BY l.label, flaw",
             kinds.join(" UNION ALL ")
         ),
         &[DatumWithOid::from(publication)],
-        |row| row.get::<String>(1),
-    )?;
-    Ok(problems.into_iter().flatten().collect())
+        |row| {
+            Ok(Problem {
+                table: row.get(1)?.unwrap_or_default(),
+                flaw: row.get(2)?.unwrap_or_default(),
+                remedy: row.get(3)?.unwrap_or_default(),
+                statement: row.get(4)?,
+            })
+        },
+    )
 }
 
 /// The ordinary tables whose changes are published: `published` is the table that the publication
@@ -89,6 +124,7 @@ const LEAVES: &str = "\
 WITH leaf AS ( \
     SELECT p.oid AS publication, g.relid AS published, c.oid AS leaf, \
            pg_catalog.concat(n.nspname, '.', c.relname) AS label, \
+           pg_catalog.format('ALTER TABLE %I.%I REPLICA IDENTITY FULL;', n.nspname, c.relname) AS make_full, \
            c.relreplident OPERATOR(pg_catalog.=) 'f' AS is_full, \
            i.indexrelid IS NOT NULL AS has_key, \
            ARRAY(SELECT a.attname FROM pg_catalog.pg_attribute a \
@@ -109,11 +145,13 @@ WITH leaf AS ( \
        AND c.relkind OPERATOR(pg_catalog.=) 'r')";
 
 const MISSING: &str = "\
-SELECT leaf, 'has no replica identity' FROM leaf WHERE NOT is_full AND NOT has_key";
+SELECT leaf, 'has no replica identity', 'Add a primary key', true \
+  FROM leaf WHERE NOT is_full AND NOT has_key";
 
 /// pub_collist_contains_invalid_column, publicationcmds.c.
 const UNLISTED: &str = "\
-SELECT leaf, 'has a column list that does not cover its replica identity' \
+SELECT leaf, 'has a column list that does not cover its replica identity', \
+       'List all columns of the replica identity', false \
   FROM leaf JOIN pg_catalog.pg_publication_rel pr \
     ON pr.prpubid OPERATOR(pg_catalog.=) publication AND pr.prrelid OPERATOR(pg_catalog.=) published \
  WHERE pr.prattrs IS NOT NULL AND (is_full OR NOT key OPERATOR(pg_catalog.<@) ARRAY( \
@@ -124,7 +162,8 @@ SELECT leaf, 'has a column list that does not cover its replica identity' \
 /// pub_rf_contains_invalid_column, publicationcmds.c. A reference to the whole row has number 0,
 /// which is no column of any replica identity.
 const FILTERED: &str = "\
-SELECT leaf, 'has a row filter on columns outside its replica identity' \
+SELECT leaf, 'has a row filter on columns outside its replica identity', \
+       'Filter on columns of the replica identity only', true \
   FROM leaf JOIN pg_catalog.pg_publication_rel pr \
     ON pr.prpubid OPERATOR(pg_catalog.=) publication AND pr.prrelid OPERATOR(pg_catalog.=) published \
  WHERE NOT is_full AND has_key AND EXISTS ( \
@@ -136,7 +175,8 @@ SELECT leaf, 'has a row filter on columns outside its replica identity' \
 
 /// pub_contains_invalid_column, publicationcmds.c of 18.
 const GENERATED: &str = "\
-SELECT leaf, 'has generated columns in its replica identity that are not published' \
+SELECT leaf, 'has generated columns in its replica identity that are not published', \
+       'Publish stored generated columns, and use a replica identity without others', false \
   FROM leaf JOIN pg_catalog.pg_publication p ON p.oid OPERATOR(pg_catalog.=) publication \
   LEFT JOIN pg_catalog.pg_publication_rel pr \
     ON pr.prpubid OPERATOR(pg_catalog.=) publication AND pr.prrelid OPERATOR(pg_catalog.=) published \

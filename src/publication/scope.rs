@@ -11,16 +11,15 @@ use crate::table::label;
 
 /// The database's owner, and since 14 members of pg_read_all_data.
 pub fn may_publish_all_tables(caller: Caller) -> Result<bool> {
-    let roles = query::rows(
+    let roles: Vec<Oid> = query::column(
         "SELECT r.oid FROM pg_catalog.pg_roles r \
           WHERE r.rolname OPERATOR(pg_catalog.=) 'pg_read_all_data' \
              OR r.oid OPERATOR(pg_catalog.=) ( \
                 SELECT d.datdba FROM pg_catalog.pg_database d \
                  WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())",
         &[],
-        |row| row.get::<Oid>(1),
     )?;
-    Ok(roles.into_iter().flatten().any(|role| caller.has_rights_of(role)))
+    Ok(roles.into_iter().any(|role| caller.has_rights_of(role)))
 }
 
 /// What FOR ALL TABLES would publish now, if all of it is the caller's. Partitions come with their

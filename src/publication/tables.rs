@@ -2,7 +2,6 @@
 
 use pgmig_core::name;
 use pgmig_core::publication::{Published, TableSpec};
-use pgrx::datum::DatumWithOid;
 
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, invalid};
@@ -34,11 +33,9 @@ fn resolve_one(spec: &TableSpec, caller: Caller) -> Result<Published> {
 /// Reads `schema.table` by PostgreSQL's rules for identifiers. parse_ident does not truncate.
 pub fn parse_name(spec: &TableSpec) -> Result<(String, String)> {
     let text = spec.table.as_str();
-    let parts =
-        query::rows("SELECT pg_catalog.parse_ident($1)", &[DatumWithOid::from(text)], |row| {
-            row.get::<Vec<String>>(1)
-        })?;
-    match parts.into_iter().flatten().next().as_deref() {
+    let parts: Vec<Vec<String>> =
+        query::column("SELECT pg_catalog.parse_ident($1)", &[text.into()])?;
+    match parts.first().map(Vec::as_slice) {
         Some([schema, table]) => {
             name::check("schema", schema)?;
             name::check("table", table)?;

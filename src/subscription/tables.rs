@@ -6,7 +6,6 @@
 use std::collections::{BTreeSet, HashSet};
 
 use pgmig_core::{name, sql};
-use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::Oid;
 
 use crate::caller::Caller;
@@ -178,24 +177,22 @@ pub fn remove(subscription: Oid, tables: &[Recorded]) -> Result<Vec<String>> {
 /// applied twice. So it is renamed, which a rollback undoes, and dropped just before the commit.
 pub fn defer_origin_drop(name: &str) -> Result<()> {
     catalog::lock_origins();
-    let renamed = query::rows(
+    let renamed = query::column(
         "UPDATE pg_catalog.pg_replication_origin \
             SET roname = pg_catalog.concat('pgmig_extras_dropped_', roident::pg_catalog.text) \
           WHERE roname OPERATOR(pg_catalog.=) $1 RETURNING roname",
-        &[DatumWithOid::from(name)],
-        |row| row.get::<String>(1),
+        &[name.into()],
     )?;
-    for origin in renamed.into_iter().flatten() {
+    for origin in renamed {
         defer(Action::DropOrigin(origin));
     }
     Ok(())
 }
 
 fn system_identifier() -> Result<String> {
-    let rows = query::rows(
+    let found = query::column(
         "SELECT system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system()",
         &[],
-        |row| row.get::<String>(1),
     )?;
-    Ok(rows.into_iter().flatten().next().unwrap_or_default())
+    Ok(found.into_iter().next().unwrap_or_default())
 }

@@ -5,7 +5,7 @@
 //! Its own slots are a list of names. Connections are served by one thread each.
 
 use std::collections::BTreeSet;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -42,8 +42,8 @@ pub const ANY_QUERY: Moment = Moment::Query("");
 pub enum Behaviour {
     /// Says nothing until the other side goes away.
     Silence,
-    /// Announces a long message and sends its beginning.
-    HalfMessage,
+    /// Announces a message of this type and sends its beginning.
+    HalfMessage(u8),
     /// Sends a row, and then no end of the result.
     HalfResult,
     /// A small row now and then, for ever.
@@ -209,7 +209,8 @@ fn accept(listener: &TcpListener, state: &Arc<State>) {
         let state = state.clone();
         thread::spawn(move || {
             // An error is the other side's leaving, in one way or another.
-            let _ = Connection::new(socket, &state).and_then(Connection::serve);
+            let _ = Connection::new(&socket, &state).and_then(Connection::serve);
+            let _ = socket.shutdown(Shutdown::Both);
             state.open.fetch_sub(1, Ordering::SeqCst);
         });
     }
@@ -220,14 +221,12 @@ struct Connection<'a> {
     state: &'a State,
     input: BufReader<TcpStream>,
     output: TcpStream,
-    /// Temporary slots, which end with the connection.
-    temporary: BTreeSet<String>,
 }
 
 impl<'a> Connection<'a> {
-    fn new(socket: TcpStream, state: &'a State) -> io::Result<Self> {
-        let output = socket.try_clone()?;
-        Ok(Self { state, input: BufReader::new(socket), output, temporary: BTreeSet::new() })
+    fn new(socket: &TcpStream, state: &'a State) -> io::Result<Self> {
+        let (input, output) = (BufReader::new(socket.try_clone()?), socket.try_clone()?);
+        Ok(Self { state, input, output })
     }
 
     fn serve(mut self) -> io::Result<()> {
@@ -282,19 +281,18 @@ impl<'a> Connection<'a> {
         let has = |text: &str| query.contains(text);
         let tables = self.state.script.lock().unwrap().tables.clone();
         if query.starts_with("START_REPLICATION") {
-            return self.stream(query);
+            self.stream(query)?;
         } else if query.starts_with("COPY") {
             self.copy()?;
         } else if query.starts_with("DROP_REPLICATION_SLOT") {
             self.drop_slot(query)?;
         } else if query.starts_with("CREATE_REPLICATION_SLOT") {
-            let name = quoted_by('"', query).remove(0);
+            let name = argument(query);
             self.state.slots.lock().unwrap().insert(name.clone());
             self.rows(&[row(&[&name, "0/1000", "snapshot", "pgoutput"])])?;
         } else if query.starts_with("IDENTIFY_SYSTEM") {
             self.rows(&[row(&["7", "1", "0/1000", "trap"])])?;
         } else if has("pg_create_logical_replication_slot") {
-            self.temporary.insert(quoted_by('\'', query).remove(0));
             self.rows(&[row(&["0/1000"])])?;
         } else if has("pg_copy_logical_replication_slot") {
             self.state.slots.lock().unwrap().insert(quoted_by('\'', query).remove(1));
@@ -302,8 +300,11 @@ impl<'a> Connection<'a> {
         } else if has("pg_replication_slots") {
             let slots = self.state.slots.lock().unwrap().clone();
             let asked = quoted_by('\'', query);
-            let found: Vec<_> =
-                asked.iter().filter(|name| slots.contains(*name)).map(|name| row(&[name])).collect();
+            let found: Vec<_> = asked
+                .iter()
+                .filter(|name| slots.contains(*name))
+                .map(|name| row(&[name]))
+                .collect();
             self.rows(&found)?;
         } else if has("c.relreplident") {
             self.rows(&[row(&["4711", "d", "r"])])?;
@@ -333,7 +334,7 @@ impl<'a> Connection<'a> {
     }
 
     fn drop_slot(&mut self, query: &str) -> io::Result<()> {
-        let name = quoted_by('"', query).remove(0);
+        let name = argument(query);
         if self.state.slots.lock().unwrap().remove(&name) {
             self.complete("DROP_REPLICATION_SLOT")
         } else {
@@ -356,25 +357,28 @@ impl<'a> Connection<'a> {
     fn stream(&mut self, command: &str) -> io::Result<()> {
         self.send(b'W', &[0, 0, 0])?;
         let mut sent = transactions_before(command);
-        self.output.set_read_timeout(Some(Duration::from_millis(20)))?;
-        loop {
+        while !self.has_stopped()? {
             let transactions = self.state.script.lock().unwrap().transactions.clone();
             while let Some(transaction) = transactions.get(sent) {
                 sent += 1;
                 self.send_transaction(sent, transaction)?;
             }
             self.keepalive(sent)?;
-            // Feedback of the subscriber is read and forgotten.
-            let mut feedback = [0; 4096];
-            match self.input.read(&mut feedback) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(length) if feedback[..length].contains(&b'X') && length <= 5 => {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-                _ => {}
-            }
         }
+        self.send(b'c', &[])?;
+        self.complete("START_REPLICATION")
+    }
+
+    /// Waits a moment for a message of the subscriber, and tells whether it ends the stream. Its
+    /// feedback is read and forgotten.
+    fn has_stopped(&mut self) -> io::Result<bool> {
+        self.output.set_read_timeout(Some(Duration::from_millis(20)))?;
+        let is_silent = matches!(
+            self.input.fill_buf(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock
+        );
+        self.output.set_read_timeout(None)?;
+        Ok(!is_silent && self.read_message()?.0 == b'c')
     }
 
     fn send_transaction(&mut self, number: usize, inserts: &[Insert]) -> io::Result<()> {
@@ -406,7 +410,9 @@ impl<'a> Connection<'a> {
         self.state.twisted.fetch_add(1, Ordering::SeqCst);
         match twist.what {
             Behaviour::Silence => {}
-            Behaviour::HalfMessage => self.output.write_all(b"T\0\0\x01\0\0\x01half")?,
+            Behaviour::HalfMessage(tag) => {
+                self.output.write_all(&[&[tag][..], b"\0\0\x01\0half"].concat())?;
+            }
             Behaviour::HalfResult => {
                 self.describe(1)?;
                 self.data(&row(&["half"]))?;
@@ -555,6 +561,11 @@ fn transactions_before(command: &str) -> usize {
 fn select_list(query: &str) -> usize {
     let list = query.split("FROM").next().unwrap_or_default();
     list.matches(',').count() + 1
+}
+
+/// The name after a replication command: core quotes it, or not, by major.
+fn argument(command: &str) -> String {
+    command.split_whitespace().nth(1).unwrap_or_default().trim_matches('"').to_owned()
 }
 
 /// What stands between quotes.

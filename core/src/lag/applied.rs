@@ -5,7 +5,7 @@ use super::observation::{Received, Subscriber, Worker};
 use super::wait::WorkerWait;
 use crate::lsn::Lsn;
 
-/// All changes up to `lsn` were seen to be applied while the origin was at `origin`.
+/// All transactions that end by `lsn` were seen to be applied while the origin was at `origin`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Proof {
@@ -31,28 +31,33 @@ impl Applied {
     /// - the slot's confirmed_flush_lsn as a running maximum: it is written to disk now and then, so
     ///   a crash of the publisher takes it back, yet the subscriber has forgotten nothing;
     /// - the origin's progress as it is now: a crash of the subscriber loses it, and the rows;
-    /// - what its worker had received when it waited for more. That holds for later, too, unless the
-    ///   origin falls below where it was: then the subscriber crashed and forgot rows.
+    /// - what its worker has [proven](proven). That holds for later, too, unless the origin falls
+    ///   below where it was: then the subscriber crashed and forgot rows.
     pub fn observe(&mut self, confirmed: Option<Lsn>, subscriber: &Subscriber) -> Option<Lsn> {
         let origin = subscriber.origin;
         self.confirmed = self.confirmed.max(confirmed);
         self.proof = self.proof.filter(|proof| proof.origin <= origin);
-        if let Some(lsn) = drained(subscriber.received, subscriber.worker)
-            && self.proof.is_none_or(|proof| proof.lsn < lsn)
-        {
-            self.proof = Some(Proof { lsn, origin });
+        let proof = proven(subscriber).map(|lsn| Proof { lsn, origin });
+        if proof.map(|proof| proof.lsn) > self.proof.map(|proof| proof.lsn) {
+            self.proof = proof;
         }
         [self.confirmed, origin, self.proof.map(|proof| proof.lsn)].into_iter().flatten().max()
     }
 }
 
-/// The worker counts a message as received before it applies it, and waits in `LogicalApplyMain`
-/// only when it has applied all it has (LogicalRepApplyLoop, worker.c, all majors). So `received`
-/// is applied if it was read first and the same worker is then found waiting there.
-fn drained(received: Option<Received>, worker: Option<Worker>) -> Option<Lsn> {
-    let (received, worker) = (received?, worker?);
-    let waits = worker.wait == WorkerWait::Messages && worker.pid == received.pid;
-    waits.then_some(received.lsn)
+/// The worker counts a message as received before it applies it, and takes the next one when that
+/// is done (LogicalRepApplyLoop, worker.c). Messages come in the order of commits, and none before
+/// all that was committed by its LSN (logical.c sets write_location to the LSN of the change or the
+/// end of the commit; a keepalive has what is decoded). A leader waits for its parallel worker at
+/// each commit. So what ends before `received` is applied, however long the worker is busy.
+///
+/// What ends right there is applied, too, if `received` was read first and the same worker is then
+/// found waiting in `LogicalApplyMain`: it does so only when it has nothing left. All majors.
+fn proven(subscriber: &Subscriber) -> Option<Lsn> {
+    let Received { pid, lsn } = subscriber.received?;
+    let waiting = |worker: Worker| worker.pid == pid && worker.wait == WorkerWait::Messages;
+    let drained = subscriber.worker.is_some_and(waiting);
+    Some(if drained { lsn } else { Lsn(lsn.0.saturating_sub(1)) })
 }
 
 #[cfg(test)]
@@ -110,18 +115,18 @@ mod tests {
     }
 
     #[test]
-    fn what_was_received_counts_only_if_the_same_worker_then_waits_for_more() {
+    fn the_last_message_counts_only_if_the_same_worker_then_waits_for_more() {
         let cases = [
-            (Some((1, WAITING)), Some(Lsn(100))),
-            (Some((2, WAITING)), None),
-            (Some((1, BUSY)), None),
-            (Some((1, WorkerWait::Activity)), None),
-            (Some((1, WorkerWait::Lock)), None),
-            (None, None),
+            (Some((1, WAITING)), 100),
+            (Some((2, WAITING)), 99),
+            (Some((1, BUSY)), 99),
+            (Some((1, WorkerWait::Activity)), 99),
+            (Some((1, WorkerWait::Lock)), 99),
+            (None, 99),
         ];
         for (worker, expected) in cases {
             let applied = Applied::new().observe(None, &subscriber(Some((1, 100)), worker));
-            assert_eq!(applied, expected, "{worker:?}");
+            assert_eq!(applied, Some(Lsn(expected)), "{worker:?}");
         }
     }
 
@@ -129,7 +134,7 @@ mod tests {
     fn what_was_proven_stays_while_the_worker_is_busy_or_started_again() {
         let mut applied = Applied::new();
         let idle = with_origin(30, subscriber(Some((1, 100)), Some((1, WAITING))));
-        let busy = with_origin(30, subscriber(Some((1, 200)), Some((1, BUSY))));
+        let busy = with_origin(30, subscriber(Some((1, 101)), Some((1, BUSY))));
         let other = with_origin(30, subscriber(Some((2, 40)), Some((2, WAITING))));
         for look in [idle, busy, other] {
             assert_eq!(applied.observe(None, &look), Some(Lsn(100)));
@@ -155,7 +160,8 @@ mod tests {
             for (confirmed, origin, received, waits) in looks {
                 let wait = if waits { WAITING } else { BUSY };
                 let look = with_origin(origin, subscriber(Some((1, received)), Some((1, wait))));
-                let shown = confirmed.max(origin).max(if waits { received } else { 0 });
+                let proven = if waits { received } else { received.saturating_sub(1) };
+                let shown = confirmed.max(origin).max(proven);
                 ever = ever.max(shown);
                 let lsn = applied.observe(Some(Lsn(confirmed)), &look).unwrap();
                 prop_assert!((shown..=ever).contains(&lsn.0));

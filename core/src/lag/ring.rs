@@ -36,18 +36,26 @@ impl Entry for Point {
 pub enum Passage {
     /// Before the oldest sample, which is of `until`.
     Before { until: Micros },
-    /// About `at`, within a segment that is `width` wide; 0 is exact.
+    /// About `at`, by interpolation between two samples `width` apart; 0 is a sample itself.
     Within { at: Micros, width: Micros },
     /// Not left behind yet at the newest sample, which is of `at`.
     Newest { at: Micros },
 }
 
 impl Passage {
-    /// T, or the latest that it can be.
+    /// T; of an LSN before the ring, the latest that it can be.
     pub fn at(self) -> Micros {
         match self {
             Self::Before { until } => until,
             Self::Within { at, .. } | Self::Newest { at } => at,
+        }
+    }
+
+    /// How wide the part of the ring is that the LSN lies in.
+    pub fn width(self) -> Micros {
+        match self {
+            Self::Within { width, .. } => width,
+            Self::Before { .. } | Self::Newest { .. } => 0,
         }
     }
 }

@@ -22,9 +22,9 @@ impl Settings {
         self.interval * 5 / 2
     }
 
-    /// How old the last answer of a publisher may be while "applied all of it" still means no lag.
+    /// How old the last look may be while it still tells what is true now.
     pub(super) fn fresh(&self) -> Micros {
-        self.interval + SECOND / 2
+        self.interval + SECOND / 4
     }
 
     /// How long a publisher may take to answer before it counts as unreachable.

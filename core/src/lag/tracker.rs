@@ -2,7 +2,7 @@
 
 use super::applied::Applied;
 use super::contact::{Contact, Restart, Since};
-use super::estimate::Estimate;
+use super::estimate::{Estimate, Found};
 use super::history::{History, Sample};
 use super::lineage::Lineage;
 use super::metrics::{Metrics, OpenTransaction, distance};
@@ -74,6 +74,8 @@ pub struct Reading {
     pub reason: String,
     pub lag: Option<Micros>,
     pub lag_is_lower_bound: bool,
+    /// How wide the part of the ring is that lag was interpolated in; 0 is exact.
+    pub lag_precision: Micros,
     pub applied_lsn: Option<Lsn>,
     /// Of the publisher's last answer.
     pub flush_lsn: Option<Lsn>,
@@ -177,12 +179,11 @@ impl Tracker {
         let lost = self.contact.lost().is_some();
         // Nothing tells how old the first lost change is.
         let passage = self.last.applied.and_then(|lsn| self.ring.passage(lsn));
-        self.last.estimate = Estimate {
-            passage: passage.filter(|_| divergence.is_none()),
-            copying: tables.ready < tables.total,
-            lost,
-            fresh: settings.fresh(),
-        };
+        let passage = passage.filter(|_| divergence.is_none());
+        let copying = tables.ready < tables.total;
+        let newest = self.contact.answered().unwrap_or(0);
+        let found = Found { at: look.at, passage, newest, lost, copying };
+        self.last.estimate = self.last.estimate.next(&found, settings);
         let verdict = judge(&Facts {
             look,
             settings,
@@ -251,6 +252,7 @@ impl Tracker {
             reason: reason.sentence(now),
             lag: lag.map(|lag| lag.time),
             lag_is_lower_bound: lag.is_some_and(|lag| lag.is_lower_bound),
+            lag_precision: last.estimate.width(),
             applied_lsn: last.applied,
             flush_lsn: self.ring.newest(),
             metrics: last.metrics,

@@ -6,9 +6,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use postgres::error::Error;
+use postgres::types::FromSqlOwned;
 use testbed::{Cluster, PASSWORD, poll_until};
 
-use super::{DEADLINE, Session, secrets_in, servers};
+use super::{DEADLINE, Session, secrets_in_log, servers};
 
 static NUMBER: AtomicU32 = AtomicU32::new(1);
 
@@ -23,6 +24,9 @@ const TABLES: &str = r#"
     CREATE SCHEMA vault;
     GRANT USAGE ON SCHEMA vault TO PUBLIC;
     CREATE TABLE vault.secrets (id int PRIMARY KEY, note text);"#;
+
+const SLOTS: &str =
+    "SELECT slot_name::text FROM pg_replication_slots WHERE database = current_database()";
 
 pub struct Bed {
     pub source: &'static Cluster,
@@ -167,11 +171,9 @@ impl Bed {
         poll_until(DEADLINE, sql, || Ok(superuser.value::<bool>(sql).then_some(())));
     }
 
-    /// Slots of this test's source database.
+    /// Slots of this test's source database, but for those of core's table sync.
     pub fn slots(&self) -> Vec<String> {
-        self.of_source(
-            "SELECT slot_name::text FROM pg_replication_slots WHERE database = current_database()",
-        )
+        self.of_source(&format!("{SLOTS} AND slot_name NOT LIKE 'pg\\_%\\_sync\\_%'"))
     }
 
     pub fn subscriptions(&self) -> Vec<String> {
@@ -179,6 +181,14 @@ impl Bed {
             "SELECT subname::text FROM pg_subscription s JOIN pg_database d ON d.oid = subdbid
              WHERE datname = current_database() ORDER BY 1",
         )
+    }
+
+    /// A column of what the extension lists of this test's subscriptions.
+    pub fn listed<T: FromSqlOwned>(&self, session: &mut Session, column: &str) -> Vec<T> {
+        session.column(&format!(
+            "SELECT {column} FROM pgmig_extras.pg_list_all_subscriptions()
+             JOIN pg_database d ON d.oid = subdbid AND datname = current_database()"
+        ))
     }
 
     fn of_source(&self, sql: &str) -> Vec<String> {
@@ -216,7 +226,7 @@ impl Bed {
             WHERE NOT EXISTS (SELECT FROM pg_subscription s
                               WHERE roname = 'pg_' || s.oid OR roname LIKE 'pg\\_' || s.oid || '\\_%')";
         let mut superuser = self.superuser();
-        let mut left = self.slots();
+        let mut left = self.of_source(SLOTS);
         left.extend(self.of_source(CONNECTIONS));
         left.extend(self.subscriptions());
         left.extend(superuser.column::<String>(CONNECTIONS));
@@ -229,7 +239,7 @@ impl Bed {
     pub fn assert_no_secret_logged(&self) {
         for (cluster, logged) in [self.source, self.target].into_iter().zip(self.logged) {
             let log = cluster.log();
-            assert_eq!(secrets_in(&log[logged..]), [""; 0], "in the log of {cluster}");
+            assert_eq!(secrets_in_log(&log[logged..]), [""; 0], "in the log of {cluster}");
         }
     }
 
@@ -279,9 +289,12 @@ impl Drop for Bed {
 }
 
 fn contents(session: &mut Session) -> Vec<String> {
-    const TABLES: [&str; 3] = [r#""Shop"."Orders""#, r#""Shop"."Order Lines""#, r#""Shop"."New One""#];
+    const TABLES: [&str; 3] =
+        [r#""Shop"."Orders""#, r#""Shop"."Order Lines""#, r#""Shop"."New One""#];
     let sum = |table| {
-        format!("SELECT coalesce(md5(string_agg(t::text, ';' ORDER BY t::text)), '') FROM {table} t")
+        format!(
+            "SELECT coalesce(md5(string_agg(t::text, ';' ORDER BY t::text)), '') FROM {table} t"
+        )
     };
     TABLES.into_iter().map(|table| session.value(&sum(table))).collect()
 }

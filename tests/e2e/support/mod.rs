@@ -7,8 +7,8 @@ mod servers;
 mod session;
 
 pub use bed::{Bed, quoted};
-pub use secrets::{assert_no_secret, secrets_in};
-pub use servers::{source, start, target};
+pub use secrets::{assert_no_secret, secrets_in, secrets_in_log};
+pub use servers::{source, start, start_with};
 pub use session::{Refused, Session};
 
 use std::time::Duration;
@@ -17,12 +17,11 @@ use std::time::Duration;
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Runs each test of a module on every pair of majors that gets the full suite.
-#[macro_export]
 macro_rules! on_every_pair {
     ($($test:ident),* $(,)?) => {
-        mod from_15_to_15 { $crate::on_every_pair!(@pair 15, 15, $($test),*); }
-        mod from_15_to_17 { $crate::on_every_pair!(@pair 15, 17, $($test),*); }
-        mod from_16_to_18 { $crate::on_every_pair!(@pair 16, 18, $($test),*); }
+        mod from_15_to_15 { $crate::support::on_every_pair!(@pair 15, 15, $($test),*); }
+        mod from_15_to_17 { $crate::support::on_every_pair!(@pair 15, 17, $($test),*); }
+        mod from_16_to_18 { $crate::support::on_every_pair!(@pair 16, 18, $($test),*); }
     };
     (@pair $source:literal, $target:literal, $($test:ident),*) => {
         $(
@@ -33,3 +32,5 @@ macro_rules! on_every_pair {
         )*
     };
 }
+
+pub(crate) use on_every_pair;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::{LazyLock, OnceLock};
 
-use testbed::{Cluster, MAJORS, PASSWORD};
+use testbed::{Builder, Cluster, MAJORS, PASSWORD};
 
 /// Roles of every server. `app` owns the source's databases; `operator` migrates on the target;
 /// `rival` is an operator too, of other tables; the tables of `victim` are nobody else's.
@@ -37,6 +37,11 @@ fn one_each() -> BTreeMap<u16, OnceLock<Cluster>> {
 
 /// A server like the shared ones, of one test alone: for what would disturb others.
 pub fn start(major: u16) -> Cluster {
+    start_with(major, |builder| builder)
+}
+
+/// One that differs from the shared ones.
+pub fn start_with(major: u16, change: impl FnOnce(Builder) -> Builder) -> Cluster {
     install_extension(major);
     let builder = Cluster::builder(major)
         .preload("auto_explain")
@@ -49,7 +54,7 @@ pub fn start(major: u16) -> Cluster {
         .config("max_prepared_transactions", 10)
         .config("max_connections", 200)
         .hba("host all,replication trusted 127.0.0.1/32 trust");
-    let cluster = builder.start().expect("a server starts");
+    let cluster = change(builder).start().expect("a server starts");
     create_roles(&cluster);
     cluster
 }

@@ -3,6 +3,7 @@
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 use postgres::error::{DbError, SqlState};
 use postgres::types::{FromSqlOwned, ToSql};
@@ -19,12 +20,14 @@ pub struct Session {
 impl Session {
     #[track_caller]
     pub fn open(cluster: &Cluster, user: &str, database: &str) -> Session {
-        let mut config: Config =
-            cluster.conninfo(user, PASSWORD, database).parse().expect("a valid connection string");
+        let mut config = Config::new();
+        config.user(user).dbname(database).password(PASSWORD).port(cluster.port());
+        // Nothing that a test waits for takes so long: one that hangs is to fail by itself.
+        config.options("-c statement_timeout=60s");
         if user == "postgres" {
-            config = Config::new();
-            config.host_path(cluster.socket_dir()).port(cluster.port()).user(user);
-            config.dbname(database);
+            config.host_path(cluster.socket_dir());
+        } else {
+            config.host("127.0.0.1");
         }
         Session::connect(config).unwrap_or_else(|error| panic!("{user} cannot connect: {error}"))
     }
@@ -32,10 +35,7 @@ impl Session {
     pub fn connect(mut config: Config) -> Result<Session, Error> {
         let notices = Arc::new(Mutex::new(Vec::new()));
         let kept = notices.clone();
-        config.notice_callback(move |notice| {
-            assert_no_secret(&notice);
-            kept.lock().unwrap().push(notice);
-        });
+        config.notice_callback(move |notice| kept.lock().unwrap().push(notice));
         Ok(Session { client: config.connect(NoTls)?, notices })
     }
 
@@ -53,7 +53,8 @@ impl Session {
     /// The only value of the only row.
     #[track_caller]
     pub fn value<T: FromSqlOwned>(&mut self, sql: &str) -> T {
-        let row = self.client.query_one(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        let row =
+            self.client.query_one(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
         row.get(0)
     }
 
@@ -75,13 +76,24 @@ impl Session {
     }
 
     /// Notices and warnings since the last time.
+    #[track_caller]
     pub fn notices(&mut self) -> Vec<DbError> {
-        std::mem::take(&mut self.notices.lock().unwrap())
+        let notices = std::mem::take(&mut *self.notices.lock().unwrap());
+        notices.iter().for_each(assert_no_secret);
+        notices
     }
 
     /// Whether the server still answers on this connection.
     pub fn is_alive(&mut self) -> bool {
         self.client.simple_query("").is_ok()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            self.notices();
+        }
     }
 }
 
@@ -109,7 +121,9 @@ impl<T> Refused for Result<T, Error> {
     #[track_caller]
     fn refused(self, code: SqlState) -> DbError {
         let Err(error) = self else { panic!("succeeded, expected {}", code.code()) };
-        let Some(report) = error.as_db_error() else { panic!("no answer of the server: {error:?}") };
+        let Some(report) = error.as_db_error() else {
+            panic!("no answer of the server: {error:?}")
+        };
         assert_eq!(report.code(), &code, "{report:?}");
         assert_no_secret(report);
         report.clone()

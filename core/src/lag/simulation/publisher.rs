@@ -120,7 +120,7 @@ impl Server {
             source: self.source,
             started: self.started as i64,
             uptime: now - self.started,
-            start_lsn: None,
+            start_lsn: Some(Lsn(self.start_lsn)),
             flush_lsn: Lsn(self.flush),
             insert_lsn: Lsn(self.flush),
             oldest_xid: self.oldest_xid,

@@ -207,8 +207,9 @@ fn a_spilled_open_transaction_is_shown_and_no_lag() {
 #[test]
 fn a_backlog_shrinks_with_an_estimate_that_comes_true() {
     let mut run = Run::new();
-    run.pass(10).work = 200_000;
-    run.pass(100).every = 40;
+    run.pass(10).work = 80_000;
+    run.every = 5;
+    run.pass(100).every = 20;
     run.pass(60);
     let eta = run.read().eta.unwrap();
     let began = run.world.now;

@@ -118,8 +118,8 @@ impl Target {
                     self.seen = self.seen.max(lsn);
                 }
                 Some(&Message::Change(row)) => {
-                    // The commit itself comes last.
-                    worker.hear(row.lsn - 1, now);
+                    // One message, or many of which the commit comes last.
+                    worker.hear(row.lsn - u64::from(self.trickles), now);
                     self.seen = self.seen.max(row.lsn - 1);
                     let left = *worker.left.get_or_insert(row.work);
                     worker.waits = self.trickles && left > budget && now / STEP % 2 == 0;

@@ -14,16 +14,21 @@ const TIMEOUT: Micros = 10 * SECOND;
 pub struct Watcher {
     pub tracker: Box<Tracker>,
     pub settings: Settings,
+    /// Whether truth must have fallen much within a sample before any truth within it will do.
+    pub strict: bool,
     /// Every state that was entered, and when.
     pub entered: Vec<(Micros, State)>,
     pub outcomes: Vec<Outcome>,
     /// The greatest distance of lag from the truth.
     pub worst: Micros,
     asked: Option<Micros>,
+    /// What the last round trip took.
+    took: Micros,
     next: Micros,
     /// What was read of a look in progress: the rest follows a step later.
     begun: Option<(Answer, Option<Received>)>,
-    truths: VecDeque<Micros>,
+    /// Of the last moments: truth, and the age of WAL that no worker has seen.
+    truths: VecDeque<(Micros, Micros)>,
     looks: u64,
 }
 
@@ -32,10 +37,12 @@ impl Watcher {
         Self {
             tracker: Box::new(Tracker::new()),
             settings,
+            strict: true,
             entered: vec![],
             outcomes: vec![],
             worst: 0,
             asked: None,
+            took: 0,
             next: 0,
             begun: None,
             truths: VecDeque::new(),
@@ -43,6 +50,7 @@ impl Watcher {
         }
     }
 
+    /// What a reading may be off by.
     pub fn tolerance(&self) -> Micros {
         self.settings.interval + SECOND / 2
     }
@@ -83,6 +91,9 @@ impl Watcher {
     fn look(&mut self, world: &World, publisher: Answer, received: Option<Received>) {
         let subscriber = world.subscriber.show(received, world.now);
         let look = Observation { at: world.now, publisher, subscriber };
+        if let Answer::Given(publisher) = &publisher {
+            self.took = publisher.took();
+        }
         let outcome = self.tracker.observe(&look, &self.settings);
         if let Some(change) = outcome.change {
             self.entered.push((world.now, change.state));
@@ -96,22 +107,22 @@ impl Watcher {
 
     /// Holds a reading of this moment against the truth of this moment.
     fn check(&mut self, world: &World) {
-        self.remember(world.truth());
+        let truth = world.truth();
+        self.remember((truth, world.unseen()));
         let reading = self.read(world);
-        let truth = self.truths[self.truths.len() - 1];
         let Some(lag) = reading.lag else {
             assert!(knows_nothing(&reading), "lag is not known: {reading:?}");
             return;
         };
         let error = self.error(&reading, lag, world);
         self.worst = self.worst.max(error);
-        let context = || format!("at {}, truth {truth}, {reading:?}", world.now);
+        let context = || format!("at {}, truth {truth}, unseen {}, seen {}, {reading:?}", world.now, world.unseen(), world.subscriber.seen);
         assert!(error <= self.tolerance(), "off by {error}: {}", context());
         let in_step = reading.state == State::Streaming && lag == 0;
         assert!(!in_step || truth <= self.tolerance(), "rows differ: {}", context());
     }
 
-    fn remember(&mut self, truth: Micros) {
+    fn remember(&mut self, truth: (Micros, Micros)) {
         self.truths.push_back(truth);
         if self.truths.len() as Micros * STEP > self.tolerance() {
             self.truths.pop_front();
@@ -120,20 +131,27 @@ impl Watcher {
 
     /// How far lag is from what it may be. A lower bound may be anything up to the truth. Where truth
     /// fell within one sample, it may be any truth in between. Of a publisher that can't be reached,
-    /// it may be anything from the truth to the time since its last answer. And WAL that no worker
-    /// has looked at may hold a row or not.
+    /// it may be anything from the truth to the time since its last answer. WAL that no worker
+    /// has looked at may hold a row or not. What was not watched closely is as blurred as the
+    /// reading says, and no answer is more exact than half its round trip.
     fn error(&self, reading: &Reading, lag: Micros, world: &World) -> Micros {
-        let truth = world.truth();
-        let highest = *self.truths.iter().max().unwrap();
-        let fell = highest > truth + self.tolerance();
-        let high = if fell { highest } else { truth }.max(world.unseen());
+        let (truth, unseen) = (world.truth(), world.unseen());
+        let highest = self.truths.iter().map(|(truth, _)| *truth).max().unwrap();
+        let fell = !self.strict || highest > truth + self.tolerance();
+        let high = if fell {
+            self.truths.iter().map(|(truth, unseen)| *truth.max(unseen)).max().unwrap()
+        } else {
+            truth.max(unseen)
+        };
+        let wide = Some(reading.lag_precision).filter(|width| *width > self.settings.wide());
+        let blur = wide.unwrap_or(0) + self.took / 2;
         let silence = reading.answered_at.map_or(0, |at| world.now - at);
         let (low, high) = match reading.state {
             _ if reading.lag_is_lower_bound => (0, high),
             State::Unreachable => (truth, high.max(silence)),
             _ => (truth, high),
         };
-        low.saturating_sub(lag).max(lag.saturating_sub(high))
+        low.saturating_sub(lag).max(lag.saturating_sub(high)).saturating_sub(blur)
     }
 }
 

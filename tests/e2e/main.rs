@@ -1,0 +1,22 @@
+//! The extension against real servers: a source and a target of each pair of majors. One module per
+//! behaviour; `support` and `source` are what all of them stand on, `hostile` is a publisher that
+//! lies.
+
+#[macro_use]
+mod source;
+mod hostile;
+mod support;
+
+mod arguments;
+mod attacks;
+mod catalog;
+mod hang;
+mod operators;
+mod outer_user;
+mod publications;
+mod rights;
+mod secrets;
+mod session;
+mod smoke;
+mod subscriptions;
+mod transactions;

@@ -1,0 +1,481 @@
+//! Slots and subscriptions live and die with the caller's transaction, however it ends.
+
+use std::thread;
+
+use postgres::IsolationLevel;
+use postgres::error::SqlState;
+use testbed::poll_until;
+
+use crate::support::{Bed, DEADLINE, Refused, Session, on_every_pair, start};
+
+on_every_pair! {
+    a_commit_keeps_what_was_created,
+    a_rollback_takes_back_what_was_created,
+    an_error_in_the_same_statement_takes_back_what_was_created,
+    a_rollback_to_a_savepoint_takes_back_only_what_came_after_it,
+    an_exception_block_takes_back_what_its_function_created,
+    functions_work_inside_other_functions,
+    a_commit_inside_a_procedure_ends_its_own_part,
+    a_subscription_can_be_made_changed_and_dropped_in_one_transaction,
+    several_subscriptions_fit_into_one_transaction,
+    a_rolled_back_drop_loses_and_doubles_nothing,
+    a_drop_that_is_rolled_back_to_a_savepoint_loses_nothing,
+    a_rolled_back_refresh_changes_nothing,
+    a_prepared_transaction_is_refused,
+    a_commit_that_fails_late_leaves_no_slot,
+    a_terminated_backend_leaves_nothing,
+    a_canceled_transaction_leaves_nothing,
+    a_read_only_transaction_is_refused,
+    two_sessions_create_different_subscriptions_at_once,
+    of_two_sessions_that_want_one_name_one_gets_it,
+    of_two_sessions_that_drop_one_drops,
+    two_sessions_that_alter_do_not_fail_each_other,
+}
+
+fn a_commit_keeps_what_was_created(bed: &Bed) {
+    let mut operator = bed.operator();
+    operator.run("BEGIN");
+    bed.subscribe(&mut operator).unwrap();
+    assert!(bed.subscriptions().is_empty(), "not visible before the commit");
+    let slots = bed.slots();
+    assert!(!slots.contains(&bed.slot()), "no permanent slot before the commit: {slots:?}");
+    operator.run("COMMIT");
+    assert_eq!(bed.slots(), [bed.slot()], "and no other slot after it");
+    bed.wait_until_equal();
+}
+
+fn a_rollback_takes_back_what_was_created(bed: &Bed) {
+    let mut operator = bed.operator();
+    for _ in 0..2 {
+        operator.run("BEGIN");
+        bed.subscribe(&mut operator).unwrap();
+        operator.run("ROLLBACK");
+        bed.assert_nothing_left();
+    }
+    operator.run("BEGIN");
+    operator.call("create_replication_slot", &[&bed.conninfo(), &bed.slot()]).unwrap();
+    operator.run("ROLLBACK");
+    bed.assert_nothing_left();
+}
+
+fn an_error_in_the_same_statement_takes_back_what_was_created(bed: &Bed) {
+    let mut operator = bed.operator();
+    let sql =
+        "SELECT pgmig_extras.pg_create_subscription($1, $2, $3, $4, true), 1 / (random() * 0)::int";
+    operator
+        .query(sql, &[&bed.subscription(), &bed.conninfo(), &bed.publication(), &bed.slot()])
+        .refused(SqlState::DIVISION_BY_ZERO);
+    bed.assert_nothing_left();
+
+    bed.subscribe(&mut operator).unwrap();
+    operator
+        .query(
+            "SELECT pgmig_extras.pg_drop_subscription($1), 1 / (random() * 0)::int",
+            &[&bed.subscription()],
+        )
+        .refused(SqlState::DIVISION_BY_ZERO);
+    assert_eq!(bed.slots(), [bed.slot()]);
+    bed.wait_until_equal();
+}
+
+fn a_rollback_to_a_savepoint_takes_back_only_what_came_after_it(bed: &Bed) {
+    let mut operator = bed.operator();
+    let other = format!("{}_undone", bed.slot());
+    operator.run("BEGIN");
+    bed.subscribe(&mut operator).unwrap();
+    operator.run("SAVEPOINT here");
+    bed.subscribe_as(&mut operator, "undone", &other, false).unwrap();
+    operator.run("ROLLBACK TO here");
+    // The name and the slot are free again.
+    bed.subscribe_as(&mut operator, "undone", &other, false).unwrap();
+    operator.run("ROLLBACK TO here; RELEASE here; COMMIT");
+    assert_eq!(bed.slots(), [bed.slot()]);
+    assert_eq!(bed.subscriptions(), [bed.subscription()]);
+    bed.wait_until_equal();
+}
+
+fn an_exception_block_takes_back_what_its_function_created(bed: &Bed) {
+    let mut superuser = bed.superuser();
+    superuser.run(
+        "CREATE FUNCTION public.attempt(subscription text, conninfo text, publication text, slot text)
+             RETURNS text LANGUAGE plpgsql AS $$
+         BEGIN
+             PERFORM pgmig_extras.pg_create_subscription(subscription, conninfo, publication, slot, true);
+             RAISE division_by_zero;
+         EXCEPTION WHEN division_by_zero THEN
+             RETURN 'caught';
+         END $$",
+    );
+    let mut operator = bed.operator();
+    let caught: String = operator
+        .query_one(
+            "SELECT public.attempt($1, $2, $3, $4)",
+            &[&bed.subscription(), &bed.conninfo(), &bed.publication(), &bed.slot()],
+        )
+        .unwrap()
+        .get(0);
+    assert_eq!(caught, "caught");
+    bed.assert_nothing_left();
+
+    // An error of the function itself, caught.
+    let caught: String = operator
+        .query_one(
+            "SELECT public.attempt($1, $2, 'no such publication', $3) IS NULL",
+            &[&bed.subscription(), &bed.conninfo(), &bed.slot()],
+        )
+        .refused(SqlState::UNDEFINED_OBJECT)
+        .message()
+        .to_owned();
+    assert!(caught.contains("no such publication"));
+    bed.assert_nothing_left();
+}
+
+fn functions_work_inside_other_functions(bed: &Bed) {
+    let mut operator = bed.operator();
+    let conninfo = bed.conninfo().replace('\'', "''");
+    let publication = bed.publication();
+    let (name, slot) = (bed.subscription(), bed.slot());
+    operator.run(&format!(
+        "DO $$
+         BEGIN
+             PERFORM pgmig_extras.pg_create_subscription('{name}', '{conninfo}', '{publication}', '{slot}', true);
+             PERFORM pgmig_extras.pg_alter_subscription_disable('{name}');
+             PERFORM pgmig_extras.pg_alter_subscription_enable('{name}');
+         END $$"
+    ));
+    bed.wait_until_equal();
+    operator.run(&format!(
+        "DO $$
+         BEGIN
+             PERFORM pgmig_extras.pg_alter_subscription_refresh_publication('{name}');
+             PERFORM pgmig_extras.pg_drop_subscription('{name}');
+         END $$"
+    ));
+    bed.assert_nothing_left();
+}
+
+fn a_commit_inside_a_procedure_ends_its_own_part(bed: &Bed) {
+    let mut operator = bed.operator();
+    let conninfo = bed.conninfo().replace('\'', "''");
+    let (name, publication, slot) = (bed.subscription(), bed.publication(), bed.slot());
+    operator
+        .batch_execute(&format!(
+            "DO $$
+             BEGIN
+                 PERFORM pgmig_extras.pg_create_subscription('{name}', '{conninfo}', '{publication}', '{slot}', true);
+                 COMMIT;
+                 PERFORM pgmig_extras.create_replication_slot('{conninfo}', '{slot}_more');
+                 RAISE division_by_zero;
+             END $$"
+        ))
+        .refused(SqlState::DIVISION_BY_ZERO);
+    bed.wait_until_equal();
+    assert_eq!(bed.slots(), [slot]);
+}
+
+fn a_subscription_can_be_made_changed_and_dropped_in_one_transaction(bed: &Bed) {
+    let mut operator = bed.operator();
+    let name = bed.subscription();
+    operator.run("BEGIN");
+    bed.subscribe(&mut operator).unwrap();
+    operator.call("pg_alter_subscription_refresh_publication", &[&name]).unwrap();
+    operator.call("pg_alter_subscription_disable", &[&name]).unwrap();
+    operator.call("pg_drop_subscription", &[&name]).unwrap();
+    operator.run("COMMIT");
+    bed.assert_nothing_left();
+    // The same name and slot can be taken at once.
+    bed.subscribe(&mut operator).unwrap();
+    bed.wait_until_equal();
+}
+
+fn several_subscriptions_fit_into_one_transaction(bed: &Bed) {
+    let mut operator = bed.operator();
+    let names: Vec<_> =
+        (1..=3).map(|n| (format!("part {n}"), format!("{}_{n}", bed.slot()))).collect();
+    operator.run("BEGIN");
+    for (name, slot) in &names {
+        bed.subscribe_as(&mut operator, name, slot, false).unwrap();
+    }
+    operator.run("COMMIT");
+    assert_eq!(bed.slots().len(), 3);
+    operator.run("BEGIN");
+    for (name, _) in &names {
+        operator.call("pg_drop_subscription", &[name]).unwrap();
+    }
+    operator.run("COMMIT");
+    bed.assert_nothing_left();
+}
+
+/// Rows that go in while `work` is on its way, by a role that counts.
+fn insert_counted(bed: &Bed, from: i32) {
+    bed.app().run(&format!(
+        r#"INSERT INTO "Shop"."Orders" SELECT i, 'counted' FROM generate_series({from}, {from} + 99) i"#
+    ));
+}
+
+/// Writes down every row that arrives, also one that arrives twice.
+fn count_arrivals(bed: &Bed) {
+    bed.superuser().run(
+        r#"CREATE TABLE public.arrivals (id int);
+           GRANT ALL ON public.arrivals TO operator, shop;
+           CREATE FUNCTION public.arrive() RETURNS trigger LANGUAGE plpgsql AS
+               'BEGIN INSERT INTO public.arrivals VALUES (new.id); RETURN new; END';
+           ALTER TABLE "Shop"."Orders" DROP CONSTRAINT "Orders_pkey";
+           ALTER TABLE "Shop"."Orders" ALTER id SET NOT NULL;
+           CREATE TRIGGER arrive BEFORE INSERT ON "Shop"."Orders"
+               FOR EACH ROW EXECUTE FUNCTION public.arrive();
+           ALTER TABLE "Shop"."Orders" ENABLE ALWAYS TRIGGER arrive"#,
+    );
+}
+
+/// Each of the counted rows arrived once.
+fn assert_arrived_once(bed: &Bed, count: i64) {
+    bed.wait_until_equal();
+    let row = bed
+        .superuser()
+        .query_one("SELECT count(*), count(DISTINCT id) FROM public.arrivals WHERE id > 1000", &[])
+        .unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (count, count));
+}
+
+fn a_rolled_back_drop_loses_and_doubles_nothing(bed: &Bed) {
+    count_arrivals(bed);
+    let mut operator = bed.subscribed();
+    insert_counted(bed, 1001);
+    for from in [2001, 3001, 4001] {
+        operator.run("BEGIN");
+        operator.call("pg_drop_subscription", &[&bed.subscription()]).unwrap();
+        insert_counted(bed, from);
+        operator.run("ROLLBACK");
+        insert_counted(bed, from + 100);
+    }
+    assert_arrived_once(bed, 700);
+}
+
+fn a_drop_that_is_rolled_back_to_a_savepoint_loses_nothing(bed: &Bed) {
+    count_arrivals(bed);
+    let mut operator = bed.subscribed();
+    operator.run("BEGIN; SAVEPOINT here");
+    operator.call("pg_drop_subscription", &[&bed.subscription()]).unwrap();
+    insert_counted(bed, 1001);
+    operator.run("ROLLBACK TO here; COMMIT");
+    insert_counted(bed, 2001);
+    assert_arrived_once(bed, 200);
+    assert_eq!(bed.slots(), [bed.slot()]);
+}
+
+fn a_rolled_back_refresh_changes_nothing(bed: &Bed) {
+    let mut operator = bed.subscribed();
+    bed.app().run(&format!(
+        r#"ALTER PUBLICATION {} SET TABLE "Shop"."New One", "Shop"."Orders""#,
+        crate::support::quoted(&bed.publication())
+    ));
+    let tables = |session: &mut Session| -> Vec<String> {
+        session.column("SELECT srrelid::regclass::text FROM pg_subscription_rel ORDER BY 1")
+    };
+    let mut superuser = bed.superuser();
+    let before = tables(&mut superuser);
+    operator.run("BEGIN");
+    operator.call("pg_alter_subscription_refresh_publication", &[&bed.subscription()]).unwrap();
+    operator.run("ROLLBACK");
+    assert_eq!(tables(&mut superuser), before);
+    operator.run("BEGIN");
+    operator.call("pg_alter_subscription_refresh_publication", &[&bed.subscription()]).unwrap();
+    operator.run("COMMIT");
+    assert_ne!(tables(&mut superuser), before);
+}
+
+fn a_prepared_transaction_is_refused(bed: &Bed) {
+    let mut operator = bed.operator();
+    operator.run("BEGIN");
+    bed.subscribe(&mut operator).unwrap();
+    operator
+        .batch_execute("PREPARE TRANSACTION 'pending slot'")
+        .refused(SqlState::FEATURE_NOT_SUPPORTED);
+    operator.run("ROLLBACK");
+    bed.assert_nothing_left();
+
+    bed.subscribe(&mut operator).unwrap();
+    operator.run("BEGIN");
+    operator.call("pg_drop_subscription", &[&bed.subscription()]).unwrap();
+    operator
+        .batch_execute("PREPARE TRANSACTION 'pending drop'")
+        .refused(SqlState::FEATURE_NOT_SUPPORTED);
+    operator.run("ROLLBACK");
+    assert_eq!(bed.slots(), [bed.slot()]);
+    bed.wait_until_equal();
+}
+
+/// A serialization failure is found after the slot was made permanent, and before the commit record.
+fn a_commit_that_fails_late_leaves_no_slot(bed: &Bed) {
+    bed.superuser().run(
+        "CREATE TABLE public.skew (class int, value int);
+         INSERT INTO public.skew VALUES (1, 10), (2, 20);
+         GRANT ALL ON public.skew TO operator",
+    );
+    let (mut loser, mut winner) = (bed.operator(), bed.operator());
+    let mut serializable =
+        loser.build_transaction().isolation_level(IsolationLevel::Serializable).start().unwrap();
+    let sum = "SELECT sum(value) FROM public.skew WHERE class = $1";
+    serializable.query(sum, &[&1]).unwrap();
+    let (name, conninfo, slot) = (bed.subscription(), bed.conninfo(), bed.slot());
+    serializable
+        .query(
+            "SELECT pgmig_extras.pg_create_subscription($1, $2, $3, $4, true)",
+            &[&name, &conninfo, &bed.publication(), &slot],
+        )
+        .unwrap();
+    serializable.execute("INSERT INTO public.skew VALUES (2, 30)", &[]).unwrap();
+
+    let mut other =
+        winner.build_transaction().isolation_level(IsolationLevel::Serializable).start().unwrap();
+    other.query(sum, &[&2]).unwrap();
+    other.execute("INSERT INTO public.skew VALUES (1, 40)", &[]).unwrap();
+    other.commit().unwrap();
+
+    serializable.commit().refused(SqlState::T_R_SERIALIZATION_FAILURE);
+    bed.assert_nothing_left();
+}
+
+fn a_terminated_backend_leaves_nothing(bed: &Bed) {
+    let mut operator = bed.operator();
+    let pid = operator.pid();
+    operator.run("BEGIN");
+    bed.subscribe(&mut operator).unwrap();
+    bed.superuser().execute("SELECT pg_terminate_backend($1)", &[&pid]).unwrap();
+    poll_until(DEADLINE, "the backend to end", || Ok((!operator.is_alive()).then_some(())));
+    bed.assert_nothing_left();
+}
+
+fn a_canceled_transaction_leaves_nothing(bed: &Bed) {
+    let mut operator = bed.operator();
+    operator.run("BEGIN");
+    bed.subscribe(&mut operator).unwrap();
+    operator.run("SET LOCAL statement_timeout = '50ms'");
+    operator.batch_execute("SELECT pg_sleep(60)").refused(SqlState::QUERY_CANCELED);
+    operator.run("COMMIT");
+    bed.assert_nothing_left();
+}
+
+fn a_read_only_transaction_is_refused(bed: &Bed) {
+    let mut operator = bed.operator();
+    operator.run("BEGIN READ ONLY");
+    bed.subscribe(&mut operator).refused(SqlState::READ_ONLY_SQL_TRANSACTION);
+    operator.run("ROLLBACK; BEGIN READ ONLY");
+    operator
+        .call("create_replication_slot", &[&bed.conninfo(), &bed.slot()])
+        .refused(SqlState::READ_ONLY_SQL_TRANSACTION);
+    operator.run("ROLLBACK");
+    bed.assert_nothing_left();
+
+    bed.subscribe(&mut operator).unwrap();
+    for function in ["pg_drop_subscription", "pg_alter_subscription_disable"] {
+        operator.run("BEGIN READ ONLY");
+        operator
+            .call(function, &[&bed.subscription()])
+            .refused(SqlState::READ_ONLY_SQL_TRANSACTION);
+        operator.run("ROLLBACK");
+    }
+}
+
+/// Runs the same work in two sessions at once.
+fn twice_at_once<T: Send>(bed: &Bed, work: impl Fn(&mut Session, usize) -> T + Sync) -> [T; 2] {
+    let barrier = std::sync::Barrier::new(2);
+    let run = |number| {
+        let mut session = bed.operator();
+        barrier.wait();
+        work(&mut session, number)
+    };
+    thread::scope(|scope| {
+        let threads = [0, 1].map(|number| {
+            let run = &run;
+            scope.spawn(move || run(number))
+        });
+        threads.map(|thread| thread.join().expect("the session ends"))
+    })
+}
+
+fn two_sessions_create_different_subscriptions_at_once(bed: &Bed) {
+    let results = twice_at_once(bed, |session, number| {
+        let slot = format!("{}_{number}", bed.slot());
+        bed.subscribe_as(session, &format!("number {number}"), &slot, false)
+    });
+    for result in results {
+        result.expect("they do not disturb each other");
+    }
+    assert_eq!(bed.slots().len(), 2);
+}
+
+fn of_two_sessions_that_want_one_name_one_gets_it(bed: &Bed) {
+    let results = twice_at_once(bed, |session, number| {
+        let slot = format!("{}_{number}", bed.slot());
+        bed.subscribe_as(session, &bed.subscription(), &slot, false)
+    });
+    let (won, lost): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+    assert_eq!(won.len(), 1);
+    for result in lost {
+        result.refused(SqlState::DUPLICATE_OBJECT);
+    }
+    assert_eq!(bed.slots().len(), 1);
+    assert_eq!(bed.subscriptions(), [bed.subscription()]);
+
+    let results = twice_at_once(bed, |session, number| {
+        bed.subscribe_as(session, &format!("number {number}"), &format!("{}_x", bed.slot()), false)
+    });
+    let won = results.iter().filter(|result| result.is_ok()).count();
+    assert_eq!(won, 1, "one slot, one subscription: {results:?}");
+    assert_eq!(bed.slots().len(), 2);
+}
+
+fn of_two_sessions_that_drop_one_drops(bed: &Bed) {
+    drop(bed.subscribed());
+    let results = twice_at_once(bed, |session, _| {
+        session.call("pg_drop_subscription", &[&bed.subscription()])
+    });
+    let (won, lost): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+    assert_eq!(won.len(), 1);
+    for result in lost {
+        result.refused(SqlState::UNDEFINED_OBJECT);
+    }
+    bed.assert_nothing_left();
+}
+
+fn two_sessions_that_alter_do_not_fail_each_other(bed: &Bed) {
+    drop(bed.subscribed());
+    let results = twice_at_once(bed, |session, number| {
+        let functions = ["pg_alter_subscription_disable", "pg_alter_subscription_enable"];
+        for _ in 0..10 {
+            session.call(functions[number], &[&bed.subscription()])?;
+        }
+        Ok::<_, postgres::Error>(())
+    });
+    for result in results {
+        result.expect("no \"tuple concurrently updated\"");
+    }
+    bed.operator().call("pg_alter_subscription_enable", &[&bed.subscription()]).unwrap();
+    bed.wait_until_equal();
+}
+
+/// On servers of its own: a killed backend takes every other one down with it.
+#[test]
+fn a_killed_backend_and_a_crashed_server_leave_nothing() {
+    let source = crate::support::source(16);
+    let target: &'static mut testbed::Cluster = Box::leak(Box::new(start(16)));
+    let bed = Bed::on(source, target, "crash");
+    let mut operator = bed.operator();
+    let pid = operator.pid();
+    operator.run("BEGIN");
+    bed.subscribe(&mut operator).unwrap();
+    kill9(pid);
+    poll_until(DEADLINE, "the backend to end", || Ok((!operator.is_alive()).then_some(())));
+    poll_until(DEADLINE, "the server to recover", || {
+        Ok(bed.target.superuser("postgres").is_ok().then_some(()))
+    });
+    bed.assert_nothing_left();
+    bed.assert_no_secret_logged();
+}
+
+fn kill9(pid: i32) {
+    let status = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status();
+    assert!(status.expect("kill runs").success());
+}
