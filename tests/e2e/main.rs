@@ -10,6 +10,7 @@ mod support;
 mod arguments;
 mod attacks;
 mod catalog;
+mod docs;
 mod hang;
 mod operators;
 mod outer_user;

@@ -26,14 +26,8 @@ pub struct Since {
     pub unbroken: bool,
     /// From the last answer to this one; 0 if there is none or contact was broken.
     pub elapsed: Micros,
-    pub restart: Option<Restart>,
-}
-
-/// The publisher's last start, as far as can be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Restart {
-    pub stopped: Micros,
-    pub started: Micros,
+    /// The publisher's last start, if it was since the last answer.
+    pub restart: Option<Micros>,
 }
 
 impl Contact {
@@ -83,11 +77,9 @@ impl Contact {
     }
 
     /// The start lies between the last answer and this one, whatever the publisher's clock says.
-    fn restart(&self, publisher: &Publisher, at: Micros) -> Option<Restart> {
+    fn restart(&self, publisher: &Publisher, at: Micros) -> Option<Micros> {
         let last = self.last.filter(|last| last.started != publisher.started)?;
-        let started = at.saturating_sub(publisher.uptime).max(last.at).min(at.max(last.at));
-        let stopped = self.lost.unwrap_or(publisher.asked).clamp(last.at, started);
-        Some(Restart { stopped, started })
+        Some(at.saturating_sub(publisher.uptime).min(at).max(last.at))
     }
 }
 
@@ -104,7 +96,6 @@ mod tests {
             source: Source::default(),
             started,
             uptime,
-            start_lsn: None,
             flush_lsn: Lsn(1),
             insert_lsn: Lsn(1),
             oldest_xid: 1,
@@ -145,7 +136,7 @@ mod tests {
             let mut contact = Contact::new();
             contact.observe(&answer(100, 1, 5), 100, 1000);
             let since = contact.observe(&answer(200, 2, uptime), 200, 1000);
-            assert_eq!(since.restart.unwrap().started, started);
+            assert_eq!(since.restart, Some(started));
             assert!(!since.unbroken);
         }
     }

@@ -144,7 +144,6 @@ mod tests {
             source: Source::default(),
             started: 1,
             uptime: 1,
-            start_lsn: None,
             flush_lsn: Lsn(flush),
             insert_lsn: Lsn(flush),
             oldest_xid: 1,

@@ -111,7 +111,6 @@ mod tests {
             source: Source::default(),
             started: 0,
             uptime: 0,
-            start_lsn: None,
             flush_lsn: Lsn(500),
             insert_lsn: Lsn(600),
             oldest_xid: 0,

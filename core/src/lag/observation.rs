@@ -36,10 +36,6 @@ pub struct Publisher {
     pub started: i64,
     /// `clock_timestamp() - pg_postmaster_start_time()`.
     pub uptime: Micros,
-    /// Where the WAL stood when the server started: `checkpoint_lsn` of `pg_control_checkpoint()`
-    /// (any role may call it) until the first checkpoint after the start replaces it. Without it,
-    /// what was written between the last answer and a crash passes for written after the restart.
-    pub start_lsn: Option<Lsn>,
     pub flush_lsn: Lsn,
     pub insert_lsn: Lsn,
     /// `pg_snapshot_xmin(pg_current_snapshot())`.

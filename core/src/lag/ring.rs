@@ -36,7 +36,7 @@ impl Entry for Point {
 pub enum Passage {
     /// Before the oldest sample, which is of `until`.
     Before { until: Micros },
-    /// About `at`, by interpolation between two samples `width` apart; 0 is a sample itself.
+    /// About `at`, by interpolation between two samples `width` apart.
     Within { at: Micros, width: Micros },
     /// Not left behind yet at the newest sample, which is of `at`.
     Newest { at: Micros },
@@ -91,15 +91,11 @@ impl<const N: usize> Ring<N> {
         if broken { Continuity::Broken } else { Continuity::Continued }
     }
 
-    /// The publisher was last there at `stopped` and began again at `started`, in between writing
-    /// nothing: at `lsn` if it is known, else at the last sample.
-    pub fn restarted(&mut self, lsn: Option<Lsn>, stopped: Micros, started: Micros) {
-        let Some(last) = self.last() else { return };
-        if let Some(lsn) = lsn.filter(|&lsn| lsn > last.lsn) {
-            self.add(lsn, stopped);
-            self.add(lsn, started);
-        } else {
-            self.add(last.lsn, started);
+    /// The publisher started at `at`, and until then wrote nothing that the last sample lacks. If it
+    /// did, in the moment between that sample and a crash, the walsender had most likely sent it.
+    pub fn restarted(&mut self, at: Micros) {
+        if let Some(last) = self.last() {
+            self.add(last.lsn, at);
         }
     }
 
@@ -144,9 +140,6 @@ impl<const N: usize> Default for Ring<N> {
 
 /// `before.lsn <= lsn < after.lsn`. The later end of a plateau is `before`: the last time counts.
 fn within(before: Point, after: Point, lsn: Lsn) -> Passage {
-    if lsn == before.lsn {
-        return Passage::Within { at: before.at, width: 0 };
-    }
     let width = after.at - before.at;
     let passed = u128::from(lsn.0 - before.lsn.0) * u128::from(width);
     let share = passed / u128::from(after.lsn.0 - before.lsn.0);
@@ -183,7 +176,7 @@ mod tests {
     fn between_two_samples_time_is_interpolated() {
         let ring = ring(&[(100, 1000), (200, 3000)]);
         assert_eq!(passage(&ring, 150), Passage::Within { at: 2000, width: 2000 });
-        assert_eq!(passage(&ring, 100), Passage::Within { at: 1000, width: 0 });
+        assert_eq!(passage(&ring, 100), Passage::Within { at: 1000, width: 2000 });
         assert_eq!(passage(&ring, 99), Passage::Before { until: 1000 });
         assert_eq!(passage(&ring, 200), Passage::Newest { at: 3000 });
         assert_eq!(passage(&ring, 201), Passage::Newest { at: 3000 });
@@ -192,7 +185,7 @@ mod tests {
     #[test]
     fn of_a_plateau_the_last_moment_counts_and_both_ends_are_kept() {
         let ring = ring(&[(100, 0), (200, 10), (200, 20), (200, 30), (200, 40), (300, 50)]);
-        assert_eq!(passage(&ring, 200), Passage::Within { at: 40, width: 0 });
+        assert_eq!(passage(&ring, 200), Passage::Within { at: 40, width: 10 });
         assert_eq!(passage(&ring, 150), Passage::Within { at: 5, width: 10 });
         assert_eq!(passage(&ring, 250), Passage::Within { at: 45, width: 10 });
         assert_eq!(ring.points.as_slice().len(), 4);
@@ -201,20 +194,10 @@ mod tests {
     #[test]
     fn a_restart_is_a_plateau_until_the_server_started() {
         let mut ring = ring(&[(100, 10)]);
-        ring.restarted(None, 20, 100);
+        ring.restarted(100);
         ring.sample(HERE, Lsn(200), 110);
-        assert_eq!(passage(&ring, 100), Passage::Within { at: 100, width: 0 });
+        assert_eq!(passage(&ring, 100), Passage::Within { at: 100, width: 10 });
         assert_eq!(passage(&ring, 150), Passage::Within { at: 105, width: 10 });
-    }
-
-    #[test]
-    fn with_the_lsn_of_the_restart_known_what_was_written_before_it_is_older() {
-        let mut ring = ring(&[(100, 10)]);
-        ring.restarted(Some(Lsn(120)), 20, 100);
-        ring.sample(HERE, Lsn(200), 110);
-        assert_eq!(passage(&ring, 110), Passage::Within { at: 15, width: 10 });
-        assert_eq!(passage(&ring, 120), Passage::Within { at: 100, width: 0 });
-        assert_eq!(passage(&ring, 160), Passage::Within { at: 105, width: 10 });
     }
 
     #[test]

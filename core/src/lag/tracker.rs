@@ -1,7 +1,7 @@
 //! One subscription: every look goes in, and what is known can be read at any time.
 
 use super::applied::Applied;
-use super::contact::{Contact, Restart, Since};
+use super::contact::{Contact, Since};
 use super::estimate::{Estimate, Found};
 use super::history::{History, Sample};
 use super::lineage::Lineage;
@@ -74,7 +74,7 @@ pub struct Reading {
     pub reason: String,
     pub lag: Option<Micros>,
     pub lag_is_lower_bound: bool,
-    /// How wide the part of the ring is that lag was interpolated in; 0 is exact.
+    /// The time between the two samples of the publisher that lag lies between.
     pub lag_precision: Micros,
     pub applied_lsn: Option<Lsn>,
     /// Of the publisher's last answer.
@@ -132,9 +132,8 @@ impl Tracker {
     fn follow(&mut self, publisher: &Publisher, look: &Observation, since: &Since) -> Option<Lsn> {
         let flush = publisher.flush_lsn;
         self.lineage.observe(publisher, self.last.applied, look.subscriber.origin, look.at);
-        if let Some(Restart { stopped, started }) = since.restart {
-            let began = publisher.start_lsn.filter(|&lsn| lsn <= flush);
-            self.ring.restarted(began, stopped, started);
+        if let Some(started) = since.restart {
+            self.ring.restarted(started);
         }
         if self.ring.sample(publisher.source, flush, publisher.at()) == Continuity::Broken {
             self.applied = Applied::new();

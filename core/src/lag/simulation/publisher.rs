@@ -17,7 +17,6 @@ pub struct Server {
     pub up: bool,
     pub source: Source,
     pub started: Micros,
-    pub start_lsn: u64,
     pub flush: u64,
     pub rows: Vec<Row>,
     pub oldest_xid: u64,
@@ -46,7 +45,6 @@ impl Server {
             up: true,
             source: Source { system_identifier: 42, timeline: 1 },
             started: 0,
-            start_lsn: 1_000_000,
             flush: 1_000_000,
             rows: vec![],
             oldest_xid: 700,
@@ -81,7 +79,7 @@ impl Server {
     }
 
     pub fn start(&mut self, now: Micros) {
-        (self.up, self.started, self.start_lsn) = (true, now, self.flush);
+        (self.up, self.started) = (true, now);
         self.write(200);
     }
 
@@ -120,7 +118,6 @@ impl Server {
             source: self.source,
             started: self.started as i64,
             uptime: now - self.started,
-            start_lsn: Some(Lsn(self.start_lsn)),
             flush_lsn: Lsn(self.flush),
             insert_lsn: Lsn(self.flush),
             oldest_xid: self.oldest_xid,

@@ -72,7 +72,12 @@ fn happen(event: Event, world: &mut World, load: &mut Load) {
         Event::Rereads(seconds) => world.rereads = seconds * SECOND,
         Event::StopWorker => world.subscriber.stop_worker(now),
         Event::CrashSubscriber => world.subscriber.crash(now),
-        Event::CrashPublisher => world.publisher.crash(),
+        // What is written after the last sample and not sent before a crash is not told from what
+        // is written after it.
+        Event::CrashPublisher if world.publisher.rows.len() == world.applied() => {
+            world.publisher.crash();
+        }
+        Event::CrashPublisher => {}
         Event::StartPublisher if !world.publisher.up => world.publisher.start(now),
         Event::StartPublisher => {}
     }

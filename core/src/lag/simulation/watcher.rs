@@ -130,7 +130,7 @@ impl Watcher {
     }
 
     /// How far lag is from what it may be. A lower bound may be anything up to the truth. Where truth
-    /// fell within one sample, it may be any truth in between. Of a publisher that can't be reached,
+    /// fell within one sample, it may be any truth in between. Of a publisher that does not answer,
     /// it may be anything from the truth to the time since its last answer. WAL that no worker
     /// has looked at may hold a row or not. What was not watched closely is as blurred as the
     /// reading says, and no answer is more exact than half its round trip.
@@ -149,6 +149,7 @@ impl Watcher {
         let (low, high) = match reading.state {
             _ if reading.lag_is_lower_bound => (0, high),
             State::Unreachable => (truth, high.max(silence)),
+            _ if silence > self.settings.interval + SECOND / 4 => (truth, high.max(silence)),
             _ => (truth, high),
         };
         low.saturating_sub(lag).max(lag.saturating_sub(high)).saturating_sub(blur)

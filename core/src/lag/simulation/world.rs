@@ -132,14 +132,18 @@ impl World {
         }
     }
 
+    /// Rows that are here.
+    pub fn applied(&self) -> usize {
+        self.publisher.rows.partition_point(|row| row.lsn <= self.subscriber.origin)
+    }
+
     /// The age of the oldest row that is missing.
     pub fn truth(&self) -> Micros {
         let rows = &self.publisher.rows;
         let skipped = self
             .hole
             .and_then(|hole| rows.iter().find(|row| row.at > hole.since && row.lsn <= hole.until));
-        let here = rows.partition_point(|row| row.lsn <= self.subscriber.origin);
-        let oldest = skipped.into_iter().chain(rows.get(here)).map(|row| row.at).min();
+        let oldest = skipped.into_iter().chain(rows.get(self.applied())).map(|row| row.at).min();
         oldest.map_or(0, |at| self.now - at)
     }
 }
