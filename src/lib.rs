@@ -16,6 +16,7 @@ mod slot;
 mod subscription;
 mod table;
 mod transaction;
+mod watcher;
 
 use pgrx::prelude::*;
 
@@ -32,4 +33,5 @@ pub extern "C-unwind" fn _PG_init() {
     settings::define();
     secrecy::install();
     transaction::install();
+    watcher::install();
 }

@@ -14,7 +14,7 @@ use pgrx::datum::DatumWithOid;
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, invalid, report};
 use crate::ffi::libpq::{self, Connection, Progress, Status};
-use crate::ffi::wait::{self, For};
+use crate::ffi::wait::{self, For, Task};
 use crate::{query, settings};
 
 pub type Row = Vec<Option<String>>;
@@ -301,28 +301,37 @@ fn shown(text: &str, conninfo: &Conninfo) -> String {
 }
 
 /// Resolves the host's name where nothing else can interrupt it, and names its addresses.
-fn resolved(mut conninfo: Conninfo, deadline: Instant) -> Result<Conninfo> {
-    let Some(host) = conninfo.get("host").map(str::to_owned) else { return Ok(conninfo) };
-    if conninfo.is_local() || host.contains(',') || conninfo.get("hostaddr").is_some() {
-        return Ok(conninfo);
+fn resolved(conninfo: Conninfo, deadline: Instant) -> Result<Conninfo> {
+    let Some(task) = resolution(&conninfo) else { return Ok(conninfo) };
+    let resolved = wait::interruptible(task.socket(), For::Read, deadline);
+    let addresses = resolved.then(|| task.take()).flatten();
+    with_addresses(&conninfo, addresses.unwrap_or_default())
+        .ok_or_else(|| unreachable("could not resolve the host name", &conninfo))
+}
+
+/// The look-up of a host's name, if there is one to look up.
+pub fn resolution(conninfo: &Conninfo) -> Option<Task<Vec<String>>> {
+    let host = conninfo.get("host")?.to_owned();
+    let known = conninfo.is_local() || host.contains(',') || host.parse::<IpAddr>().is_ok();
+    if known || conninfo.get("hostaddr").is_some() {
+        return None;
     }
-    if host.parse::<IpAddr>().is_ok() {
-        return Ok(conninfo);
-    }
-    let name = host.clone();
-    let look_up = move || -> Vec<String> {
-        let addresses = (name.as_str(), 0).to_socket_addrs();
-        addresses.map(|all| all.map(|a| a.ip().to_string()).collect()).unwrap_or_default()
-    };
-    let mut addresses = wait::in_thread(look_up, deadline).unwrap_or_default();
-    addresses.dedup();
-    if addresses.is_empty() {
-        return Err(unreachable("could not resolve the host name", &conninfo));
-    }
-    // As many hosts as addresses; each keeps the name for the certificate.
+    Task::start(move || {
+        let addresses = (host.as_str(), 0).to_socket_addrs();
+        let mut texts: Vec<_> =
+            addresses.map(|all| all.map(|a| a.ip().to_string()).collect()).unwrap_or_default();
+        texts.dedup();
+        texts
+    })
+}
+
+/// With a host's addresses: as many hosts as addresses; each keeps the name for the certificate.
+pub fn with_addresses(conninfo: &Conninfo, addresses: Vec<String>) -> Option<Conninfo> {
+    let host = conninfo.get("host").filter(|_| !addresses.is_empty())?;
+    let mut conninfo = conninfo.clone();
     conninfo.set("host", vec![host; addresses.len()].join(","));
     conninfo.set("hostaddr", addresses.join(","));
-    Ok(conninfo)
+    Some(conninfo)
 }
 
 /// For an answer that no real publisher gives.

@@ -1,9 +1,10 @@
 //! Every setting of the extension, with typed getters.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use pgmig_core::lag::history::CAPACITY as HISTORY_CAPACITY;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 
 use crate::ffi;
@@ -14,7 +15,96 @@ static SSL_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CString>
 static CONNECT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10);
 static PUBLISHER_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60);
 
+static WATCH: GucSetting<bool> = GucSetting::<bool>::new(true);
+static WATCH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1000);
+static HISTORY_SIZE: GucSetting<i32> = GucSetting::<i32>::new(HISTORY_CAPACITY as i32);
+static LAG_WARNING_BYTES: GucSetting<i32> = GucSetting::<i32>::new(-1);
+static LAG_WARNING_TIME: GucSetting<i32> = GucSetting::<i32>::new(-1);
+static STALL_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60_000);
+static RETAINED_WARNING_BYTES: GucSetting<i32> = GucSetting::<i32>::new(-1);
+static MAX_SUBSCRIPTIONS: GucSetting<i32> = GucSetting::<i32>::new(64);
+
 pub fn define() {
+    define_connections();
+    define_watcher();
+    ffi::settings::reserve_prefix(c"pgmig_extras");
+}
+
+fn define_watcher() {
+    GucRegistry::define_bool_guc(
+        c"pgmig_extras.watch",
+        c"Watches the lag of subscriptions.",
+        c"Needs the library in shared_preload_libraries.",
+        &WATCH,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    define_int(
+        c"pgmig_extras.watch_interval",
+        c"Time between two looks at a subscription.",
+        &WATCH_INTERVAL,
+        (100, 60_000),
+        GucFlags::UNIT_MS,
+    );
+    define_int(
+        c"pgmig_extras.history_size",
+        c"Samples kept of each subscription: the newest as they came, older ones joined.",
+        &HISTORY_SIZE,
+        (64, HISTORY_CAPACITY as i32),
+        GucFlags::default(),
+    );
+    define_int(
+        c"pgmig_extras.lag_warning_bytes",
+        c"Warns when more than this is written on the publisher and not applied; -1 never.",
+        &LAG_WARNING_BYTES,
+        (-1, i32::MAX),
+        GucFlags::UNIT_KB,
+    );
+    define_int(
+        c"pgmig_extras.lag_warning_time",
+        c"Warns when a subscription lags by more than this; -1 never.",
+        &LAG_WARNING_TIME,
+        (-1, i32::MAX),
+        GucFlags::UNIT_MS,
+    );
+    define_int(
+        c"pgmig_extras.stall_timeout",
+        c"Time without progress after which a subscription is called stalled.",
+        &STALL_TIMEOUT,
+        (1000, 86_400_000),
+        GucFlags::UNIT_MS,
+    );
+    define_int(
+        c"pgmig_extras.retained_warning_bytes",
+        c"Warns when a slot keeps more WAL than this on the publisher; -1 never.",
+        &RETAINED_WARNING_BYTES,
+        (-1, i32::MAX),
+        GucFlags::UNIT_KB,
+    );
+    GucRegistry::define_int_guc(
+        c"pgmig_extras.max_subscriptions",
+        c"Subscriptions of this cluster that can be watched at once.",
+        c"Each takes a fixed amount of shared memory, about 70 kB.",
+        &MAX_SUBSCRIPTIONS,
+        1,
+        10_000,
+        GucContext::Postmaster,
+        GucFlags::default(),
+    );
+}
+
+fn define_int(
+    name: &'static CStr,
+    description: &'static CStr,
+    setting: &'static GucSetting<i32>,
+    (min, max): (i32, i32),
+    unit: GucFlags,
+) {
+    let context = GucContext::Sighup;
+    GucRegistry::define_int_guc(name, description, c"", setting, min, max, context, unit);
+}
+
+fn define_connections() {
     GucRegistry::define_bool_guc(
         c"pgmig_extras.require_password",
         c"Requires that a publisher asks for the password of the connection string.",
@@ -59,7 +149,36 @@ pub fn define() {
         GucContext::Userset,
         GucFlags::UNIT_S,
     );
-    ffi::settings::reserve_prefix(c"pgmig_extras");
+}
+
+pub fn watch() -> bool {
+    WATCH.get()
+}
+
+pub fn watch_interval() -> Duration {
+    milliseconds(&WATCH_INTERVAL)
+}
+
+pub fn max_subscriptions() -> usize {
+    MAX_SUBSCRIPTIONS.get().unsigned_abs() as usize
+}
+
+/// What the arithmetic of lag depends on.
+pub fn lag() -> pgmig_core::lag::Settings {
+    let positive = |setting: &GucSetting<i32>| u64::try_from(setting.get()).ok();
+    let bytes = |setting| positive(setting).map(|kilobytes| kilobytes * 1024);
+    pgmig_core::lag::Settings {
+        interval: watch_interval().as_micros() as u64,
+        stall_timeout: milliseconds(&STALL_TIMEOUT).as_micros() as u64,
+        lag_warning_bytes: bytes(&LAG_WARNING_BYTES),
+        lag_warning_time: positive(&LAG_WARNING_TIME).map(|time| time * 1000),
+        retained_warning_bytes: bytes(&RETAINED_WARNING_BYTES),
+        history_size: HISTORY_SIZE.get().unsigned_abs() as usize,
+    }
+}
+
+fn milliseconds(setting: &GucSetting<i32>) -> Duration {
+    Duration::from_millis(setting.get().unsigned_abs().into())
 }
 
 pub fn require_password() -> bool {

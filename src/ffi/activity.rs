@@ -4,10 +4,11 @@
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char};
 
+use pgrx::PgLogLevel;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::secrecy;
+use crate::{secrecy, watcher};
 
 thread_local! {
     /// Start of the statement that carries a secret. A statement is known by when it started, so
@@ -61,11 +62,32 @@ pub fn hide_statement(instead: &str) -> WithoutContext {
 #[pg_guard]
 unsafe extern "C-unwind" fn redact(edata: *mut pg_sys::ErrorData) {
     // SAFETY: the hook's argument is valid and this process's own for the time of the call.
-    redact_report(unsafe { &mut *edata });
+    let report = unsafe { &mut *edata };
+    if report.elevel >= PgLogLevel::ERROR as i32
+        && let Some(subscription) = replicating_for()
+    {
+        watcher::errors::keep(subscription, bytes(report.message), bytes(report.context));
+    }
+    redact_report(report);
     if let Some(next) = NEXT_HOOK.get() {
         // SAFETY: the hook that was installed before this one, with its own argument.
         unsafe { next(edata) }
     }
+}
+
+/// The subscription that this process is a worker of: core's workers carry its oid in their name,
+/// "logical replication … for subscription 16400 sync 16388" (launcher.c, 13 to 18).
+fn replicating_for() -> Option<u32> {
+    // SAFETY: reads a variable of this process.
+    let worker = unsafe { pg_sys::MyBgworkerEntry };
+    // SAFETY: NULL, or this worker's entry for as long as it lives.
+    let worker = unsafe { worker.as_ref() }?;
+    if bytes(worker.bgw_library_name.as_ptr()) != b"postgres" {
+        return None;
+    }
+    let name = std::str::from_utf8(bytes(worker.bgw_name.as_ptr())).ok()?;
+    let (_, oid) = name.split_once("for subscription ")?;
+    oid.split(' ').next()?.parse().ok()
 }
 
 fn redact_report(report: &mut pg_sys::ErrorData) {

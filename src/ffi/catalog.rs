@@ -8,7 +8,7 @@ use pgrx::{FromDatum, IntoDatum, PgLogLevel, PgSqlErrorCode};
 
 // Oids of catalogs that pgrx does not bind (pg_subscription.h, pg_subscription_rel.h,
 // pg_replication_origin.h).
-const SUBSCRIPTION: Oid = Oid::from_u32(6100);
+pub const SUBSCRIPTION: Oid = Oid::from_u32(6100);
 const SUBSCRIPTION_REL: Oid = Oid::from_u32(6102);
 #[cfg(not(any(feature = "pg16", feature = "pg17", feature = "pg18")))]
 const REPLICATION_ORIGIN: Oid = Oid::from_u32(6000);
@@ -95,21 +95,28 @@ pub fn lock_extension(extension: Oid) {
 
 /// A row of pg_subscription from the catalog cache. Unlike a query's, its look-up leaves no lock on
 /// the catalog behind, which would deadlock with another session's DROP SUBSCRIPTION.
-pub struct SubscriptionRow(pg_sys::HeapTuple);
+pub struct SubscriptionRow {
+    tuple: pg_sys::HeapTuple,
+    cache: i32,
+}
 
 impl SubscriptionRow {
     /// The subscription of this name in this database.
     pub fn find(name: &str) -> Option<Self> {
         let name = CString::new(name).ok()?;
+        let cache = pg_sys::SysCacheIdentifier::SUBSCRIPTIONNAME as i32;
+        let key = Datum::from(name.as_ptr());
         // SAFETY: a catalog cache look-up; the key is a valid C string.
-        let tuple = unsafe {
-            pg_sys::SearchSysCache2(
-                pg_sys::SysCacheIdentifier::SUBSCRIPTIONNAME as _,
-                Datum::from(my_database()),
-                Datum::from(name.as_ptr()),
-            )
-        };
-        (!tuple.is_null()).then(|| Self(tuple))
+        let tuple = unsafe { pg_sys::SearchSysCache2(cache, Datum::from(my_database()), key) };
+        (!tuple.is_null()).then(|| Self { tuple, cache })
+    }
+
+    /// The subscription of this oid in any database.
+    pub fn by_oid(subscription: Oid) -> Option<Self> {
+        let cache = pg_sys::SysCacheIdentifier::SUBSCRIPTIONOID as i32;
+        // SAFETY: a catalog cache look-up.
+        let tuple = unsafe { pg_sys::SearchSysCache1(cache, Datum::from(subscription)) };
+        (!tuple.is_null()).then(|| Self { tuple, cache })
     }
 
     /// A column's value; `T` must be the column's type. `None` for NULL.
@@ -118,8 +125,8 @@ impl SubscriptionRow {
         // SAFETY: a row of this cache, and a column of its relation.
         let datum = unsafe {
             pg_sys::SysCacheGetAttr(
-                pg_sys::SysCacheIdentifier::SUBSCRIPTIONNAME as _,
-                self.0,
+                self.cache,
+                self.tuple,
                 subscription_column(column),
                 &mut is_null,
             )
@@ -135,7 +142,7 @@ impl Drop for SubscriptionRow {
             return; // the resource owner releases it
         }
         // SAFETY: held since `find`.
-        unsafe { pg_sys::ReleaseSysCache(self.0) }
+        unsafe { pg_sys::ReleaseSysCache(self.tuple) }
     }
 }
 
@@ -160,27 +167,26 @@ pub fn subscription_relations(subscription: Oid) -> Vec<(Oid, char)> {
         relation: Oid,
         state: c_char,
     }
-    let relation = OpenRelation::open(SUBSCRIPTION_REL, pg_sys::AccessShareLock);
-    let mut key = pg_sys::ScanKeyData::default();
-    // SAFETY: fills in the key: first column, equality of oids.
-    unsafe {
-        pg_sys::ScanKeyInit(
-            &mut key,
-            1,
-            pg_sys::BTEqualStrategyNumber as _,
-            pg_sys::F_OIDEQ.into(),
-            Datum::from(subscription),
-        )
-    };
-    // SAFETY: an open relation and one valid key; a catalog snapshot is taken.
+    let all = scan::<Form, _>(SUBSCRIPTION_REL, |row| {
+        (row.subscription, row.relation, char::from(row.state as u8))
+    });
+    let own = all.into_iter().filter(|(owner, ..)| *owner == subscription);
+    own.map(|(_, relation, state)| (relation, state)).collect()
+}
+
+/// Reads a catalog whole. `Form` has the layout of its first columns, none of them ever NULL. Leaves
+/// no lock on the catalog behind.
+pub fn scan<Form, T>(catalog: Oid, map: impl Fn(&Form) -> T) -> Vec<T> {
+    let relation = OpenRelation::open(catalog, pg_sys::AccessShareLock);
+    // SAFETY: an open catalog, no keys; a catalog snapshot is taken.
     let scan = unsafe {
         pg_sys::systable_beginscan(
             relation.0,
             Oid::INVALID,
             false,
             std::ptr::null_mut(),
-            1,
-            &mut key,
+            0,
+            std::ptr::null_mut(),
         )
     };
     let mut found = Vec::new();
@@ -190,11 +196,8 @@ pub fn subscription_relations(subscription: Oid) -> Vec<(Oid, char)> {
         if tuple.is_null() {
             break;
         }
-        // SAFETY: a row of pg_subscription_rel, valid until the next step of the scan; none of these
-        // columns is ever NULL, so they have the layout of the struct.
-        let form: &Form = unsafe { form(tuple) };
-        debug_assert_eq!(form.subscription, subscription);
-        found.push((form.relation, char::from(form.state as u8)));
+        // SAFETY: a row of the catalog, valid until the next step of the scan.
+        found.push(map(unsafe { form(tuple) }));
     }
     // SAFETY: ends the scan that was begun above.
     unsafe { pg_sys::systable_endscan(scan) };

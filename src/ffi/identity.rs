@@ -5,6 +5,9 @@ use std::ffi::CStr;
 use pgrx::direct_function_call;
 use pgrx::pg_sys::{self, Oid};
 
+/// The predefined role (pg_authid.dat).
+pub const PG_MONITOR: Oid = Oid::from_u32(3373);
+
 pub fn outer_user() -> Oid {
     // SAFETY: reads a backend-local variable that is set once a user is logged in.
     unsafe { pg_sys::GetOuterUserId() }

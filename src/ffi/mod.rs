@@ -12,5 +12,7 @@ pub mod libpq;
 pub mod parser;
 pub mod role;
 pub mod settings;
+pub mod shared;
 pub mod transaction;
 pub mod wait;
+pub mod worker;

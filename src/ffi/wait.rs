@@ -2,7 +2,10 @@
 //! with a poll that never raises. Called by `publisher.rs`.
 
 use std::ffi::c_int;
-use std::os::fd::RawFd;
+use std::io::Write;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
@@ -92,35 +95,39 @@ pub fn statement_deadline() -> Option<Instant> {
     Some(Instant::now() + timeout.saturating_sub(elapsed))
 }
 
-/// Runs `work` in a thread that no signal of the server reaches, waiting as `interruptible` does.
-/// `None` when the deadline passed; the thread then ends by itself. For name resolution, which
-/// nothing can interrupt; `work` must not touch the server.
-pub fn in_thread<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-    deadline: Instant,
-) -> Option<T> {
-    use std::io::Write;
-    use std::os::fd::AsRawFd;
+/// Work in a thread that no signal of the server reaches: for name resolution, which nothing can
+/// interrupt. Dropped, it is left to end by itself.
+pub struct Task<T> {
+    done: UnixStream,
+    result: Arc<Mutex<Option<T>>>,
+}
 
-    let (receiver, mut sender) = std::os::unix::net::UnixStream::pair().ok()?;
-    let slot = std::sync::Arc::new(std::sync::Mutex::new(None));
-    let result = slot.clone();
-    without_signals(|| {
-        std::thread::Builder::new()
-            .spawn(move || {
-                let value = work();
-                if let Ok(mut slot) = slot.lock() {
-                    *slot = Some(value);
-                }
-                // A byte, or the end of the stream, wakes the waiter.
-                let _ = sender.write(&[0]);
-            })
-            .ok()
-    })?;
-    if !interruptible(receiver.as_raw_fd(), For::Read, deadline) {
-        return None;
+impl<T: Send + 'static> Task<T> {
+    /// `work` must not touch the server. `None` when no thread can be started.
+    pub fn start(work: impl FnOnce() -> T + Send + 'static) -> Option<Self> {
+        let (done, mut sender) = UnixStream::pair().ok()?;
+        let result = Arc::new(Mutex::new(None));
+        let slot = result.clone();
+        let thread = move || {
+            let value = work();
+            if let Ok(mut slot) = slot.lock() {
+                *slot = Some(value);
+            }
+            // A byte, or the end of the stream, wakes the waiter.
+            let _ = sender.write(&[0]);
+        };
+        without_signals(|| std::thread::Builder::new().spawn(thread)).ok()?;
+        Some(Self { done, result })
     }
-    result.lock().ok()?.take()
+
+    /// Readable when the work is done.
+    pub fn socket(&self) -> RawFd {
+        self.done.as_raw_fd()
+    }
+
+    pub fn take(&self) -> Option<T> {
+        self.result.lock().ok()?.take()
+    }
 }
 
 /// Runs `work` with all signals blocked; a thread started in it keeps them blocked.
@@ -135,4 +142,54 @@ fn without_signals<T>(work: impl FnOnce() -> T) -> T {
     // SAFETY: restores the set that was stored above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
     value
+}
+
+/// The machine's monotonic clock in microseconds: the same in every process.
+pub fn monotonic_micros() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: room for the answer.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_nsec.unsigned_abs() / 1_000
+}
+
+/// Whether a socket is ready now.
+pub fn is_ready(socket: RawFd, what: For) -> bool {
+    let write = if what == For::ReadOrWrite { libc::POLLOUT } else { 0 };
+    let mut fd = libc::pollfd { fd: socket, events: libc::POLLIN | write, revents: 0 };
+    // SAFETY: one valid pollfd.
+    unsafe { libc::poll(&mut fd, 1, 0) > 0 }
+}
+
+/// Waits for a point in time, interruptibly.
+pub fn until(deadline: Instant) {
+    any(&[], deadline);
+}
+
+/// Waits until any of the sockets is ready, interruptibly; false when the deadline passed.
+pub fn any(sockets: &[(RawFd, For)], deadline: Instant) -> bool {
+    // An epoll descriptor is readable when one of its sockets is ready, and PostgreSQL's own wait
+    // takes just one.
+    let Some(set) = Epoll::of(sockets) else { return false };
+    interruptible(set.0.as_raw_fd(), For::Read, deadline)
+}
+
+struct Epoll(OwnedFd);
+
+impl Epoll {
+    fn of(sockets: &[(RawFd, For)]) -> Option<Self> {
+        // SAFETY: creates a descriptor, or returns -1.
+        let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+        if fd < 0 {
+            return None;
+        }
+        // SAFETY: just created, owned by nobody else.
+        let set = Self(unsafe { OwnedFd::from_raw_fd(fd) });
+        for (socket, what) in sockets {
+            let write = if *what == For::ReadOrWrite { libc::EPOLLOUT } else { 0 };
+            let mut event = libc::epoll_event { events: (libc::EPOLLIN | write) as u32, u64: 0 };
+            // SAFETY: two open descriptors and a valid event.
+            unsafe { libc::epoll_ctl(fd, libc::EPOLL_CTL_ADD, *socket, &mut event) };
+        }
+        Some(set)
+    }
 }

@@ -8,6 +8,8 @@ mod guard;
 mod list;
 mod tables;
 
+pub use tables::{query_text as tables_query, schema_and_name};
+
 use std::ffi::CStr;
 
 use pgmig_core::conninfo::Conninfo;
@@ -97,6 +99,34 @@ impl Subscription {
             .hint("Set a new one with pgmig_extras.pg_alter_subscription_connection().")
         })
     }
+}
+
+/// What a caller may see of a subscription's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// Members of its owner.
+    All,
+    /// Members of pg_monitor: nothing that could hold data of tables.
+    Figures,
+}
+
+/// How the caller may see a subscription of any database. `None`: not at all, or it is gone.
+pub fn view(subscription: Oid, caller: Caller) -> Option<View> {
+    let owner = SubscriptionRow::by_oid(subscription)?.get("subowner")?;
+    if caller.has_rights_of(owner) {
+        return Some(View::All);
+    }
+    caller.has_rights_of(identity::PG_MONITOR).then_some(View::Figures)
+}
+
+/// A subscription of this database that the caller may see.
+pub fn visible(name: &str, caller: Caller) -> Result<Oid> {
+    name::check("subscription", name)?;
+    let found = Subscription::find(name).ok_or_else(|| missing(name))?;
+    if view(found.oid, caller).is_none() {
+        found.check_owner(caller)?;
+    }
+    Ok(found.oid)
 }
 
 /// Below 15 an apply worker ignores table privileges: nothing there can be lent to an ordinary role.

@@ -26,10 +26,28 @@ pub fn published(
     publications: &[String],
 ) -> Result<Vec<(String, String)>> {
     check_publications(publisher, publications)?;
+    let rows = publisher.query(&query_text(publisher.major(), publications))?;
+    let mut tables = BTreeSet::new();
+    for row in rows {
+        let (schema, name) = schema_and_name(row)?;
+        let text = label(&schema, &name);
+        if !tables.insert((schema, name)) {
+            return Err(Error::new(
+                Kind::FeatureNotSupported,
+                format!("cannot use different column lists for table \"{text}\" in different publications"),
+            )
+            .hint("Give the table the same column list in each publication."));
+        }
+    }
+    Ok(tables.into_iter().collect())
+}
+
+/// The query for the tables of some publications.
+pub fn query_text(major: u16, publications: &[String]) -> String {
     let names = sql::literals(publications);
     // As fetch_table_list does: from 16 on, a partition whose root is published through another of
     // the publications is left out.
-    let text = match publisher.major() {
+    match major {
         16.. => format!(
             "SELECT DISTINCT n.nspname, c.relname, gpt.attrs \
                FROM pg_catalog.pg_class c \
@@ -46,24 +64,10 @@ pub fn published(
             "SELECT DISTINCT t.schemaname, t.tablename \
                FROM pg_catalog.pg_publication_tables t WHERE t.pubname IN ({names})"
         ),
-    };
-    let rows = publisher.query(&text)?;
-    let mut tables = BTreeSet::new();
-    for row in rows {
-        let (schema, name) = schema_and_name(row)?;
-        let text = label(&schema, &name);
-        if !tables.insert((schema, name)) {
-            return Err(Error::new(
-                Kind::FeatureNotSupported,
-                format!("cannot use different column lists for table \"{text}\" in different publications"),
-            )
-            .hint("Give the table the same column list in each publication."));
-        }
     }
-    Ok(tables.into_iter().collect())
 }
 
-fn schema_and_name(row: Row) -> Result<(String, String)> {
+pub fn schema_and_name(row: Row) -> Result<(String, String)> {
     let mut values = row.into_iter();
     match (values.next().flatten(), values.next().flatten()) {
         (Some(schema), Some(name)) => Ok((schema, name)),

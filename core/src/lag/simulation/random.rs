@@ -106,7 +106,7 @@ fn pass(seconds: u64, world: &mut World, watcher: &mut Watcher, load: &Load) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     /// The watcher checks every reading, 100 a second; and what is well in the end is found to be.
     #[test]

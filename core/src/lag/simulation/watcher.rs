@@ -135,22 +135,20 @@ impl Watcher {
     /// has looked at may hold a row or not. What was not watched closely is as blurred as the
     /// reading says, and no answer is more exact than half its round trip.
     fn error(&self, reading: &Reading, lag: Micros, world: &World) -> Micros {
-        let (truth, unseen) = (world.truth(), world.unseen());
+        let now = (world.truth(), world.unseen());
         let highest = self.truths.iter().map(|(truth, _)| *truth).max().unwrap();
-        let fell = !self.strict || highest > truth + self.tolerance();
-        let high = if fell {
-            self.truths.iter().map(|(truth, unseen)| *truth.max(unseen)).max().unwrap()
-        } else {
-            truth.max(unseen)
-        };
+        let any = !self.strict || highest > now.0 + self.tolerance();
+        let may_be = |(truth, unseen): &(Micros, Micros)| *truth.max(unseen);
+        let high = if any { self.truths.iter().map(may_be).max().unwrap() } else { may_be(&now) };
+        let low = if self.strict { now.0 } else { self.truths.iter().map(|t| t.0).min().unwrap() };
         let wide = Some(reading.lag_precision).filter(|width| *width > self.settings.wide());
         let blur = wide.unwrap_or(0) + self.took / 2;
         let silence = reading.answered_at.map_or(0, |at| world.now - at);
         let (low, high) = match reading.state {
             _ if reading.lag_is_lower_bound => (0, high),
-            State::Unreachable => (truth, high.max(silence)),
-            _ if silence > self.settings.interval + SECOND / 4 => (truth, high.max(silence)),
-            _ => (truth, high),
+            State::Unreachable => (low, high.max(silence)),
+            _ if silence > self.settings.interval + SECOND / 4 => (low, high.max(silence)),
+            _ => (low, high),
         };
         low.saturating_sub(lag).max(lag.saturating_sub(high)).saturating_sub(blur)
     }

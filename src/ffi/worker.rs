@@ -1,0 +1,166 @@
+//! Background workers: registration, start, transactions. Called by `watcher/`.
+
+use std::ffi::c_char;
+
+use pgrx::pg_sys::{self, Datum, Oid};
+
+/// Whether `_PG_init` runs in the postmaster, from shared_preload_libraries.
+pub fn is_preloading() -> bool {
+    // SAFETY: reads a variable of this process.
+    unsafe { pg_sys::process_shared_preload_libraries_in_progress }
+}
+
+/// A worker as it is registered.
+pub struct Worker {
+    pub name: String,
+    pub kind: &'static str,
+    /// The exported `extern "C-unwind"` function it starts in.
+    pub function: &'static str,
+    pub argument: Datum,
+}
+
+impl Worker {
+    fn describe(&self, restart_seconds: i32) -> pg_sys::BackgroundWorker {
+        let mut worker = pg_sys::BackgroundWorker {
+            bgw_flags: (pg_sys::BGWORKER_SHMEM_ACCESS
+                | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as i32,
+            bgw_start_time: pg_sys::BgWorkerStartTime::BgWorkerStart_ConsistentState,
+            bgw_restart_time: restart_seconds,
+            bgw_main_arg: self.argument,
+            ..Default::default()
+        };
+        put(&mut worker.bgw_name, &self.name);
+        put(&mut worker.bgw_type, self.kind);
+        put(&mut worker.bgw_library_name, "pgmig_extras");
+        put(&mut worker.bgw_function_name, self.function);
+        worker
+    }
+
+    /// Registers a worker that the postmaster starts, and starts again when it ends.
+    pub fn register(&self, restart_seconds: i32) {
+        let mut worker = self.describe(restart_seconds);
+        // SAFETY: a filled-in description, copied by the callee.
+        unsafe { pg_sys::RegisterBackgroundWorker(&mut worker) }
+    }
+
+    /// Starts a worker that runs once. False when all max_worker_processes are in use.
+    pub fn start(&self) -> bool {
+        let mut worker = self.describe(pg_sys::BGW_NEVER_RESTART);
+        // SAFETY: a filled-in description, copied by the callee; no handle is asked for.
+        unsafe { pg_sys::RegisterDynamicBackgroundWorker(&mut worker, std::ptr::null_mut()) }
+    }
+}
+
+fn put<const N: usize>(field: &mut [c_char; N], text: &str) {
+    for (to, from) in field[..N - 1].iter_mut().zip(text.bytes()) {
+        *to = from as c_char;
+    }
+}
+
+/// Installs PostgreSQL's own signal handlers: SIGTERM interrupts whatever is being done at the next
+/// check, SIGHUP asks for the configuration to be read again.
+pub fn handle_signals() {
+    type Handler = unsafe extern "C-unwind" fn(std::ffi::c_int);
+    unsafe extern "C-unwind" {
+        // Not pgrx's wrappers: what is handed to the kernel must be the server's functions.
+        fn die(signal: std::ffi::c_int);
+        fn SignalHandlerForConfigReload(signal: std::ffi::c_int);
+        #[cfg(not(feature = "pg18"))]
+        #[link_name = "pqsignal"]
+        fn set_handler(signal: std::ffi::c_int, handler: Handler) -> Option<Handler>;
+        #[cfg(feature = "pg18")]
+        #[link_name = "pqsignal_be"]
+        fn set_handler(signal: std::ffi::c_int, handler: Handler);
+    }
+    // SAFETY: the handler that background workers of the server use.
+    unsafe { set_handler(libc::SIGTERM, die) };
+    // SAFETY: as above.
+    unsafe { set_handler(libc::SIGHUP, SignalHandlerForConfigReload) };
+    // SAFETY: handlers are in place.
+    unsafe { pg_sys::BackgroundWorkerUnblockSignals() };
+}
+
+/// Reads the configuration again if SIGHUP asked for it.
+pub fn reload_configuration() {
+    let pending = &raw mut pg_sys::ConfigReloadPending;
+    // SAFETY: a flag of this process that its signal handler sets.
+    if unsafe { pending.read_volatile() } == 0 {
+        return;
+    }
+    // SAFETY: as above.
+    unsafe { pending.write_volatile(0) };
+    // SAFETY: outside a transaction, as workers of the server do.
+    unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
+}
+
+/// Connects to the shared catalogs only.
+pub fn connect_to_shared_catalogs() {
+    // SAFETY: once per worker, with signals unblocked.
+    unsafe { pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0) }
+}
+
+/// Connects to a database as the bootstrap superuser, under a search_path that no user of the
+/// database can put anything into. Ends the worker if the database is gone.
+pub fn connect_to_database(database: Oid) {
+    // SAFETY: once per worker, with signals unblocked.
+    unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(database, Oid::INVALID, 0) };
+    // SAFETY: C strings; overrides what the database or the role sets.
+    unsafe {
+        pg_sys::set_config_option(
+            c"search_path".as_ptr(),
+            c"pg_catalog, pg_temp".as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_OVERRIDE,
+            pg_sys::GucAction::GUC_ACTION_SET,
+            true,
+            0,
+            false,
+        );
+    }
+}
+
+/// Runs `work` in a transaction. An ERROR in it ends the worker, and with it the transaction.
+pub fn transaction<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: outside any transaction.
+    unsafe { pg_sys::SetCurrentStatementStartTimestamp() };
+    // SAFETY: as above.
+    unsafe { pg_sys::StartTransactionCommand() };
+    // SAFETY: in the transaction that was just started.
+    let snapshot = unsafe { pg_sys::GetTransactionSnapshot() };
+    // SAFETY: as above.
+    unsafe { pg_sys::PushActiveSnapshot(snapshot) };
+    let value = work();
+    // SAFETY: pops what was pushed.
+    unsafe { pg_sys::PopActiveSnapshot() };
+    // SAFETY: ends the transaction that was started above.
+    unsafe { pg_sys::CommitTransactionCommand() };
+    value
+}
+
+pub fn in_recovery() -> bool {
+    // SAFETY: reads shared memory.
+    unsafe { pg_sys::RecoveryInProgress() }
+}
+
+pub fn my_pid() -> i32 {
+    // SAFETY: reads a variable of this process.
+    unsafe { pg_sys::MyProcPid }
+}
+
+/// Runs a function at the orderly or FATAL end of this process.
+pub fn at_exit(work: extern "C-unwind" fn(i32, Datum)) {
+    // SAFETY: a static function without an argument of its own.
+    unsafe { pg_sys::before_shmem_exit(Some(work), Datum::null()) }
+}
+
+/// The databases that have subscriptions, and the subscriptions' oids. Needs no database.
+pub fn subscriptions_everywhere() -> Vec<(Oid, Oid)> {
+    /// The first columns of pg_subscription (pg_subscription.h): the rest varies, and a long
+    /// connection string is out of line where a worker without a database can't read it.
+    #[repr(C)]
+    struct Form {
+        oid: Oid,
+        database: Oid,
+    }
+    super::catalog::scan::<Form, _>(super::catalog::SUBSCRIPTION, |form| (form.database, form.oid))
+}

@@ -1,0 +1,89 @@
+//! Tells of changes: once in the log, and as JSON on NOTIFY channel `pgmig_extras` in the
+//! subscription's database.
+
+use pgmig_core::lag::threshold::{Crossing, Measure};
+use pgmig_core::lag::{Outcome, Reading, SECOND, State};
+use pgrx::PgLogLevel;
+use serde_json::json;
+
+use super::subscriber::Look;
+use super::{now, shared};
+use crate::error::{Error, Kind, raise, report};
+use crate::ffi::worker;
+use crate::query;
+
+pub fn announce(outcomes: &[(&Look, Outcome)]) {
+    let told = outcomes.iter().filter(|(_, outcome)| {
+        outcome.change.is_some() || outcome.crossings.iter().any(Option::is_some)
+    });
+    for (look, outcome) in told {
+        let reading = shared::reading(look.oid, now());
+        let Some(reading) = reading else { continue };
+        if let Some(change) = outcome.change {
+            log_change(look, &reading);
+            notify("state", look, &reading, change.previous);
+        }
+        for crossing in outcome.crossings.iter().flatten() {
+            log_crossing(look, crossing);
+            notify(event(crossing), look, &reading, reading.previous);
+        }
+    }
+}
+
+fn log_change(look: &Look, reading: &Reading) {
+    let level = match reading.state {
+        State::Stalled | State::Erroring | State::SlotLost | State::Unreachable => {
+            PgLogLevel::WARNING
+        }
+        _ => PgLogLevel::LOG,
+    };
+    let text = format!("subscription \"{}\" is {}", look.name, reading.state);
+    report(level, Error::new(Kind::Success, text).detail(reading.reason.clone()));
+}
+
+fn log_crossing(look: &Look, crossing: &Crossing) {
+    let level = if crossing.over { PgLogLevel::WARNING } else { PgLogLevel::LOG };
+    let what = match crossing.measure {
+        Measure::LagBytes => "pending bytes",
+        Measure::LagTime => "lag in microseconds",
+        Measure::RetainedBytes => "retained bytes",
+    };
+    let side = if crossing.over { "above" } else { "below" };
+    let text = format!(
+        "subscription \"{}\": {what} {} {side} the limit of {}",
+        look.name, crossing.value, crossing.limit
+    );
+    report(level, Error::new(Kind::Success, text));
+}
+
+fn event(crossing: &Crossing) -> &'static str {
+    match (crossing.measure, crossing.over) {
+        (Measure::LagBytes, true) => "lag_bytes_over",
+        (Measure::LagBytes, false) => "lag_bytes_under",
+        (Measure::LagTime, true) => "lag_time_over",
+        (Measure::LagTime, false) => "lag_time_under",
+        (Measure::RetainedBytes, true) => "retained_bytes_over",
+        (Measure::RetainedBytes, false) => "retained_bytes_under",
+    }
+}
+
+fn notify(event: &str, look: &Look, reading: &Reading, previous: State) {
+    let payload = json!({
+        "event": event,
+        "subscription": look.name,
+        "state": reading.state.as_str(),
+        "previous": previous.as_str(),
+        "lag_seconds": reading.lag.map(|lag| lag as f64 / SECOND as f64),
+        "pending_bytes": reading.metrics.pending,
+    });
+    // The database and the time are filled in by the server.
+    worker::transaction(|| {
+        raise(query::execute(
+            "SELECT pg_catalog.pg_notify('pgmig_extras', ($1::pg_catalog.jsonb \
+                OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object( \
+                    'database', pg_catalog.current_database(), \
+                    'at', pg_catalog.clock_timestamp()))::pg_catalog.text)",
+            &[payload.to_string().into()],
+        ));
+    });
+}

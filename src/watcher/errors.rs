@@ -1,0 +1,108 @@
+//! The last error of each subscription's workers, in their own words, as they report it to the
+//! server log.
+//!
+//! A report can be made at any point, also while memory or locks are short: so this is written with
+//! atomics only, without a lock or an allocation. A reader that meets a write tries again.
+
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use pgmig_core::lsn::Lsn;
+use pgrx::pg_sys::Oid;
+
+use super::shared;
+
+/// Longer messages are cut, in bytes.
+const LENGTH: usize = 400;
+
+/// Zero is a free place. The first worker that fails takes one for its subscription.
+#[repr(C)]
+pub struct Report {
+    subscription: AtomicU32,
+    /// Odd while somebody writes.
+    version: AtomicU32,
+    finished_at: AtomicU64,
+    length: AtomicU64,
+    text: [AtomicU8; LENGTH],
+}
+
+/// Keeps what a worker of `subscription` reports, with the "finished at" LSN of its context.
+pub fn keep(subscription: u32, message: &[u8], context: &[u8]) {
+    let Some(reports) = shared::reports() else { return };
+    let own = |report: &&Report| report.subscription.load(Ordering::Acquire) == subscription;
+    let take = |report: &&Report| {
+        let free = report.subscription.compare_exchange(
+            0,
+            subscription,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+        free.is_ok()
+    };
+    if let Some(report) = reports.iter().find(own).or_else(|| reports.iter().find(take)) {
+        report.write(message, last_lsn(context));
+    }
+}
+
+impl Report {
+    fn write(&self, message: &[u8], finished_at: Option<Lsn>) {
+        let version = self.version.load(Ordering::Acquire);
+        let busy = !version.is_multiple_of(2);
+        if busy
+            || self
+                .version
+                .compare_exchange(version, version + 1, Ordering::AcqRel, Ordering::Acquire)
+                .is_err()
+        {
+            return; // another worker of the subscription is reporting just now
+        }
+        let length = message.len().min(LENGTH);
+        for (to, from) in self.text.iter().zip(&message[..length]) {
+            to.store(*from, Ordering::Relaxed);
+        }
+        self.length.store(length as u64, Ordering::Relaxed);
+        self.finished_at.store(finished_at.map_or(0, |lsn| lsn.0), Ordering::Relaxed);
+        self.version.store(version.wrapping_add(2), Ordering::Release);
+    }
+
+    fn read(&self) -> Option<String> {
+        for _ in 0..100 {
+            let before = self.version.load(Ordering::Acquire);
+            let length = self.length.load(Ordering::Relaxed).min(LENGTH as u64) as usize;
+            let bytes: Vec<u8> =
+                self.text[..length].iter().map(|byte| byte.load(Ordering::Relaxed)).collect();
+            let lsn = self.finished_at.load(Ordering::Relaxed);
+            std::sync::atomic::fence(Ordering::Acquire);
+            if before.is_multiple_of(2) && before == self.version.load(Ordering::Relaxed) {
+                let text = String::from_utf8_lossy(&bytes).into_owned();
+                return match lsn {
+                    0 => Some(text),
+                    lsn => Some(format!("{text} (finished at {})", Lsn(lsn))),
+                };
+            }
+        }
+        None
+    }
+
+    /// Gives the place back if its subscription is gone.
+    pub fn keep_only(&self, exists: impl Fn(Oid) -> bool) {
+        let subscription = self.subscription.load(Ordering::Acquire);
+        if subscription != 0 && !exists(Oid::from(subscription)) {
+            self.subscription.store(0, Ordering::Release);
+        }
+    }
+}
+
+pub fn last(subscription: Oid) -> Option<String> {
+    let wanted = subscription.to_u32();
+    let own = |report: &&Report| report.subscription.load(Ordering::Acquire) == wanted;
+    shared::reports()?.iter().find(own)?.read()
+}
+
+/// The text around it is translated, so: the last thing that looks like an LSN.
+fn last_lsn(context: &[u8]) -> Option<Lsn> {
+    let context = std::str::from_utf8(context).ok()?;
+    context
+        .split(|c: char| !(c.is_ascii_hexdigit() || c == '/'))
+        .filter_map(|word| word.parse().ok())
+        .next_back()
+}

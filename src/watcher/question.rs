@@ -1,0 +1,109 @@
+//! What a publisher is asked once per look: one round trip, as the subscription's plain REPLICATION
+//! role, 13 to 18.
+
+use pgmig_core::lag::Micros;
+use pgmig_core::lag::observation::{Publisher, Slot, Source, Walsender};
+use pgmig_core::lag::wait::SenderWait;
+use pgmig_core::lsn::Lsn;
+use pgmig_core::sql;
+
+use crate::publisher::Row;
+
+/// Asked once per connection.
+pub const GREETING: &str = "SELECT s.system_identifier, c.timeline_id, \
+    pg_catalog.has_schema_privilege(n.oid, 'USAGE') \
+    FROM pg_catalog.pg_control_system() s, pg_catalog.pg_control_checkpoint() c \
+    LEFT JOIN pg_catalog.pg_namespace n ON n.nspname OPERATOR(pg_catalog.=) 'pgmig_extras'";
+
+#[derive(Debug, Clone, Copy)]
+pub struct Greeting {
+    pub source: Source,
+    /// Whether the extension there shows what a plain role can't see.
+    pub extension: bool,
+}
+
+pub fn greeting(rows: Vec<Row>) -> Option<Greeting> {
+    let row = rows.into_iter().next()?;
+    let field = |index: usize| row.get(index)?.as_deref();
+    let system: i64 = field(0)?.parse().ok()?;
+    let source =
+        Source { system_identifier: system.cast_unsigned(), timeline: field(1)?.parse().ok()? };
+    Some(Greeting { source, extension: field(2) == Some("t") })
+}
+
+pub fn text(slot: &str, major: u16, extension: bool) -> String {
+    let invalidated = match major {
+        17.. => "s.wal_status OPERATOR(pg_catalog.=) 'lost' OR s.invalidation_reason IS NOT NULL",
+        16 => "s.wal_status OPERATOR(pg_catalog.=) 'lost' OR s.conflicting",
+        _ => "s.wal_status OPERATOR(pg_catalog.=) 'lost'",
+    };
+    let spill = match major {
+        14.. => {
+            "(SELECT t.spill_bytes FROM pg_catalog.pg_stat_get_replication_slot(s.slot_name) t)"
+        }
+        _ => "NULL",
+    };
+    let senders = match extension {
+        true => "pgmig_extras.pg_stat_replication_list()",
+        false => "pg_catalog.pg_stat_get_wal_senders()",
+    };
+    let micros = |time: &str| {
+        format!("(EXTRACT(epoch FROM {time}) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8")
+    };
+    format!(
+        "SELECT pg_catalog.pg_current_wal_flush_lsn(), pg_catalog.pg_current_wal_insert_lsn(), \
+                {started}, {uptime}, \
+                pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()), \
+                s.slot_name, s.confirmed_flush_lsn, s.restart_lsn, {invalidated}, s.safe_wal_size, {spill}, \
+                a.pid, {backend_start}, a.wait_event, w.sent_lsn, w.replay_lsn \
+           FROM (SELECT) one \
+           LEFT JOIN pg_catalog.pg_get_replication_slots() s \
+             ON s.slot_name OPERATOR(pg_catalog.=) {slot}::pg_catalog.name \
+           LEFT JOIN LATERAL pg_catalog.pg_stat_get_activity(s.active_pid) a \
+             ON s.active_pid IS NOT NULL \
+           LEFT JOIN LATERAL (SELECT w.sent_lsn, w.replay_lsn FROM {senders} w \
+                               WHERE w.pid OPERATOR(pg_catalog.=) s.active_pid) w ON true",
+        started = micros("pg_catalog.pg_postmaster_start_time()"),
+        uptime = micros(
+            "pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) pg_catalog.pg_postmaster_start_time()"
+        ),
+        backend_start = micros("a.backend_start"),
+        slot = sql::literal(slot),
+    )
+}
+
+/// Reads the answer. `None` for one that makes no sense.
+pub fn answer(
+    rows: Vec<Row>,
+    source: Source,
+    (asked, answered): (Micros, Micros),
+) -> Option<Publisher> {
+    let row = rows.into_iter().next()?;
+    let field = |index: usize| row.get(index)?.as_deref();
+    let lsn = |index| field(index)?.parse::<Lsn>().ok();
+    let walsender = field(11).map(|_| Walsender {
+        started: field(12).and_then(|text| text.parse().ok()).unwrap_or_default(),
+        wait: SenderWait::parse(field(13)),
+        sent_lsn: lsn(14),
+        replay_lsn: lsn(15),
+    });
+    let slot = field(5).map(|_| Slot {
+        confirmed_flush: lsn(6),
+        restart_lsn: lsn(7),
+        invalidated: field(8) == Some("t"),
+        safe_wal_size: field(9).and_then(|text| text.parse().ok()),
+        spill_bytes: field(10).and_then(|text| text.parse().ok()),
+        walsender,
+    });
+    Some(Publisher {
+        asked,
+        answered,
+        source,
+        started: field(2)?.parse().ok()?,
+        uptime: field(3)?.parse().ok()?,
+        flush_lsn: lsn(0)?,
+        insert_lsn: lsn(1)?,
+        oldest_xid: field(4)?.parse().ok()?,
+        slot,
+    })
+}

@@ -1,0 +1,175 @@
+//! What this server knows of its subscriptions: three statements, in an order that matters.
+
+use pgmig_core::lag::observation::{Errors, Received, Tables, Worker};
+use pgmig_core::lag::wait::WorkerWait;
+use pgmig_core::lag::{Micros, SECOND};
+use pgmig_core::lsn::Lsn;
+use pgrx::pg_sys::Oid;
+use pgrx::spi::{SpiError, SpiHeapTupleData};
+
+use crate::error::Result;
+use crate::query;
+
+/// A subscription of this database, and how to reach its publisher.
+pub struct Listed {
+    pub oid: Oid,
+    pub owner: Oid,
+    pub is_superusers: bool,
+    pub conninfo: String,
+    pub slot: Option<String>,
+    pub publications: Vec<String>,
+}
+
+pub fn list() -> Result<Vec<Listed>> {
+    query::rows(
+        "SELECT s.oid, s.subowner, r.rolsuper, s.subconninfo, s.subslotname::pg_catalog.text, s.subpublications \
+           FROM pg_catalog.pg_subscription s \
+           JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) s.subowner \
+           JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) s.subdbid \
+          WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()",
+        &[],
+        |row| {
+            Ok(Listed {
+                oid: row.get(1)?.unwrap_or(Oid::INVALID),
+                owner: row.get(2)?.unwrap_or(Oid::INVALID),
+                is_superusers: row.get(3)?.unwrap_or(false),
+                conninfo: row.get(4)?.unwrap_or_default(),
+                slot: row.get(5)?,
+                publications: row.get(6)?.unwrap_or_default(),
+            })
+        },
+    )
+}
+
+/// received_lsn of each apply worker: read before its wait, see `pgmig_core::lag::applied`.
+pub fn received() -> Result<Vec<(Oid, Received)>> {
+    let rows = query::rows(
+        &format!(
+            "SELECT w.subid, w.pid, (w.received_lsn OPERATOR(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.int8 \
+               FROM pg_catalog.pg_stat_get_subscription(NULL) w WHERE {LEADER}"
+        ),
+        &[],
+        |row| Ok((row.get::<Oid>(1)?, row.get::<i32>(2)?, lsn(&row, 3)?)),
+    )?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|(oid, pid, lsn)| Some((oid?, Received { pid: pid?, lsn: lsn? })))
+        .collect())
+}
+
+/// The apply worker among the workers of a subscription.
+#[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
+const LEADER: &str = "w.relid IS NULL AND w.pid IS NOT NULL";
+#[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
+const LEADER: &str = "w.relid IS NULL AND w.leader_pid IS NULL AND w.pid IS NOT NULL";
+
+/// Counters of errors: since 15.
+#[cfg(any(feature = "pg13", feature = "pg14"))]
+const ERRORS: &str = "(SELECT 0::pg_catalog.int8 AS apply, 0::pg_catalog.int8 AS sync, NULL::pg_catalog.int8 AS conflicts)";
+#[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
+const ERRORS: &str = "(SELECT e.apply_error_count AS apply, e.sync_error_count AS sync, NULL::pg_catalog.int8 AS conflicts \
+                         FROM pg_catalog.pg_stat_get_subscription_stats(s.oid) e)";
+#[cfg(feature = "pg18")]
+const ERRORS: &str = "(SELECT e.apply_error_count AS apply, e.sync_error_count AS sync, \
+                              e.confl_insert_exists OPERATOR(pg_catalog.+) e.confl_update_origin_differs \
+                              OPERATOR(pg_catalog.+) e.confl_update_exists OPERATOR(pg_catalog.+) e.confl_update_missing \
+                              OPERATOR(pg_catalog.+) e.confl_delete_origin_differs OPERATOR(pg_catalog.+) e.confl_delete_missing \
+                              OPERATOR(pg_catalog.+) e.confl_multiple_unique_conflicts AS conflicts \
+                         FROM pg_catalog.pg_stat_get_subscription_stats(s.oid) e)";
+
+/// What is known of a subscription apart from its publisher.
+pub struct Look {
+    pub oid: Oid,
+    pub name: String,
+    pub enabled: bool,
+    pub slot: Option<String>,
+    pub worker: Option<Worker>,
+    pub origin: Option<Lsn>,
+    pub tables: Tables,
+    pub errors: Errors,
+}
+
+pub fn look() -> Result<Vec<Look>> {
+    query::rows(
+        &format!(
+            "SELECT s.oid, s.subname::pg_catalog.text, s.subenabled, s.subslotname::pg_catalog.text, \
+                    w.pid, (EXTRACT(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) w.last_msg_receipt_time) OPERATOR(pg_catalog.*) 1000)::pg_catalog.int8, \
+                    a.wait_event_type, a.wait_event, \
+                    CASE a.wait_event_type WHEN 'Lock' THEN (pg_catalog.pg_blocking_pids(a.pid))[1] END, \
+                    CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_replication_origin o \
+                                       WHERE o.roname OPERATOR(pg_catalog.=) pg_catalog.concat('pg_', s.oid)) \
+                         THEN (pg_catalog.pg_replication_origin_progress(pg_catalog.concat('pg_', s.oid), false) \
+                               OPERATOR(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.int8 END, \
+                    t.ready, t.total, e.apply, e.sync, e.conflicts \
+               FROM pg_catalog.pg_subscription s \
+               JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) s.subdbid \
+               LEFT JOIN LATERAL (SELECT w.pid, w.last_msg_receipt_time \
+                                    FROM pg_catalog.pg_stat_get_subscription(s.oid) w WHERE {LEADER} LIMIT 1) w ON true \
+               LEFT JOIN LATERAL (SELECT a.pid, a.wait_event_type, a.wait_event \
+                                    FROM pg_catalog.pg_stat_get_subscription(s.oid) p, \
+                                         pg_catalog.pg_stat_get_activity(p.pid) a \
+                                   WHERE p.relid IS NULL \
+                                   ORDER BY a.wait_event_type OPERATOR(pg_catalog.=) 'Lock' \
+                                            AND a.wait_event OPERATOR(pg_catalog.<>) 'applytransaction' DESC NULLS LAST, \
+                                            p.pid OPERATOR(pg_catalog.=) w.pid DESC LIMIT 1) a ON true \
+               LEFT JOIN LATERAL (SELECT pg_catalog.count(*) FILTER (WHERE r.srsubstate OPERATOR(pg_catalog.=) 'r') AS ready, \
+                                         pg_catalog.count(*) AS total \
+                                    FROM pg_catalog.pg_subscription_rel r \
+                                   WHERE r.srsubid OPERATOR(pg_catalog.=) s.oid) t ON true \
+               LEFT JOIN LATERAL {ERRORS} e ON true \
+              WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()"
+        ),
+        &[],
+        read,
+    )
+}
+
+fn read(row: SpiHeapTupleData) -> std::result::Result<Look, SpiError> {
+    let wait = WorkerWait::parse(row.get::<&str>(7)?, row.get::<&str>(8)?);
+    let blocked_by = row.get::<i32>(9)?;
+    let age = row.get::<i64>(6)?;
+    let last_message_age = age.map(|ms| ms.max(0).unsigned_abs() * (SECOND / 1000) as Micros);
+    let worker = row.get::<i32>(5)?;
+    let worker = worker.map(|pid| Worker { pid, wait, blocked_by, last_message_age });
+    Ok(Look {
+        oid: row.get(1)?.unwrap_or(Oid::INVALID),
+        name: row.get(2)?.unwrap_or_default(),
+        enabled: row.get(3)?.unwrap_or(false),
+        slot: row.get(4)?,
+        worker,
+        origin: lsn(&row, 10)?,
+        tables: Tables { ready: count(&row, 11)? as u32, total: count(&row, 12)? as u32 },
+        errors: Errors {
+            apply: count(&row, 13)?,
+            sync: count(&row, 14)?,
+            conflicts: row.get::<i64>(15)?.map(i64::unsigned_abs),
+        },
+    })
+}
+
+/// An LSN as its distance from 0/0; 0/0 itself is none.
+fn lsn(row: &SpiHeapTupleData, column: usize) -> std::result::Result<Option<Lsn>, SpiError> {
+    Ok(row.get::<i64>(column)?.filter(|lsn| *lsn != 0).map(|lsn| Lsn(lsn.unsigned_abs())))
+}
+
+fn count(row: &SpiHeapTupleData, column: usize) -> std::result::Result<u64, SpiError> {
+    Ok(row.get::<i64>(column)?.unwrap_or(0).unsigned_abs())
+}
+
+/// How many of the published tables the subscription does not have.
+pub fn unsubscribed(subscription: Oid, published: &[(String, String)]) -> Result<u32> {
+    let (schemas, names): (Vec<_>, Vec<_>) = published.iter().cloned().unzip();
+    let counts = query::rows(
+        "SELECT pg_catalog.count(*) FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) p(schema, name) \
+          WHERE NOT EXISTS ( \
+                SELECT FROM pg_catalog.pg_subscription_rel r \
+                  JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) r.srrelid \
+                  JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
+                 WHERE r.srsubid OPERATOR(pg_catalog.=) $1 \
+                   AND n.nspname OPERATOR(pg_catalog.=) p.schema \
+                   AND c.relname OPERATOR(pg_catalog.=) p.name)",
+        &[subscription.into(), schemas.into(), names.into()],
+        |row| row.get::<i64>(1),
+    )?;
+    Ok(counts.into_iter().flatten().next().unwrap_or(0) as u32)
+}

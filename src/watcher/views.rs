@@ -1,0 +1,201 @@
+//! What SQL sees of the watcher.
+
+use pgmig_core::lag::history::Sample;
+use pgmig_core::lag::observation::Answer;
+use pgmig_core::lag::{Micros, Reading, Tracker};
+use pgrx::pg_sys::Oid;
+use pgrx::prelude::*;
+
+use super::{database, errors, now, shared, subscriber};
+use crate::caller::Caller;
+use crate::error::{Result, notice, raise, required};
+use crate::settings;
+use crate::subscription::{self, View};
+
+/// What the watcher knows of every subscription. Without preload, one look at those of the caller's
+/// in this database.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn lag_readings() -> TableIterator<
+    'static,
+    (
+        name!(subscription, Oid),
+        name!(state, String),
+        name!(lag_us, Option<i64>),
+        name!(lag_is_lower_bound, bool),
+        name!(pending_bytes, Option<i64>),
+        name!(decode_backlog_bytes, Option<i64>),
+        name!(inflight_bytes, Option<i64>),
+        name!(retained_bytes, Option<i64>),
+        name!(headroom_bytes, Option<i64>),
+        name!(open_transaction_bytes, Option<i64>),
+        name!(tables_ready, i64),
+        name!(tables_total, i64),
+        name!(apply_errors, i64),
+        name!(sync_errors, i64),
+        name!(last_error, Option<String>),
+        name!(eta_us, Option<i64>),
+        name!(age_us, Option<i64>),
+        name!(reason, String),
+    ),
+> {
+    let caller = raise(Caller::current());
+    let known: Option<Vec<(Oid, Reading)>> = shared::read(|_, entries| {
+        let used = entries.iter().filter(|entry| entry.subscription != Oid::INVALID);
+        used.map(|entry| (entry.subscription, entry.tracker.read(now()))).collect()
+    });
+    let readings = known.unwrap_or_else(|| raise(single_look(caller)));
+    let seen = readings
+        .into_iter()
+        .filter_map(|(oid, reading)| Some((oid, subscription::view(oid, caller)?, reading)));
+    let seen: Vec<_> = seen.collect();
+    let now = now();
+    TableIterator::new(seen.into_iter().map(move |(oid, view, reading)| {
+        let signed = |value: Option<u64>| value.map(|value| value as i64);
+        let metrics = reading.metrics;
+        (
+            oid,
+            reading.state.as_str().to_owned(),
+            signed(reading.lag),
+            reading.lag_is_lower_bound,
+            signed(metrics.pending),
+            signed(metrics.decode_backlog),
+            signed(metrics.inflight),
+            signed(metrics.retained),
+            metrics.headroom,
+            signed(metrics.open_transaction),
+            reading.tables.ready.into(),
+            reading.tables.total.into(),
+            reading.errors.apply as i64,
+            reading.errors.sync as i64,
+            (view == View::All).then(|| errors::last(oid)).flatten(),
+            signed(reading.eta),
+            signed(reading.sampled_at.map(|at| now.saturating_sub(at))),
+            reading.reason,
+        )
+    }))
+}
+
+/// What can be known without a past: every row costs a connection to its publisher.
+fn single_look(caller: Caller) -> Result<Vec<(Oid, Reading)>> {
+    let settings = settings::lag();
+    let mut readings = Vec::new();
+    for listed in subscriber::list()? {
+        if !caller.has_rights_of(listed.owner) {
+            continue;
+        }
+        let mut tracker = Tracker::new();
+        let publisher = match database::ask_once(&listed, caller) {
+            Ok(answer) => Answer::Given(answer),
+            Err(_) => Answer::Failed,
+        };
+        let received = subscriber::received()?;
+        let looks = subscriber::look()?;
+        let Some(look) = looks.iter().find(|look| look.oid == listed.oid) else { continue };
+        tracker.observe(&database::observation(look, publisher, &received, look.tables), &settings);
+        readings.push((listed.oid, tracker.read(now())));
+    }
+    if !readings.is_empty() {
+        notice(
+            "lag is measured at this moment only, and has no history",
+            Some("Add pgmig_extras to \"shared_preload_libraries\" to have it watched.".to_owned()),
+        );
+    }
+    Ok(readings)
+}
+
+/// The samples of a subscription of this database that are younger than `since`.
+fn samples(subscription: Option<&str>, since: Micros) -> Result<Vec<Sample>> {
+    let name = required("subscription", subscription)?;
+    let subscription = subscription::visible(name, Caller::current()?)?;
+    let from = now().saturating_sub(since);
+    let samples = shared::read(|_, entries| {
+        let entry = entries.iter().find(|entry| entry.subscription == subscription)?;
+        Some(entry.tracker.history(from).to_vec())
+    });
+    Ok(samples.flatten().unwrap_or_default())
+}
+
+fn micros(argument: &str, value: Option<i64>) -> Result<Micros> {
+    Ok(required(argument, value)?.max(0).unsigned_abs())
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn lag_samples(
+    subscription: Option<&str>,
+    since_us: Option<i64>,
+) -> TableIterator<
+    'static,
+    (
+        name!(age_us, i64),
+        name!(span_us, i64),
+        name!(state, String),
+        name!(lag_us, Option<i64>),
+        name!(lag_is_lower_bound, bool),
+        name!(pending_bytes, Option<i64>),
+        name!(retained_bytes, Option<i64>),
+    ),
+> {
+    let samples = raise(micros("since", since_us).and_then(|since| samples(subscription, since)));
+    let now = now();
+    TableIterator::new(samples.into_iter().map(move |sample| {
+        (
+            now.saturating_sub(sample.at) as i64,
+            sample.at.saturating_sub(sample.from) as i64,
+            sample.state.as_str().to_owned(),
+            sample.lag().map(|lag| lag as i64),
+            sample.lag_is_lower_bound,
+            sample.pending_bytes().map(|bytes| bytes as i64),
+            sample.retained_bytes().map(|bytes| bytes as i64),
+        )
+    }))
+}
+
+#[pg_extern(sql = false)]
+fn lag_chart(subscription: Option<&str>, since_us: Option<i64>, width: Option<i32>) -> String {
+    let run = || -> Result<String> {
+        let since = micros("since", since_us)?;
+        let width = usize::try_from(required("width", width)?).unwrap_or(0);
+        let samples = samples(subscription, since)?;
+        let now = now();
+        Ok(pgmig_core::lag::chart::chart(&samples, now.saturating_sub(since), now, width))
+    };
+    raise(run())
+}
+
+/// The launcher and the watchers. Empty without preload.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn watcher_processes() -> TableIterator<
+    'static,
+    (
+        name!(kind, String),
+        name!(pid, i32),
+        name!(database, Option<Oid>),
+        name!(last_cycle_us, Option<i64>),
+        name!(cycle_us, i64),
+        name!(subscriptions, i64),
+        name!(unreachable, i64),
+    ),
+> {
+    let now = now();
+    let processes = shared::read(|header, _| {
+        let watchers = header.databases.iter().map(|process| ("watcher", *process));
+        [("launcher", header.launcher)].into_iter().chain(watchers).collect::<Vec<_>>()
+    })
+    .unwrap_or_default();
+    let alive = processes.into_iter().filter(|(_, process)| process.pid != 0);
+    TableIterator::new(alive.map(move |(kind, process)| {
+        let cycled = (process.cycled_at > 0).then(|| now.saturating_sub(process.cycled_at) as i64);
+        (
+            kind.to_owned(),
+            process.pid,
+            (kind == "watcher").then_some(process.database),
+            cycled,
+            process.cycle as i64,
+            process.watched.into(),
+            process.unreachable.into(),
+        )
+    }))
+}
