@@ -81,16 +81,19 @@ fn define_watcher() {
         (-1, i32::MAX),
         GucFlags::UNIT_KB,
     );
-    GucRegistry::define_int_guc(
-        c"pgmig_extras.max_subscriptions",
-        c"Subscriptions of this cluster that can be watched at once.",
-        c"Each takes a fixed amount of shared memory, about 70 kB.",
-        &MAX_SUBSCRIPTIONS,
-        1,
-        10_000,
-        GucContext::Postmaster,
-        GucFlags::default(),
-    );
+    // It can be defined at no other time, and means nothing then.
+    if ffi::worker::is_preloading() {
+        GucRegistry::define_int_guc(
+            c"pgmig_extras.max_subscriptions",
+            c"Subscriptions of this cluster that can be watched at once.",
+            c"Each takes a fixed amount of shared memory, about 70 kB.",
+            &MAX_SUBSCRIPTIONS,
+            1,
+            10_000,
+            GucContext::Postmaster,
+            GucFlags::default(),
+        );
+    }
 }
 
 fn define_int(
