@@ -41,6 +41,11 @@ impl Screen {
         }
     }
 
+    /// A text as it is.
+    pub fn lines(&self, text: &str) {
+        println!("{}", text.trim_end());
+    }
+
     pub fn progress(&self) -> Progress<'_> {
         Progress { screen: self, shown: String::new(), since: None }
     }

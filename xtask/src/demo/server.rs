@@ -31,6 +31,7 @@ impl Server {
         let cluster = Cluster::builder(major)
             .tls_only()
             .hba(&format!("local all {} scram-sha-256", ORDINARY.name))
+            .preload("pgmig_extras")
             .start()?;
         let mut server = Server { name, version: String::new(), cluster };
         let version = server.session(SUPERUSER, "postgres").ask("SHOW server_version")?;

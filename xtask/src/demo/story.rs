@@ -172,10 +172,25 @@ impl Story {
         watch::copy(&self.screen, &self.source, &self.target)
     }
 
+    /// What the watcher on the target knows, while the load goes on.
     fn lag(&self) -> Result<()> {
-        self.screen
-            .heading("The lag under load, in WAL that the source has and the target not yet");
-        watch::lag(&self.screen, &self.source, &self.target)
+        self.screen.heading("How far behind the target is, under load");
+        let target = self.target.ordinary();
+        let looks = format!(
+            "SELECT count(*) >= 5 FROM pgmig_extras.subscription_lag_history('{MIGRATION}') \
+              WHERE state <> 'copying'"
+        );
+        until("five looks at the lag", || Ok((target.ask(&looks)? == "t").then_some(())))?;
+        target.show(
+            &self.screen,
+            "SELECT state, lag, pending_bytes, reason FROM pgmig_extras.subscription_lag;",
+        )?;
+        let chart = format!(
+            "SELECT * FROM pgmig_extras.subscription_lag_chart('{MIGRATION}', '20 seconds', 76);"
+        );
+        self.screen.typed(&target.prompt(), &format!("\\t \\\\ {chart}"));
+        self.screen.lines(&target.ask(&chart)?);
+        Ok(())
     }
 
     /// A backend whose client was killed may still be committing.

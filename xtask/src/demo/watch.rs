@@ -112,23 +112,6 @@ fn line_of(tables: &[Table]) -> String {
     format!("{ready} of {} tables ready; {}", tables.len(), others.join(", "))
 }
 
-/// Shows for a while how much WAL is pending under load.
-pub fn lag(screen: &Screen, source: &Server, target: &Server) -> Result<()> {
-    const HISTORY: &str = "SELECT count(*) FROM pgbench_history";
-    for _ in 0..5 {
-        let applied: i64 = target.ordinary().ask(HISTORY)?.parse()?;
-        let written: i64 = source.ordinary().ask(HISTORY)?.parse()?;
-        screen.note(&format!(
-            "{:>11} bytes pending; rows of pgbench_history: source {}, target {}",
-            grouped(pending_bytes(source)?),
-            grouped(written),
-            grouped(applied)
-        ));
-        thread::sleep(Duration::from_millis(500));
-    }
-    Ok(())
-}
-
 /// Waits until the subscriber has confirmed this LSN of the source.
 pub fn barrier(source: &Server, lsn: &str) -> Result<()> {
     let sql = format!(
@@ -136,15 +119,6 @@ pub fn barrier(source: &Server, lsn: &str) -> Result<()> {
           WHERE slot_name = '{MIGRATION}'"
     );
     until("the target to catch up", || Ok((source.ordinary().ask(&sql)? == "t").then_some(())))
-}
-
-/// WAL that is on the source's disk and that the target has not confirmed.
-fn pending_bytes(source: &Server) -> Result<i64> {
-    let bytes = source.ordinary().ask(&format!(
-        "SELECT greatest(0, pg_current_wal_flush_lsn() - confirmed_flush_lsn)
-           FROM pg_replication_slots WHERE slot_name = '{MIGRATION}'"
-    ))?;
-    Ok(bytes.parse()?)
 }
 
 /// 1234567 as 1,234,567.
