@@ -29,6 +29,19 @@ pub fn column<T: FromDatum + IntoDatum>(sql: &str, args: &[DatumWithOid]) -> Res
     Ok(values.into_iter().flatten().collect())
 }
 
+/// The same for what only reads: takes no transaction id, so it may run every second, and on a
+/// standby.
+pub fn read<T>(
+    sql: &str,
+    args: &[DatumWithOid],
+    map: impl Fn(SpiHeapTupleData) -> std::result::Result<T, SpiError>,
+) -> Result<Vec<T>> {
+    Spi::connect(|client| {
+        client.select(sql, None, args)?.map(map).collect::<std::result::Result<_, _>>()
+    })
+    .map_err(internal)
+}
+
 fn internal(error: SpiError) -> Error {
     Error::new(Kind::Internal, format!("unexpected answer of SPI: {error}"))
 }

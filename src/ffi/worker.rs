@@ -134,6 +134,12 @@ pub fn transaction<T>(work: impl FnOnce() -> T) -> T {
     unsafe { pg_sys::PopActiveSnapshot() };
     // SAFETY: ends the transaction that was started above.
     unsafe { pg_sys::CommitTransactionCommand() };
+    // SAFETY: outside a transaction; a backend does this whenever it becomes idle.
+    unsafe { pg_sys::pgstat_report_stat(false) };
+    // SAFETY: as above.
+    unsafe {
+        pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_IDLE, std::ptr::null());
+    }
     value
 }
 

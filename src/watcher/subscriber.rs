@@ -21,7 +21,7 @@ pub struct Listed {
 }
 
 pub fn list() -> Result<Vec<Listed>> {
-    query::rows(
+    query::read(
         "SELECT s.oid, s.subowner, r.rolsuper, s.subconninfo, s.subslotname::pg_catalog.text, s.subpublications \
            FROM pg_catalog.pg_subscription s \
            JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) s.subowner \
@@ -43,7 +43,7 @@ pub fn list() -> Result<Vec<Listed>> {
 
 /// received_lsn of each apply worker: read before its wait, see `pgmig_core::lag::applied`.
 pub fn received() -> Result<Vec<(Oid, Received)>> {
-    let rows = query::rows(
+    let rows = query::read(
         &format!(
             "SELECT w.subid, w.pid, (w.received_lsn OPERATOR(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.int8 \
                FROM pg_catalog.pg_stat_get_subscription(NULL) w WHERE {LEADER}"
@@ -90,7 +90,7 @@ pub struct Look {
 }
 
 pub fn look() -> Result<Vec<Look>> {
-    query::rows(
+    query::read(
         &format!(
             "SELECT s.oid, s.subname::pg_catalog.text, s.subenabled, s.subslotname::pg_catalog.text, \
                     w.pid, (EXTRACT(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) w.last_msg_receipt_time) OPERATOR(pg_catalog.*) 1000)::pg_catalog.int8, \
@@ -159,7 +159,7 @@ fn count(row: &SpiHeapTupleData, column: usize) -> std::result::Result<u64, SpiE
 /// How many of the published tables the subscription does not have.
 pub fn unsubscribed(subscription: Oid, published: &[(String, String)]) -> Result<u32> {
     let (schemas, names): (Vec<_>, Vec<_>) = published.iter().cloned().unzip();
-    let counts = query::rows(
+    let counts = query::read(
         "SELECT pg_catalog.count(*) FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) p(schema, name) \
           WHERE NOT EXISTS ( \
                 SELECT FROM pg_catalog.pg_subscription_rel r \
