@@ -30,6 +30,7 @@ fn sqlstate(kind: Kind) -> PgSqlErrorCode {
     use PgSqlErrorCode::*;
     match kind {
         Kind::Success => ERRCODE_SUCCESSFUL_COMPLETION,
+        Kind::Warning => ERRCODE_WARNING,
         Kind::InsufficientPrivilege => ERRCODE_INSUFFICIENT_PRIVILEGE,
         Kind::UndefinedObject => ERRCODE_UNDEFINED_OBJECT,
         Kind::UndefinedTable => ERRCODE_UNDEFINED_TABLE,

@@ -4,8 +4,10 @@
 /// What went wrong, in the classes that callers can tell apart by SQLSTATE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// No failure: a NOTICE.
+    /// No failure: a NOTICE, a line of the log.
     Success,
+    /// No failure yet.
+    Warning,
     InsufficientPrivilege,
     UndefinedObject,
     UndefinedTable,

@@ -1,6 +1,6 @@
 //! Background workers: registration, start, transactions. Called by `watcher/`.
 
-use std::ffi::c_char;
+use std::ffi::{CStr, c_char};
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
@@ -8,6 +8,12 @@ use pgrx::pg_sys::{self, Datum, Oid};
 pub fn is_preloading() -> bool {
     // SAFETY: reads a variable of this process.
     unsafe { pg_sys::process_shared_preload_libraries_in_progress }
+}
+
+/// Whether pg_upgrade runs this server: nobody else may be in its databases then.
+pub fn is_upgrading() -> bool {
+    // SAFETY: reads a variable of this process.
+    unsafe { pg_sys::IsBinaryUpgrade }
 }
 
 /// A worker as it is registered.
@@ -97,30 +103,53 @@ pub fn reload_configuration() {
 pub fn connect_to_shared_catalogs() {
     // SAFETY: once per worker, with signals unblocked.
     unsafe { pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0) }
+    stand_apart();
 }
 
-/// Connects to a database as the bootstrap superuser, under a search_path that no user of the
-/// database can put anything into. Ends the worker if the database is gone.
+/// Connects to a database as the bootstrap superuser. Ends the worker if the database is gone.
 pub fn connect_to_database(database: Oid) {
     // SAFETY: once per worker, with signals unblocked.
     unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(database, Oid::INVALID, 0) };
-    // SAFETY: C strings; overrides what the database or the role sets.
-    unsafe {
-        pg_sys::set_config_option(
-            c"search_path".as_ptr(),
-            c"pg_catalog, pg_temp".as_ptr(),
-            pg_sys::GucContext::PGC_SUSET,
-            pg_sys::GucSource::PGC_S_OVERRIDE,
-            pg_sys::GucAction::GUC_ACTION_SET,
-            true,
-            0,
-            false,
-        );
+    stand_apart();
+}
+
+/// What the server, the database or the role sets does not bind this worker: the database's owner
+/// must not lend it names or another role, a timeout must not end it, and its NOTIFY waits for no
+/// standby.
+fn stand_apart() {
+    const PARAMETERS: &[(&CStr, &CStr)] = &[
+        (c"search_path", c"pg_catalog, pg_temp"),
+        (c"role", c"none"),
+        (c"lock_timeout", c"0"),
+        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        (c"transaction_timeout", c"0"),
+        (c"default_transaction_isolation", c"read committed"),
+        (c"default_transaction_read_only", c"off"),
+        (c"synchronous_commit", c"off"),
+        // Estimates of what functions return are high enough to make it worth while, once a second.
+        (c"jit", c"off"),
+        (c"max_parallel_workers_per_gather", c"0"),
+    ];
+    for (name, value) in PARAMETERS {
+        // SAFETY: static C strings; the source outranks every file and catalog, also after SIGHUP.
+        unsafe {
+            pg_sys::set_config_option(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_SUSET,
+                pg_sys::GucSource::PGC_S_OVERRIDE,
+                pg_sys::GucAction::GUC_ACTION_SET,
+                true,
+                0,
+                false,
+            );
+        }
     }
 }
 
 /// Runs `work` in a transaction. An ERROR in it ends the worker, and with it the transaction.
 pub fn transaction<T>(work: impl FnOnce() -> T) -> T {
+    report_state(pg_sys::BackendState::STATE_RUNNING);
     // SAFETY: outside any transaction.
     unsafe { pg_sys::SetCurrentStatementStartTimestamp() };
     // SAFETY: as above.
@@ -134,13 +163,16 @@ pub fn transaction<T>(work: impl FnOnce() -> T) -> T {
     unsafe { pg_sys::PopActiveSnapshot() };
     // SAFETY: ends the transaction that was started above.
     unsafe { pg_sys::CommitTransactionCommand() };
-    // SAFETY: outside a transaction; a backend does this whenever it becomes idle.
+    // SAFETY: outside any transaction; sends what has been counted, at most once a second.
     unsafe { pg_sys::pgstat_report_stat(false) };
-    // SAFETY: as above.
-    unsafe {
-        pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_IDLE, std::ptr::null());
-    }
+    report_state(pg_sys::BackendState::STATE_IDLE);
     value
+}
+
+/// For pg_stat_activity, which would show no state otherwise.
+fn report_state(state: pg_sys::BackendState::Type) {
+    // SAFETY: no text is given.
+    unsafe { pg_sys::pgstat_report_activity(state, std::ptr::null()) }
 }
 
 pub fn in_recovery() -> bool {
@@ -153,7 +185,8 @@ pub fn my_pid() -> i32 {
     unsafe { pg_sys::MyProcPid }
 }
 
-/// Runs a function at the orderly or FATAL end of this process.
+/// Runs a function at the end of this process, be it orderly or not. It may take locks: none is held
+/// then by code of ours, and nothing of the server's is waited for under one of ours.
 pub fn at_exit(work: extern "C-unwind" fn(i32, Datum)) {
     // SAFETY: a static function without an argument of its own.
     unsafe { pg_sys::before_shmem_exit(Some(work), Datum::null()) }

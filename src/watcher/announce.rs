@@ -31,18 +31,25 @@ pub fn announce(outcomes: &[(&Look, Outcome)]) {
 }
 
 fn log_change(look: &Look, reading: &Reading) {
-    let level = match reading.state {
-        State::Stalled | State::Erroring | State::SlotLost | State::Unreachable => {
-            PgLogLevel::WARNING
-        }
-        _ => PgLogLevel::LOG,
-    };
+    let is_bad = matches!(
+        reading.state,
+        State::Stalled | State::Erroring | State::SlotLost | State::Unreachable
+    );
     let text = format!("subscription \"{}\" is {}", look.name, reading.state);
-    report(level, Error::new(Kind::Success, text).detail(reading.reason.clone()));
+    log(is_bad, text, Some(reading.reason.clone()));
+}
+
+fn log(is_warning: bool, text: String, detail: Option<String>) {
+    let (level, kind) = match is_warning {
+        true => (PgLogLevel::WARNING, Kind::Warning),
+        false => (PgLogLevel::LOG, Kind::Success),
+    };
+    let mut line = Error::new(kind, text);
+    line.detail = detail;
+    report(level, line);
 }
 
 fn log_crossing(look: &Look, crossing: &Crossing) {
-    let level = if crossing.over { PgLogLevel::WARNING } else { PgLogLevel::LOG };
     let what = match crossing.measure {
         Measure::LagBytes => "pending bytes",
         Measure::LagTime => "lag in microseconds",
@@ -53,7 +60,7 @@ fn log_crossing(look: &Look, crossing: &Crossing) {
         "subscription \"{}\": {what} {} {side} the limit of {}",
         look.name, crossing.value, crossing.limit
     );
-    report(level, Error::new(Kind::Success, text));
+    log(crossing.over, text, None);
 }
 
 fn event(crossing: &Crossing) -> &'static str {

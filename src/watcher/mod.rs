@@ -6,19 +6,18 @@ mod database;
 pub mod errors;
 mod launcher;
 mod link;
+mod process;
 mod question;
 mod shared;
 mod subscriber;
 mod views;
-
-use std::time::Instant;
 
 use pgmig_core::lag::Micros;
 
 use crate::ffi::worker;
 
 pub fn install() {
-    if worker::is_preloading() {
+    if worker::is_preloading() && !worker::is_upgrading() {
         shared::request();
         launcher::register();
     }
@@ -27,9 +26,4 @@ pub fn install() {
 /// This machine's monotonic clock, the same in every process.
 fn now() -> Micros {
     crate::ffi::wait::monotonic_micros()
-}
-
-/// When the next look is due: looks are taken on a grid, so that a slow one delays no other.
-fn next_tick(last: Instant, interval: std::time::Duration) -> Instant {
-    (last + interval).max(Instant::now())
 }
