@@ -24,22 +24,36 @@ pub fn with<R>(parameters: &[(&CStr, &CStr)], work: impl FnOnce() -> R) -> R {
     // SAFETY: opens a nest level, which the close below or the abort ends.
     let level = unsafe { pg_sys::NewGUCNestLevel() };
     for (name, value) in parameters {
-        // SAFETY: C strings that outlive the call; GUC_ACTION_SAVE ties the value to the nest level.
-        unsafe {
-            pg_sys::set_config_option(
-                name.as_ptr(),
-                value.as_ptr(),
-                pg_sys::GucContext::PGC_SUSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_SAVE,
-                true,
-                0,
-                false,
-            );
-        }
+        set(name, value, pg_sys::GucSource::PGC_S_SESSION, pg_sys::GucAction::GUC_ACTION_SAVE);
     }
     let result = work();
     // SAFETY: closes the level that was opened above.
     unsafe { pg_sys::AtEOXact_GUC(true, level) };
     result
+}
+
+/// Sets a parameter for the life of this process, over what its database or role sets.
+pub fn override_for_process(name: &CStr, value: &CStr) {
+    set(name, value, pg_sys::GucSource::PGC_S_OVERRIDE, pg_sys::GucAction::GUC_ACTION_SET);
+}
+
+fn set(
+    name: &CStr,
+    value: &CStr,
+    source: pg_sys::GucSource::Type,
+    action: pg_sys::GucAction::Type,
+) {
+    // SAFETY: C strings that outlive the call; a bad value raises.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            source,
+            action,
+            true,
+            0,
+            false,
+        );
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use pgmig_core::lag::observation::{Answer, Publisher, Received, Subscriber, Tables};
+use pgmig_core::lag::observation::{Answer, Received, Subscriber, Tables};
 use pgmig_core::lag::{Observation, Outcome};
 use pgrx::PgLogLevel;
 use pgrx::pg_sys::{Datum, Oid};
@@ -11,35 +11,17 @@ use pgrx::prelude::*;
 
 use super::announce::announce;
 use super::link::Link;
-use super::shared::{self, Header, Process};
 use super::subscriber::{self, Listed, Look};
-use super::{next_tick, now, question};
-use crate::caller::Caller;
-use crate::error::{Error, Kind, Result, raise, report};
+use super::{now, process, shared};
+use crate::error::{Error, Kind, raise, report};
 use crate::ffi::{wait, worker};
-use crate::{publisher, settings};
+use crate::settings;
 
-impl Process {
-    pub const NONE: Self = Self {
-        pid: 0,
-        database: Oid::INVALID,
-        asked_at: 0,
-        cycled_at: 0,
-        cycle: 0,
-        unreachable: 0,
-        watched: 0,
-    };
-}
-
-/// Where a database's process stands or may stand. `None` when there are too many databases.
-pub fn place(header: &Header, database: Oid) -> Option<usize> {
-    let free = |process: &Process| process.pid == 0 && process.database == Oid::INVALID;
-    header
-        .databases
-        .iter()
-        .position(|process| process.database == database)
-        .or_else(|| header.databases.iter().position(free))
-}
+/// How long a look waits for publishers; an answer that comes later counts for the next one.
+const ANSWER_TIME: Duration = Duration::from_millis(200);
+/// How soon the end of the last subscription is noticed (DROP DATABASE waits 5 s for this worker to
+/// leave), and a setting that was changed.
+const ATTENTION: Duration = Duration::from_secs(1);
 
 #[pg_guard]
 #[unsafe(no_mangle)]
@@ -48,62 +30,53 @@ pub extern "C-unwind" fn pgmig_extras_watcher(argument: Datum) {
     let database = Oid::from(argument.value() as u32);
     worker::handle_signals();
     worker::at_exit(on_exit);
-    if !enter(database) {
+    if !process::enter(database) {
         return;
     }
     worker::connect_to_database(database);
-    let mut watcher = Watcher { database, links: BTreeMap::new(), full: false };
-    let mut tick = Instant::now();
-    loop {
-        worker::reload_configuration();
-        if !settings::watch() || worker::in_recovery() || !watcher.cycle() {
-            return;
-        }
-        tick = next_tick(tick, settings::watch_interval());
-        watcher.go_on_until(tick, Links::All);
-    }
-}
-
-/// Makes this the database's watcher, unless another one is.
-fn enter(database: Oid) -> bool {
-    shared::write(|header, _| {
-        let Some(at) = place(header, database) else { return false };
-        let process = &mut header.databases[at];
-        let free = process.pid == 0;
-        if free {
-            *process = Process { pid: worker::my_pid(), database, ..Process::NONE };
-        }
-        free
-    })
-    .unwrap_or(false)
+    Watcher { database, links: Links::default(), full: false }.run();
+    process::leave();
 }
 
 extern "C-unwind" fn on_exit(_code: i32, _argument: Datum) {
-    shared::write(|header, _| {
-        let own = header.databases.iter_mut().find(|process| process.pid == worker::my_pid());
-        if let Some(process) = own {
-            *process = Process::NONE;
-        }
-    });
-}
-
-/// How long a look waits for publishers; an answer that comes later counts for the next one.
-const ANSWER_TIME: Duration = Duration::from_millis(200);
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Links {
-    All,
-    AnyAsked,
+    process::abandon();
 }
 
 struct Watcher {
     database: Oid,
-    links: BTreeMap<u32, Link>,
+    links: Links,
     /// Whether the log already has that there is no room for more subscriptions.
     full: bool,
 }
 
 impl Watcher {
+    /// Looks for as long as there are subscriptions and they are to be watched.
+    fn run(&mut self) {
+        let mut last = None;
+        loop {
+            worker::reload_configuration();
+            if !settings::watch() || worker::in_recovery() {
+                return;
+            }
+            let due = due(last);
+            let goes_on = if Instant::now() < due {
+                self.has_subscriptions()
+            } else {
+                last = Some(due);
+                self.cycle()
+            };
+            if !goes_on {
+                return;
+            }
+            self.links.go_on_until(self::due(last).min(Instant::now() + ATTENTION));
+        }
+    }
+
+    fn has_subscriptions(&self) -> bool {
+        let everywhere = worker::transaction(worker::subscriptions_everywhere);
+        everywhere.iter().any(|(database, _)| *database == self.database)
+    }
+
     /// One look at every subscription. False when there is none left.
     fn cycle(&mut self) -> bool {
         let start = Instant::now();
@@ -111,9 +84,10 @@ impl Watcher {
         if listed.is_empty() {
             return false;
         }
-        self.follow(&listed);
-        self.links.values_mut().for_each(Link::ask);
-        self.go_on_until(start + ANSWER_TIME, Links::AnyAsked);
+        let watched = self.admit(listed);
+        self.links.follow(&watched);
+        self.links.ask();
+        self.links.answer_until(start + ANSWER_TIME);
 
         // What the publishers say comes first, then what was received, then the rest.
         let received = worker::transaction(|| raise(subscriber::received()));
@@ -125,64 +99,90 @@ impl Watcher {
         true
     }
 
-    /// Keeps one link per subscription that there is.
-    fn follow(&mut self, listed: &[Listed]) {
-        self.links.retain(|oid, _| listed.iter().any(|there| there.oid.to_u32() == *oid));
-        for there in listed {
-            self.links.entry(there.oid.to_u32()).or_default().follow(there);
+    /// Those for which there is room.
+    fn admit(&mut self, mut listed: Vec<Listed>) -> Vec<Listed> {
+        let all = listed.len();
+        listed.retain(|there| shared::admit(self.database, there.oid));
+        let was_full = std::mem::replace(&mut self.full, listed.len() < all);
+        if self.full && !was_full {
+            report(
+                PgLogLevel::WARNING,
+                Error::new(Kind::LimitExceeded, "too many subscriptions to watch")
+                    .detail("Those without room are not watched.")
+                    .hint("Raise \"pgmig_extras.max_subscriptions\" and restart the server."),
+            );
         }
-    }
-
-    /// Lets every link go on until `until`, or until none is waiting for an answer. One publisher
-    /// that hangs delays no other: each has a connection of its own.
-    fn go_on_until(&mut self, until: Instant, links: Links) {
-        while Instant::now() < until {
-            if links == Links::AnyAsked && !self.links.values().any(Link::is_asked) {
-                return;
-            }
-            let sockets: Vec<_> = self.links.values().filter_map(Link::socket).collect();
-            wait::any(&sockets, until);
-            self.links.values_mut().for_each(Link::go_on);
-        }
+        listed
     }
 
     fn observe(&mut self, look: &Look, received: &[(Oid, Received)]) -> Option<Outcome> {
-        let link = self.links.get_mut(&look.oid.to_u32())?;
+        let link = self.links.0.get_mut(&look.oid.to_u32())?;
         let tables = Tables { total: look.tables.total + unsubscribed(link, look), ..look.tables };
         let observation = observation(look, link.take_answer(), received, tables);
         let settings = settings::lag();
-        let outcome = shared::track(self.database, look.oid, |tracker| {
-            tracker.observe(&observation, &settings)
-        });
-        if outcome.is_none() {
-            self.warn_full();
-        }
-        outcome
-    }
-
-    fn warn_full(&mut self) {
-        if std::mem::replace(&mut self.full, true) {
-            return;
-        }
-        report(
-            PgLogLevel::WARNING,
-            Error::new(Kind::LimitExceeded, "too many subscriptions to watch")
-                .detail("Those without room are not watched.")
-                .hint("Raise \"pgmig_extras.max_subscriptions\" and restart the server."),
-        );
+        shared::track(look.oid, |tracker| tracker.observe(&observation, &settings))
     }
 
     fn finish(&self, start: Instant) {
-        let unreachable = self.links.values().filter(|link| link.is_down()).count() as u32;
-        shared::write(|header, _| {
-            let own = header.databases.iter_mut().find(|process| process.pid == worker::my_pid());
-            if let Some(process) = own {
-                process.cycled_at = now();
-                process.cycle = start.elapsed().as_micros() as u64;
-                process.unreachable = unreachable;
-                process.watched = self.links.len() as u32;
-            }
+        let links = || self.links.0.values();
+        let unreachable = links().filter(|link| link.is_down()).count() as u32;
+        process::with_own(|process| {
+            process.unreachable = unreachable;
+            process.watched = links().count() as u32;
+            process.finish_cycle(start.elapsed());
         });
+    }
+}
+
+/// When the next look is due: on a grid, so that a slow one delays no other.
+fn due(last: Option<Instant>) -> Instant {
+    let now = Instant::now();
+    let Some(last) = last else { return now };
+    let interval = settings::watch_interval();
+    let due = last + interval;
+    // More than one was missed.
+    if now.saturating_duration_since(due) > interval { now } else { due }
+}
+
+/// One link per subscription. A publisher that hangs delays no other: each has a connection of its
+/// own.
+#[derive(Default)]
+pub struct Links(BTreeMap<u32, Link>);
+
+impl Links {
+    pub fn follow(&mut self, listed: &[Listed]) {
+        self.0.retain(|oid, _| listed.iter().any(|there| there.oid.to_u32() == *oid));
+        for there in listed {
+            self.0.entry(there.oid.to_u32()).or_default().follow(there);
+        }
+    }
+
+    pub fn ask(&mut self) {
+        self.0.values_mut().for_each(Link::ask);
+    }
+
+    /// Lets every link go on until none is waiting for an answer that may come soon.
+    pub fn answer_until(&mut self, until: Instant) {
+        while Instant::now() < until && self.0.values().any(Link::is_asked) {
+            self.step(until);
+        }
+    }
+
+    /// Lets every link go on.
+    fn go_on_until(&mut self, until: Instant) {
+        while Instant::now() < until {
+            self.step(until);
+        }
+    }
+
+    fn step(&mut self, until: Instant) {
+        let sockets: Vec<_> = self.0.values().filter_map(Link::socket).collect();
+        wait::any(&sockets, until);
+        self.0.values_mut().for_each(Link::go_on);
+    }
+
+    pub fn take_answer(&mut self, subscription: Oid) -> Answer {
+        self.0.get_mut(&subscription.to_u32()).map_or(Answer::Failed, Link::take_answer)
     }
 }
 
@@ -215,17 +215,4 @@ pub fn observation<'a>(
         errors: look.errors,
     };
     Observation { at: now(), publisher, subscriber }
-}
-
-/// Asks a publisher once, on a connection that ends with the call.
-pub fn ask_once(listed: &Listed, caller: Caller) -> Result<Publisher> {
-    let conninfo = publisher::parse(&listed.conninfo).ok_or_else(publisher::nonsense)?;
-    let mut connection = publisher::Publisher::connect(&conninfo, caller)?;
-    let greeting = question::greeting(connection.query(question::GREETING)?);
-    let greeting = greeting.ok_or_else(publisher::nonsense)?;
-    let slot = listed.slot.as_deref().unwrap_or_default();
-    let asked = now();
-    let text = question::text(slot, connection.major(), greeting.extension);
-    let rows = connection.query(&text)?;
-    question::answer(rows, greeting.source, (asked, now())).ok_or_else(publisher::nonsense)
 }

@@ -74,19 +74,22 @@ impl Report {
             std::sync::atomic::fence(Ordering::Acquire);
             if before.is_multiple_of(2) && before == self.version.load(Ordering::Relaxed) {
                 let text = String::from_utf8_lossy(&bytes).into_owned();
-                return match lsn {
-                    0 => Some(text),
-                    lsn => Some(format!("{text} (finished at {})", Lsn(lsn))),
+                return match (length, lsn) {
+                    (0, _) => None,
+                    (_, 0) => Some(text),
+                    (_, lsn) => Some(format!("{text} (finished at {})", Lsn(lsn))),
                 };
             }
         }
         None
     }
 
-    /// Gives the place back if its subscription is gone.
+    /// Gives the place back if its subscription is gone: empty, since the next one may be seen by
+    /// others.
     pub fn keep_only(&self, exists: impl Fn(Oid) -> bool) {
         let subscription = self.subscription.load(Ordering::Acquire);
         if subscription != 0 && !exists(Oid::from(subscription)) {
+            self.write(b"", None);
             self.subscription.store(0, Ordering::Release);
         }
     }

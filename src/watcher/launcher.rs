@@ -4,21 +4,20 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use pgmig_core::lag::SECOND;
 use pgrx::PgLogLevel;
 use pgrx::pg_sys::{Datum, Oid};
 use pgrx::prelude::*;
 
-use super::shared::{self, Process};
-use super::{database, now};
+use super::process::{self, Claim};
+use super::shared;
 use crate::error::{Error, Kind, report};
 use crate::ffi::{wait, worker};
 use crate::settings;
 
 /// How long the postmaster waits before it starts a launcher that ended again, in seconds.
 const RESTART: i32 = 5;
-/// How long a worker may take to show up before it is asked for again.
-const START_TIME: u64 = 10 * SECOND;
+/// How soon a new subscription is noticed.
+const INTERVAL: Duration = Duration::from_secs(1);
 
 pub fn register() {
     worker::Worker {
@@ -38,18 +37,15 @@ pub extern "C-unwind" fn pgmig_extras_launcher(_argument: Datum) {
     worker::connect_to_shared_catalogs();
     worker::at_exit(on_exit);
     shared::write(|header, _| header.launcher.pid = worker::my_pid());
-    let mut launcher = Launcher { warned: false };
+    let mut launcher = Launcher { told: None };
     loop {
         worker::reload_configuration();
         let start = Instant::now();
         if settings::watch() && !worker::in_recovery() {
             launcher.cycle();
         }
-        shared::write(|header, _| {
-            header.launcher.cycled_at = now();
-            header.launcher.cycle = start.elapsed().as_micros() as u64;
-        });
-        wait::until(start + settings::watch_interval().min(Duration::from_secs(5)));
+        shared::write(|header, _| header.launcher.finish_cycle(start.elapsed()));
+        wait::until(start + INTERVAL);
     }
 }
 
@@ -58,8 +54,15 @@ extern "C-unwind" fn on_exit(_code: i32, _argument: Datum) {
 }
 
 struct Launcher {
-    /// Whether the log already has that no worker could be started.
-    warned: bool,
+    /// What the log already says that a database is not watched for.
+    told: Option<Obstacle>,
+}
+
+/// Why a database can't be watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Obstacle {
+    NoWorker,
+    NoPlace,
 }
 
 impl Launcher {
@@ -69,50 +72,45 @@ impl Launcher {
         shared::keep_only(|subscription| known.contains(&subscription.to_u32()));
         let databases: BTreeSet<u32> =
             subscriptions.iter().map(|(database, _)| database.to_u32()).collect();
+        process::keep_only(|database| databases.contains(&database.to_u32()));
         for database in databases.into_iter().map(Oid::from) {
-            if claim(database) {
-                self.start(database);
+            match process::claim(database) {
+                Claim::Due if start(database) => self.told = None,
+                Claim::Due => self.tell(Obstacle::NoWorker, database),
+                Claim::NoPlace => self.tell(Obstacle::NoPlace, database),
+                Claim::Taken => {}
             }
         }
     }
 
-    fn start(&mut self, database: Oid) {
-        let started = worker::Worker {
-            name: format!("pgmig_extras watcher for database {}", database.to_u32()),
-            kind: "pgmig_extras watcher",
-            function: "pgmig_extras_watcher",
-            argument: Datum::from(database),
+    /// Once, until a worker could be started again.
+    fn tell(&mut self, obstacle: Obstacle, database: Oid) {
+        if self.told.replace(obstacle) == Some(obstacle) {
+            return;
         }
-        .start();
-        if !started && !self.warned {
-            report(
-                PgLogLevel::WARNING,
-                Error::new(
-                    Kind::LimitExceeded,
-                    "no background worker is free to watch subscriptions",
-                )
-                .detail(format!("Database {} is not watched.", database.to_u32()))
-                .hint("Raise \"max_worker_processes\"."),
-            );
-        }
-        self.warned = !started;
+        let (message, hint) = match obstacle {
+            Obstacle::NoWorker => (
+                "no background worker is free to watch subscriptions",
+                "Raise \"max_worker_processes\" and restart the server.",
+            ),
+            Obstacle::NoPlace => (
+                "too many databases with subscriptions to watch",
+                "Drop the subscriptions that are no longer needed.",
+            ),
+        };
+        let error = Error::new(Kind::LimitExceeded, message)
+            .detail(format!("Database {} is not watched.", database.to_u32()))
+            .hint(hint);
+        report(PgLogLevel::WARNING, error);
     }
 }
 
-/// Whether a worker has to be asked for: none is there, and none was asked for just now. A worker
-/// that could not be started is asked for again with the next cycle after that.
-fn claim(database: Oid) -> bool {
-    shared::write(|header, _| {
-        let at = database::place(header, database)?;
-        let process = &mut header.databases[at];
-        let due = process.pid == 0
-            && (process.database != database
-                || now().saturating_sub(process.asked_at) > START_TIME);
-        if due {
-            *process = Process { database, asked_at: now(), ..Process::NONE };
-        }
-        Some(due)
-    })
-    .flatten()
-    .unwrap_or(false)
+fn start(database: Oid) -> bool {
+    worker::Worker {
+        name: format!("pgmig_extras watcher for database {}", database.to_u32()),
+        kind: "pgmig_extras watcher",
+        function: "pgmig_extras_watcher",
+        argument: Datum::from(database),
+    }
+    .start()
 }

@@ -7,6 +7,7 @@ use pgmig_core::lag::{Micros, Reading, Tracker};
 use pgrx::pg_sys::Oid;
 
 use super::errors::Report;
+use super::process::Process;
 use crate::ffi::shared::{Block, Plain};
 use crate::settings;
 
@@ -19,23 +20,6 @@ static MEMORY: Block<Header, Entry, Report> = Block::new();
 pub struct Header {
     pub launcher: Process,
     pub databases: [Process; MAX_DATABASES],
-}
-
-/// A worker of ours.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Process {
-    /// 0 when there is none.
-    pub pid: i32,
-    /// What the launcher asked to be watched; invalid in a free entry.
-    pub database: Oid,
-    /// When the launcher last asked for the worker.
-    pub asked_at: Micros,
-    pub cycled_at: Micros,
-    pub cycle: Micros,
-    /// Publishers that could not be reached in the last cycle.
-    pub unreachable: u32,
-    pub watched: u32,
 }
 
 /// A watched subscription; `subscription` is invalid in a free entry.
@@ -69,21 +53,24 @@ pub fn reports() -> Option<&'static [Report]> {
     MEMORY.atomics()
 }
 
-/// Runs `work` on the tracker of a subscription, a new one if there was none. `None` when all
-/// entries are in use.
-pub fn track<R>(
-    database: Oid,
-    subscription: Oid,
-    work: impl FnOnce(&mut Tracker) -> R,
-) -> Option<R> {
+/// Finds room for a subscription that has none yet. False when all entries are in use.
+pub fn admit(database: Oid, subscription: Oid) -> bool {
     write(|_, entries| {
-        let known = entries.iter().position(|entry| entry.subscription == subscription);
-        let free = || entries.iter().position(|entry| entry.subscription == Oid::INVALID);
-        let entry = &mut entries[known.or_else(free)?];
-        if entry.subscription != subscription {
-            (entry.subscription, entry.database) = (subscription, database);
-            entry.tracker = Tracker::new();
+        let of = |wanted: Oid| entries.iter().position(|entry| entry.subscription == wanted);
+        if of(subscription).is_some() {
+            return true;
         }
+        let Some(free) = of(Oid::INVALID) else { return false };
+        entries[free] = Entry { subscription, database, tracker: Tracker::new() };
+        true
+    })
+    .unwrap_or(false)
+}
+
+/// Runs `work` on the tracker of a subscription that has an entry.
+pub fn track<R>(subscription: Oid, work: impl FnOnce(&mut Tracker) -> R) -> Option<R> {
+    write(|_, entries| {
+        let entry = entries.iter_mut().find(|entry| entry.subscription == subscription)?;
         Some(work(&mut entry.tracker))
     })?
 }

@@ -1,12 +1,15 @@
 //! What SQL sees of the watcher.
 
+use std::time::Instant;
+
 use pgmig_core::lag::history::Sample;
 use pgmig_core::lag::observation::Answer;
 use pgmig_core::lag::{Micros, Reading, Tracker};
 use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
 
-use super::{database, errors, now, shared, subscriber};
+use super::database::{self, Links};
+use super::{errors, now, shared, subscriber};
 use crate::caller::Caller;
 use crate::error::{Result, notice, raise, required};
 use crate::settings;
@@ -76,32 +79,40 @@ fn lag_readings() -> TableIterator<
     }))
 }
 
-/// What can be known without a past: every row costs a connection to its publisher.
+/// What can be known without a past: a connection to the publisher of each subscription of the
+/// caller's, all at the same time.
 fn single_look(caller: Caller) -> Result<Vec<(Oid, Reading)>> {
+    let mut listed = subscriber::list()?;
+    listed.retain(|there| caller.has_rights_of(there.owner));
+    if listed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut links = Links::default();
+    links.follow(&listed);
+    links.ask();
+    links.answer_until(Instant::now() + settings::connect_timeout());
+    let received = subscriber::received()?;
+    let mut looks = subscriber::look()?;
+    looks.retain(|look| listed.iter().any(|there| there.oid == look.oid));
+    say_what_is_missing("lag is measured at this moment only, and has no history");
     let settings = settings::lag();
-    let mut readings = Vec::new();
-    for listed in subscriber::list()? {
-        if !caller.has_rights_of(listed.owner) {
-            continue;
-        }
+    let readings = looks.iter().map(|look| {
         let mut tracker = Tracker::new();
-        let publisher = match database::ask_once(&listed, caller) {
-            Ok(answer) => Answer::Given(answer),
-            Err(_) => Answer::Failed,
+        let answer = match links.take_answer(look.oid) {
+            Answer::Pending => Answer::Failed, // it had its time
+            answer => answer,
         };
-        let received = subscriber::received()?;
-        let looks = subscriber::look()?;
-        let Some(look) = looks.iter().find(|look| look.oid == listed.oid) else { continue };
-        tracker.observe(&database::observation(look, publisher, &received, look.tables), &settings);
-        readings.push((listed.oid, tracker.read(now())));
-    }
-    if !readings.is_empty() {
-        notice(
-            "lag is measured at this moment only, and has no history",
-            Some("Add pgmig_extras to \"shared_preload_libraries\" to have it watched.".to_owned()),
-        );
-    }
-    Ok(readings)
+        tracker.observe(&database::observation(look, answer, &received, look.tables), &settings);
+        (look.oid, tracker.read(now()))
+    });
+    Ok(readings.collect())
+}
+
+/// Without preload.
+fn say_what_is_missing(message: &str) {
+    let hint = "Add pgmig_extras to \"shared_preload_libraries\" and restart the server \
+                to have subscriptions watched.";
+    notice(message, Some(hint.to_owned()));
 }
 
 /// The samples of a subscription of this database that are younger than `since`.
@@ -113,6 +124,9 @@ fn samples(subscription: Option<&str>, since: Micros) -> Result<Vec<Sample>> {
         let entry = entries.iter().find(|entry| entry.subscription == subscription)?;
         Some(entry.tracker.history(from).to_vec())
     });
+    if samples.is_none() {
+        say_what_is_missing("subscriptions are not watched, so there is no history");
+    }
     Ok(samples.flatten().unwrap_or_default())
 }
 
@@ -183,9 +197,11 @@ fn watcher_processes() -> TableIterator<
     let processes = shared::read(|header, _| {
         let watchers = header.databases.iter().map(|process| ("watcher", *process));
         [("launcher", header.launcher)].into_iter().chain(watchers).collect::<Vec<_>>()
-    })
-    .unwrap_or_default();
-    let alive = processes.into_iter().filter(|(_, process)| process.pid != 0);
+    });
+    if processes.is_none() {
+        say_what_is_missing("subscriptions are not watched: the library is not preloaded");
+    }
+    let alive = processes.unwrap_or_default().into_iter().filter(|(_, process)| process.pid != 0);
     TableIterator::new(alive.map(move |(kind, process)| {
         let cycled = (process.cycled_at > 0).then(|| now.saturating_sub(process.cycled_at) as i64);
         (
