@@ -131,19 +131,7 @@ fn stand_apart() {
         (c"max_parallel_workers_per_gather", c"0"),
     ];
     for (name, value) in PARAMETERS {
-        // SAFETY: static C strings; the source outranks every file and catalog, also after SIGHUP.
-        unsafe {
-            pg_sys::set_config_option(
-                name.as_ptr(),
-                value.as_ptr(),
-                pg_sys::GucContext::PGC_SUSET,
-                pg_sys::GucSource::PGC_S_OVERRIDE,
-                pg_sys::GucAction::GUC_ACTION_SET,
-                true,
-                0,
-                false,
-            );
-        }
+        super::settings::override_for_process(name, value);
     }
 }
 
