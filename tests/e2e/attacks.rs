@@ -20,6 +20,8 @@ on_every_pair! {
     a_publisher_that_does_not_ask_for_the_password_is_refused,
     a_publisher_that_hangs_up_is_survived_at_every_step,
     a_slot_that_cannot_be_made_permanent_rolls_everything_back,
+    a_slot_that_was_made_without_an_answer_is_dropped,
+    a_slot_that_may_be_left_is_named_in_a_warning,
 }
 
 /// Things that are no table of the operator's, with the refusal that each must get.
@@ -342,4 +344,44 @@ fn a_slot_that_cannot_be_made_permanent_rolls_everything_back(bed: &Bed) {
     assert!(operator.is_alive());
     bed.assert_nothing_left();
     poll_until(DEADLINE, "no slot", || Ok(publisher.slots().is_empty().then_some(())));
+}
+
+const COPIED: Moment = Moment::Answer("pg_copy_logical_replication_slot");
+
+fn a_slot_that_was_made_without_an_answer_is_dropped(bed: &Bed) {
+    let publisher = Hostile::start(bed.source.major(), &[("Shop", "Orders")]);
+    let mut operator = bed.operator();
+    operator.run("SET pgmig_extras.publisher_timeout = '1s'");
+    for what in [Behaviour::HangUp, Behaviour::Silence] {
+        publisher.misbehaves(COPIED, what);
+        subscribe(bed, &publisher, &mut operator, false).refused(SqlState::CONNECTION_FAILURE);
+        let queries = publisher.queries();
+        assert_eq!(publisher.slots(), [""; 0], "{queries:#?}");
+        assert!(
+            queries.iter().any(|query| query.contains("DROP_REPLICATION_SLOT")),
+            "{queries:#?}"
+        );
+        bed.assert_nothing_left();
+    }
+    publisher.wait_until_left_alone();
+    let warnings = operator.notices();
+    assert!(warnings.iter().all(|notice| notice.severity() != "WARNING"), "{warnings:?}");
+}
+
+fn a_slot_that_may_be_left_is_named_in_a_warning(bed: &Bed) {
+    let publisher = Hostile::start(bed.source.major(), &[("Shop", "Orders")]);
+    let mut operator = bed.operator();
+    operator.run("BEGIN");
+    subscribe(bed, &publisher, &mut operator, false).unwrap();
+    publisher.misbehaves(COPIED, Behaviour::HangUp);
+    publisher.also_misbehaves(Moment::Accept, Behaviour::Silence);
+    operator.batch_execute("COMMIT").refused(SqlState::CONNECTION_FAILURE);
+    let notices = operator.notices();
+    let warned = notices.iter().any(|notice| {
+        notice.severity() == "WARNING"
+            && notice.message().contains(&bed.slot())
+            && notice.hint().is_some_and(|hint| hint.contains("pg_drop_replication_slot"))
+    });
+    assert!(warned, "{notices:?}");
+    bed.assert_nothing_left();
 }

@@ -14,6 +14,26 @@ const SUBSCRIPTION_COLUMNS: &str = "TABLE(subdbid oid, subname name, subowner oi
     subenabled boolean, subconninfo text, subslotname name, subsynccommit text, \
     subpublications text[])";
 
+const LAG_COLUMNS: &str = "TABLE(database name, subscription name, state text, lag interval, \
+    lag_is_lower_bound boolean, pending_bytes bigint, decode_backlog_bytes bigint, \
+    inflight_bytes bigint, retained_bytes bigint, headroom_bytes bigint, \
+    open_transaction_bytes bigint, tables_ready bigint, tables_total bigint, \
+    apply_errors bigint, sync_errors bigint, last_error text, eta interval, \
+    sampled_at timestamp with time zone, reason text)";
+const READING_COLUMNS: &str = "TABLE(subscription oid, state text, lag_us bigint, \
+    lag_is_lower_bound boolean, pending_bytes bigint, decode_backlog_bytes bigint, \
+    inflight_bytes bigint, retained_bytes bigint, headroom_bytes bigint, \
+    open_transaction_bytes bigint, tables_ready bigint, tables_total bigint, \
+    apply_errors bigint, sync_errors bigint, last_error text, eta_us bigint, age_us bigint, \
+    reason text)";
+const HISTORY_COLUMNS: &str = "TABLE(sampled_at timestamp with time zone, span interval, \
+    state text, lag interval, lag_is_lower_bound boolean, pending_bytes bigint, \
+    retained_bytes bigint)";
+const SAMPLE_COLUMNS: &str = "TABLE(age_us bigint, span_us bigint, state text, lag_us bigint, \
+    lag_is_lower_bound boolean, pending_bytes bigint, retained_bytes bigint)";
+const PROCESS_COLUMNS: &str = "TABLE(kind text, pid integer, database oid, last_cycle_us bigint, \
+    cycle_us bigint, subscriptions bigint, unreachable bigint)";
+
 /// What changes something: name, arguments, result. Only operators may call these.
 const CHANGING: &[(&str, &str, &str)] = &[
     ("session_replication_role", "arg_parameter text, arg_is_local boolean DEFAULT false", "text"),
@@ -77,7 +97,26 @@ const READING: &[(&str, &str, &str)] = &[
     ("operator_functions", "", "SETOF regprocedure"),
     ("pg_list_all_subscriptions", "", SUBSCRIPTION_COLUMNS),
     ("pg_stat_replication_list", "", REPLICATION_COLUMNS),
+    ("subscription_lag_list", "", LAG_COLUMNS),
+    ("lag_readings", "", READING_COLUMNS),
+    (
+        "subscription_lag_history",
+        "subscription text, since interval DEFAULT '01:00:00'::interval",
+        HISTORY_COLUMNS,
+    ),
+    ("lag_samples", "subscription text, since_us bigint", SAMPLE_COLUMNS),
+    (
+        "subscription_lag_chart",
+        "subscription text, since interval DEFAULT '00:10:00'::interval, \
+         width integer DEFAULT 80",
+        "SETOF text",
+    ),
+    ("lag_chart", "subscription text, since_us bigint, width integer", "text"),
+    ("watcher_processes", "", PROCESS_COLUMNS),
 ];
+
+const VIEWS: [&str; 5] =
+    ["operators", "pg_stat_replication", "slot_lag", "subscription_lag", "watcher_status"];
 
 struct Function {
     name: String,
@@ -245,7 +284,7 @@ fn it_has_no_table_and_grants_no_change(session: &mut Session) {
         "SELECT format('%s %s', relkind, relname) FROM pg_class
          WHERE relnamespace = 'pgmig_extras'::regnamespace ORDER BY 1",
     );
-    assert_eq!(relations, ["v operators", "v pg_stat_replication"]);
+    assert_eq!(relations, VIEWS.map(|view| format!("v {view}")));
     let granted: Vec<String> = session.column(
         "SELECT DISTINCT privilege_type FROM pg_class, aclexplode(relacl)
          WHERE relnamespace = 'pgmig_extras'::regnamespace AND grantee = 0",

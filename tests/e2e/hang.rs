@@ -57,14 +57,13 @@ enum Ending {
     Terminate,
 }
 
+/// What is tried on a publisher that hangs, and what is made before while it still behaves.
+type Call = fn(&Case, &mut Session) -> Result<(), Error>;
+type Preparation = fn(&Case, &mut Session);
+
 /// One call against a publisher of its own, for each way to hang and each way to be ended, all ways
-/// to hang at the same time. `prepare` may make a subscription while the publisher still behaves.
-fn every_hang_ends(
-    bed: &Bed,
-    hangs: Vec<(Moment, Behaviour)>,
-    prepare: fn(&Case, &mut Session),
-    call: fn(&Case, &mut Session) -> Result<(), Error>,
-) {
+/// to hang at the same time.
+fn every_hang_ends(bed: &Bed, hangs: Vec<(Moment, Behaviour)>, prepare: Preparation, call: Call) {
     thread::scope(|scope| {
         for (number, (when, what)) in hangs.into_iter().enumerate() {
             scope.spawn(move || {
@@ -92,14 +91,7 @@ impl<'a> Case<'a> {
         Self { bed, publisher, name, slot }
     }
 
-    fn run(
-        &self,
-        when: Moment,
-        what: Behaviour,
-        ending: Ending,
-        prepare: fn(&Case, &mut Session),
-        call: fn(&Case, &mut Session) -> Result<(), Error>,
-    ) {
+    fn run(&self, when: Moment, what: Behaviour, ending: Ending, prepare: Preparation, call: Call) {
         let case = format!("{what:?} at {when:?}, {ending:?}");
         let mut session = self.bed.operator();
         prepare(self, &mut session);
@@ -131,7 +123,7 @@ impl<'a> Case<'a> {
         &self,
         ending: Ending,
         session: &mut Session,
-        call: fn(&Case, &mut Session) -> Result<(), Error>,
+        call: Call,
         seen: usize,
         case: &str,
     ) -> (Duration, Result<(), Error>) {

@@ -31,8 +31,10 @@ pub enum Moment {
     Startup,
     /// The password is accepted, before the server is ready for a query.
     Login,
-    /// A query that has this text in it.
+    /// A query that has this text in it; it is not carried out.
     Query(&'static str),
+    /// The answer to a query that has this text in it; it was carried out.
+    Answer(&'static str),
 }
 
 /// Any query at all.
@@ -76,7 +78,7 @@ pub struct Script {
     pub transactions: Vec<Vec<Insert>>,
     /// Rows of every table, in the text format of COPY.
     pub copy: Vec<String>,
-    pub twist: Option<Twist>,
+    pub twists: Vec<Twist>,
 }
 
 /// A row for a table, with the columns that the publisher claims it has.
@@ -114,7 +116,7 @@ impl Hostile {
             tables: owned(tables),
             transactions: Vec::new(),
             copy: Vec::new(),
-            twist: None,
+            twists: Vec::new(),
         };
         let state = Arc::new(State {
             version,
@@ -143,12 +145,17 @@ impl Hostile {
         self.script().tables = owned(tables);
     }
 
+    /// From now on, in this way only.
     pub fn misbehaves(&self, when: Moment, what: Behaviour) {
-        self.script().twist = Some(Twist { when, what });
+        self.script().twists = vec![Twist { when, what }];
+    }
+
+    pub fn also_misbehaves(&self, when: Moment, what: Behaviour) {
+        self.script().twists.push(Twist { when, what });
     }
 
     pub fn behaves(&self) {
-        self.script().twist = None;
+        self.script().twists.clear();
     }
 
     pub fn slots(&self) -> Vec<String> {
@@ -278,68 +285,76 @@ impl<'a> Connection<'a> {
     fn answer(&mut self, query: &str) -> io::Result<()> {
         self.state.queries.lock().unwrap().push(query.to_owned());
         self.twist(|when| matches!(when, Moment::Query(text) if query.contains(text)))?;
-        let has = |text: &str| query.contains(text);
-        let tables = self.state.script.lock().unwrap().tables.clone();
-        if query.starts_with("START_REPLICATION") {
-            self.stream(query)?;
-        } else if query.starts_with("COPY") {
-            self.copy()?;
-        } else if query.starts_with("DROP_REPLICATION_SLOT") {
-            self.drop_slot(query)?;
-        } else if query.starts_with("CREATE_REPLICATION_SLOT") {
-            let name = argument(query);
-            self.state.slots.lock().unwrap().insert(name.clone());
-            self.rows(&[row(&[&name, "0/1000", "snapshot", "pgoutput"])])?;
-        } else if query.starts_with("IDENTIFY_SYSTEM") {
-            self.rows(&[row(&["7", "1", "0/1000", "trap"])])?;
-        } else if has("pg_create_logical_replication_slot") {
-            self.rows(&[row(&["0/1000"])])?;
-        } else if has("pg_copy_logical_replication_slot") {
-            self.state.slots.lock().unwrap().insert(quoted_by('\'', query).remove(1));
-            self.rows(&[row(&["1"])])?;
-        } else if has("pg_replication_slots") {
-            let slots = self.state.slots.lock().unwrap().clone();
-            let asked = quoted_by('\'', query);
-            let found: Vec<_> = asked
-                .iter()
-                .filter(|name| slots.contains(*name))
-                .map(|name| row(&[name]))
-                .collect();
-            self.rows(&found)?;
-        } else if has("c.relreplident") {
-            self.rows(&[row(&["4711", "d", "r"])])?;
-        } else if has("a.attname") {
-            self.rows(&[row(&["1", "id", "23", "t"])])?;
-        } else if has("pg_get_expr(") {
-            self.rows(&[])?;
-        } else if has("array_length(gpt.attrs") {
-            self.rows(&[vec![None]])?;
-        } else if has("pg_publication_tables") || has("pg_get_publication_tables") {
-            let width = select_list(query);
-            let table = |(schema, table): &(String, String)| {
-                let mut row = row(&[schema, table]);
-                row.resize(width, None);
-                row
-            };
-            self.rows(&tables.iter().map(table).collect::<Vec<_>>())?;
-        } else if has("pg_publication") {
-            let names = quoted_by('\'', query);
-            self.rows(&names.iter().map(|name| row(&[name])).collect::<Vec<_>>())?;
-        } else if query.starts_with("SELECT") {
-            self.rows(&[row(&["1"])])?;
-        } else {
-            self.complete("OK")?;
+        let reply = self.carry_out(query);
+        self.twist(|when| matches!(when, Moment::Answer(text) if query.contains(text)))?;
+        match reply {
+            Reply::Rows(rows) => self.rows(&rows)?,
+            Reply::Done => self.complete("OK")?,
+            Reply::Missing(slot) => {
+                self.error("42704", &format!("replication slot \"{slot}\" does not exist"))?;
+            }
+            Reply::Copy => self.copy()?,
+            Reply::Stream => self.stream(query)?,
         }
         self.ready()
     }
 
-    fn drop_slot(&mut self, query: &str) -> io::Result<()> {
-        let name = argument(query);
-        if self.state.slots.lock().unwrap().remove(&name) {
-            self.complete("DROP_REPLICATION_SLOT")
+    /// What an honest publisher of these tables and slots would do.
+    fn carry_out(&self, query: &str) -> Reply {
+        let has = |text: &str| query.contains(text);
+        let mut slots = self.state.slots.lock().unwrap();
+        if has("START_REPLICATION") {
+            Reply::Stream
+        } else if query.starts_with("COPY") {
+            Reply::Copy
+        } else if has("DROP_REPLICATION_SLOT") {
+            let name = argument(query);
+            if slots.remove(&name) { Reply::Done } else { Reply::Missing(name) }
+        } else if has("CREATE_REPLICATION_SLOT") {
+            let name = argument(query);
+            slots.insert(name.clone());
+            Reply::row(&[&name, "0/1000", "snapshot", "pgoutput"])
+        } else if has("IDENTIFY_SYSTEM") {
+            Reply::row(&["7", "1", "0/1000", "trap"])
+        } else if has("pg_create_logical_replication_slot") {
+            // A temporary one, of which nobody else hears.
+            Reply::row(&["0/1000"])
+        } else if has("pg_copy_logical_replication_slot") {
+            slots.insert(quoted_by('\'', query).remove(1));
+            Reply::row(&["1"])
+        } else if has("pg_replication_slots") {
+            let asked = quoted_by('\'', query);
+            Reply::names(asked.iter().filter(|name| slots.contains(*name)))
+        } else if has("pg_stat_get_activity") {
+            Reply::Rows(Vec::new())
+        } else if has("c.relreplident") {
+            Reply::row(&["4711", "d", "r"])
+        } else if has("a.attname") {
+            Reply::row(&["1", "id", "23", "t"])
+        } else if has("pg_get_expr(") {
+            Reply::Rows(Vec::new())
+        } else if has("array_length(gpt.attrs") {
+            Reply::Rows(vec![vec![None]])
+        } else if has("pg_publication_tables") || has("pg_get_publication_tables") {
+            self.published(select_list(query))
+        } else if has("pg_publication") {
+            Reply::names(quoted_by('\'', query).iter())
+        } else if query.starts_with("SELECT") {
+            Reply::row(&["1"])
         } else {
-            self.error("42704", &format!("replication slot \"{name}\" does not exist"))
+            Reply::Done
         }
+    }
+
+    /// Schema, table, and as many NULLs as the query has further columns.
+    fn published(&self, width: usize) -> Reply {
+        let tables = &self.state.script.lock().unwrap().tables;
+        let table = |(schema, table): &(String, String)| {
+            let mut row = row(&[schema, table]);
+            row.resize(width, None);
+            row
+        };
+        Reply::Rows(tables.iter().map(table).collect())
     }
 
     fn copy(&mut self) -> io::Result<()> {
@@ -405,8 +420,9 @@ impl<'a> Connection<'a> {
 
     /// Misbehaves, if this is the moment. Comes back only for what is an answer.
     fn twist(&mut self, is_moment: impl Fn(&Moment) -> bool) -> io::Result<()> {
-        let twist = self.state.script.lock().unwrap().twist.clone();
-        let Some(twist) = twist.filter(|twist| is_moment(&twist.when)) else { return Ok(()) };
+        let twists = self.state.script.lock().unwrap().twists.clone();
+        let twist = twists.into_iter().find(|twist| is_moment(&twist.when));
+        let Some(twist) = twist else { return Ok(()) };
         self.state.twisted.fetch_add(1, Ordering::SeqCst);
         match twist.what {
             Behaviour::Silence => {}
@@ -513,6 +529,24 @@ impl<'a> Connection<'a> {
         let mut body = vec![0; (u32::from_be_bytes(length) as usize).saturating_sub(4)];
         self.input.read_exact(&mut body)?;
         Ok(body)
+    }
+}
+
+enum Reply {
+    Rows(Vec<Row>),
+    Done,
+    Missing(String),
+    Copy,
+    Stream,
+}
+
+impl Reply {
+    fn row(values: &[&str]) -> Reply {
+        Reply::Rows(vec![row(values)])
+    }
+
+    fn names<'a>(names: impl Iterator<Item = &'a String>) -> Reply {
+        Reply::Rows(names.map(|name| row(&[name])).collect())
     }
 }
 

@@ -21,3 +21,4 @@ mod session;
 mod smoke;
 mod subscriptions;
 mod transactions;
+mod watcher;

@@ -523,7 +523,12 @@ fn updates_that_will_fail_are_announced(source: &Source) {
     let told = warnings(&mut operator);
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0].code(), &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+    let message = r#"updates and deletes fail on table "Shop.events" of publication "p""#;
+    assert_eq!(told[0].message(), message);
     assert_eq!(detail(&told[0]), "Table \"Shop.events\" has no replica identity.");
+    let remedy = r#"ALTER TABLE "Shop".events REPLICA IDENTITY FULL;"#;
+    let hint = format!("Add a primary key, or run: {remedy}");
+    assert_eq!(told[0].hint(), Some(hint.as_str()));
     operator.batch_execute(update).refused(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
     drop_it(&mut operator, "p").unwrap();
     operator.run(update);

@@ -5,7 +5,7 @@ use postgres::types::PgLsn;
 use testbed::PASSWORD;
 
 use crate::hostile::Hostile;
-use crate::support::{Bed, DEADLINE, Refused, Session, on_every_pair, quoted};
+use crate::support::{Bed, Refused, Session, on_every_pair, quoted};
 
 on_every_pair! {
     who_is_no_operator_is_refused_everywhere,
@@ -332,11 +332,9 @@ fn a_target_before_15_is_refused_and_says_why() {
             .refused(SqlState::FEATURE_NOT_SUPPORTED);
         // The publisher's side works there, also seen from there.
         operator.call("create_replication_slot", &[&bed.conninfo(), &bed.slot()]).unwrap();
-        assert_eq!(bed.slots(), [bed.slot()]);
+        bed.assert_slots(&[&bed.slot()]);
         operator.call("drop_replication_slot", &[&bed.conninfo(), &bed.slot()]).unwrap();
-        testbed::poll_until(DEADLINE, "the slot to go", || {
-            Ok(bed.slots().is_empty().then_some(()))
-        });
+        bed.assert_slots(&[]);
         bed.assert_no_secret_logged();
     }
 }

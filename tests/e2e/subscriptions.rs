@@ -7,7 +7,7 @@ use postgres::error::SqlState;
 
 use postgres::types::{PgLsn, Type};
 use serde_json::{Value, json};
-use testbed::{PASSWORD, poll_until};
+use testbed::{PASSWORD, poll_until, tls};
 
 use crate::hostile::Hostile;
 use crate::support::{Bed, DEADLINE, Refused, Session, on_every_pair, quoted};
@@ -37,6 +37,8 @@ on_every_pair! {
     slots_are_created_and_dropped_by_themselves,
     two_phase_and_failover_reach_the_slot,
     a_publisher_that_trusts_is_refused,
+    a_slot_that_is_gone_already_is_no_obstacle,
+    the_publisher_can_be_verified_by_its_certificate,
 }
 
 fn an_operator_migrates_a_live_database(bed: &Bed) {
@@ -52,7 +54,7 @@ fn an_operator_migrates_a_live_database(bed: &Bed) {
     assert_eq!(count, 200);
     let (owner, is_superuser): (String, bool) = owner_of(bed);
     assert_eq!((owner.as_str(), is_superuser), ("operator", false));
-    assert_eq!(bed.slots(), [bed.slot()]);
+    bed.assert_slots(&[&bed.slot()]);
 
     operator.call("pg_drop_subscription", &[&bed.subscription()]).expect("its owner drops it");
     bed.assert_nothing_left();
@@ -379,7 +381,7 @@ fn a_drop_can_keep_the_slot(bed: &Bed) {
     let said = notices.iter().any(|notice| notice.message().contains(&bed.slot()));
     assert!(said, "the slot that is left is named: {notices:?}");
     assert!(bed.subscriptions().is_empty());
-    assert_eq!(bed.slots(), [bed.slot()]);
+    bed.assert_slots(&[&bed.slot()]);
     let slot = bed.slot();
     operator.call("drop_replication_slot", &[&bed.conninfo(), &slot]).unwrap();
     bed.assert_nothing_left();
@@ -444,7 +446,7 @@ fn a_name_or_slot_that_is_taken_is_refused(bed: &Bed) {
     let report = bed.subscribe_as(&mut operator, "another", &slot, false).refused(taken.clone());
     assert!(report.message().contains(&slot), "{report:?}");
     operator.call("create_replication_slot", &[&conninfo, &slot]).refused(taken);
-    assert_eq!(bed.slots(), [slot]);
+    bed.assert_slots(&[&slot]);
     assert_eq!(bed.subscriptions(), [name]);
 }
 
@@ -625,5 +627,42 @@ fn a_publisher_that_trusts_is_refused(bed: &Bed) {
         ];
         assert!(refusals.contains(&code), "call {number}: {error:?}");
     }
-    assert_eq!(bed.slots(), [slot]);
+    bed.assert_slots(&[&slot]);
+}
+
+fn a_slot_that_is_gone_already_is_no_obstacle(bed: &Bed) {
+    let mut operator = bed.subscribed();
+    operator.call("pg_alter_subscription_disable", &[&bed.subscription()]).unwrap();
+    let mut source = bed.app();
+    poll_until(DEADLINE, "the slot to be free", || {
+        Ok(source.query("SELECT pg_drop_replication_slot($1)", &[&bed.slot()]).ok())
+    });
+    operator.notices();
+    operator.call("pg_drop_subscription", &[&bed.subscription()]).unwrap();
+    let notices = operator.notices();
+    assert!(notices.iter().all(|notice| notice.severity() != "WARNING"), "{notices:?}");
+    bed.assert_nothing_left();
+}
+
+fn the_publisher_can_be_verified_by_its_certificate(bed: &Bed) {
+    let conninfo = bed.source.tls_conninfo("app", PASSWORD, &bed.database).unwrap();
+    let (name, publication, slot) = (bed.subscription(), bed.publication(), bed.slot());
+    let create = |session: &mut Session| {
+        session.call("pg_create_subscription", &[&name, &conninfo, &publication, &slot, &true])
+    };
+    create(&mut bed.operator()).refused(SqlState::INSUFFICIENT_PRIVILEGE);
+    let authority = tls::ca_file().unwrap();
+    let directory = authority.parent().unwrap().display();
+    bed.superuser().run(&format!(
+        "ALTER ROLE operator IN DATABASE {} SET pgmig_extras.ssl_directory = '{directory}'",
+        quoted(&bed.database)
+    ));
+    create(&mut bed.operator()).expect("a certificate in the directory that is named");
+    bed.wait_until_equal();
+    let mut source = Session::open(bed.source, "postgres", &bed.database);
+    let encrypted: Vec<bool> = source.column(
+        "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+         WHERE backend_type = 'walsender' AND datname = current_database()",
+    );
+    assert_eq!(encrypted, [true]);
 }

@@ -6,7 +6,7 @@ use postgres::IsolationLevel;
 use postgres::error::SqlState;
 use testbed::poll_until;
 
-use crate::support::{Bed, DEADLINE, Refused, Session, on_every_pair, start};
+use crate::support::{Bed, DEADLINE, Refused, Session, on_every_pair, quoted, source, start};
 
 on_every_pair! {
     a_commit_keeps_what_was_created,
@@ -18,6 +18,7 @@ on_every_pair! {
     a_commit_inside_a_procedure_ends_its_own_part,
     a_subscription_can_be_made_changed_and_dropped_in_one_transaction,
     several_subscriptions_fit_into_one_transaction,
+    a_slot_that_is_taken_at_the_commit_takes_the_others_back,
     a_rolled_back_drop_loses_and_doubles_nothing,
     a_drop_that_is_rolled_back_to_a_savepoint_loses_nothing,
     a_rolled_back_refresh_changes_nothing,
@@ -28,8 +29,10 @@ on_every_pair! {
     a_read_only_transaction_is_refused,
     two_sessions_create_different_subscriptions_at_once,
     of_two_sessions_that_want_one_name_one_gets_it,
+    of_two_sessions_that_want_one_slot_one_gets_it,
     of_two_sessions_that_drop_one_drops,
     two_sessions_that_alter_do_not_fail_each_other,
+    two_sessions_refresh_at_once,
 }
 
 fn a_commit_keeps_what_was_created(bed: &Bed) {
@@ -40,7 +43,7 @@ fn a_commit_keeps_what_was_created(bed: &Bed) {
     let slots = bed.slots();
     assert!(!slots.contains(&bed.slot()), "no permanent slot before the commit: {slots:?}");
     operator.run("COMMIT");
-    assert_eq!(bed.slots(), [bed.slot()], "and no other slot after it");
+    bed.assert_slots(&[&bed.slot()]);
     bed.wait_until_equal();
 }
 
@@ -74,7 +77,7 @@ fn an_error_in_the_same_statement_takes_back_what_was_created(bed: &Bed) {
             &[&bed.subscription()],
         )
         .refused(SqlState::DIVISION_BY_ZERO);
-    assert_eq!(bed.slots(), [bed.slot()]);
+    bed.assert_slots(&[&bed.slot()]);
     bed.wait_until_equal();
 }
 
@@ -89,7 +92,7 @@ fn a_rollback_to_a_savepoint_takes_back_only_what_came_after_it(bed: &Bed) {
     // The name and the slot are free again.
     bed.subscribe_as(&mut operator, "undone", &other, false).unwrap();
     operator.run("ROLLBACK TO here; RELEASE here; COMMIT");
-    assert_eq!(bed.slots(), [bed.slot()]);
+    bed.assert_slots(&[&bed.slot()]);
     assert_eq!(bed.subscriptions(), [bed.subscription()]);
     bed.wait_until_equal();
 }
@@ -170,7 +173,7 @@ fn a_commit_inside_a_procedure_ends_its_own_part(bed: &Bed) {
         ))
         .refused(SqlState::DIVISION_BY_ZERO);
     bed.wait_until_equal();
-    assert_eq!(bed.slots(), [slot]);
+    bed.assert_slots(&[&slot]);
 }
 
 fn a_subscription_can_be_made_changed_and_dropped_in_one_transaction(bed: &Bed) {
@@ -197,12 +200,27 @@ fn several_subscriptions_fit_into_one_transaction(bed: &Bed) {
         bed.subscribe_as(&mut operator, name, slot, false).unwrap();
     }
     operator.run("COMMIT");
-    assert_eq!(bed.slots().len(), 3);
+    bed.assert_slots(&names.iter().map(|(_, slot)| slot.as_str()).collect::<Vec<_>>());
     operator.run("BEGIN");
     for (name, _) in &names {
         operator.call("pg_drop_subscription", &[name]).unwrap();
     }
     operator.run("COMMIT");
+    bed.assert_nothing_left();
+}
+
+fn a_slot_that_is_taken_at_the_commit_takes_the_others_back(bed: &Bed) {
+    let mut operator = bed.operator();
+    let (first, second) = (bed.slot(), format!("{}_taken", bed.slot()));
+    operator.run("BEGIN");
+    bed.subscribe_as(&mut operator, "first", &first, false).unwrap();
+    bed.subscribe_as(&mut operator, "second", &second, false).unwrap();
+    let mut source = bed.app();
+    source.query("SELECT pg_create_logical_replication_slot($1, 'pgoutput')", &[&second]).unwrap();
+    operator.batch_execute("COMMIT").expect_err("the second slot is there already");
+    bed.assert_slots(&[&second]);
+    assert!(bed.subscriptions().is_empty());
+    source.query("SELECT pg_drop_replication_slot($1)", &[&second]).unwrap();
     bed.assert_nothing_left();
 }
 
@@ -261,14 +279,14 @@ fn a_drop_that_is_rolled_back_to_a_savepoint_loses_nothing(bed: &Bed) {
     operator.run("ROLLBACK TO here; COMMIT");
     insert_counted(bed, 2001);
     assert_arrived_once(bed, 200);
-    assert_eq!(bed.slots(), [bed.slot()]);
+    bed.assert_slots(&[&bed.slot()]);
 }
 
 fn a_rolled_back_refresh_changes_nothing(bed: &Bed) {
     let mut operator = bed.subscribed();
     bed.app().run(&format!(
         r#"ALTER PUBLICATION {} SET TABLE "Shop"."New One", "Shop"."Orders""#,
-        crate::support::quoted(&bed.publication())
+        quoted(&bed.publication())
     ));
     let tables = |session: &mut Session| -> Vec<String> {
         session.column("SELECT srrelid::regclass::text FROM pg_subscription_rel ORDER BY 1")
@@ -302,7 +320,7 @@ fn a_prepared_transaction_is_refused(bed: &Bed) {
         .batch_execute("PREPARE TRANSACTION 'pending drop'")
         .refused(SqlState::FEATURE_NOT_SUPPORTED);
     operator.run("ROLLBACK");
-    assert_eq!(bed.slots(), [bed.slot()]);
+    bed.assert_slots(&[&bed.slot()]);
     bed.wait_until_equal();
 }
 
@@ -396,35 +414,38 @@ fn twice_at_once<T: Send>(bed: &Bed, work: impl Fn(&mut Session, usize) -> T + S
 }
 
 fn two_sessions_create_different_subscriptions_at_once(bed: &Bed) {
+    let slots = [0, 1].map(|number| format!("{}_{number}", bed.slot()));
     let results = twice_at_once(bed, |session, number| {
-        let slot = format!("{}_{number}", bed.slot());
-        bed.subscribe_as(session, &format!("number {number}"), &slot, false)
+        bed.subscribe_as(session, &format!("number {number}"), &slots[number], false)
     });
     for result in results {
         result.expect("they do not disturb each other");
     }
-    assert_eq!(bed.slots().len(), 2);
+    bed.assert_slots(&[&slots[0], &slots[1]]);
 }
 
 fn of_two_sessions_that_want_one_name_one_gets_it(bed: &Bed) {
+    let slots = [0, 1].map(|number| format!("{}_{number}", bed.slot()));
     let results = twice_at_once(bed, |session, number| {
-        let slot = format!("{}_{number}", bed.slot());
-        bed.subscribe_as(session, &bed.subscription(), &slot, false)
+        bed.subscribe_as(session, &bed.subscription(), &slots[number], false)
     });
-    let (won, lost): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
-    assert_eq!(won.len(), 1);
-    for result in lost {
-        result.refused(SqlState::DUPLICATE_OBJECT);
-    }
-    assert_eq!(bed.slots().len(), 1);
+    let winner = results.iter().position(Result::is_ok).expect("one gets it");
+    let [first, second] = results;
+    let lost = if winner == 0 { second } else { first };
+    lost.refused(SqlState::DUPLICATE_OBJECT);
+    bed.assert_slots(&[&slots[winner]]);
     assert_eq!(bed.subscriptions(), [bed.subscription()]);
+}
 
+fn of_two_sessions_that_want_one_slot_one_gets_it(bed: &Bed) {
+    let names = ["first", "second"];
     let results = twice_at_once(bed, |session, number| {
-        bed.subscribe_as(session, &format!("number {number}"), &format!("{}_x", bed.slot()), false)
+        bed.subscribe_as(session, names[number], &bed.slot(), false)
     });
-    let won = results.iter().filter(|result| result.is_ok()).count();
-    assert_eq!(won, 1, "one slot, one subscription: {results:?}");
-    assert_eq!(bed.slots().len(), 2);
+    let winner = results.iter().position(Result::is_ok).expect("one gets it");
+    assert!(results[1 - winner].is_err(), "one slot, one subscription");
+    bed.assert_slots(&[&bed.slot()]);
+    assert_eq!(bed.subscriptions(), [names[winner]]);
 }
 
 fn of_two_sessions_that_drop_one_drops(bed: &Bed) {
@@ -456,12 +477,26 @@ fn two_sessions_that_alter_do_not_fail_each_other(bed: &Bed) {
     bed.wait_until_equal();
 }
 
-/// On servers of its own: a killed backend takes every other one down with it.
+fn two_sessions_refresh_at_once(bed: &Bed) {
+    drop(bed.subscribed());
+    bed.app().run(&format!(
+        r#"INSERT INTO "Shop"."New One" VALUES (1);
+           ALTER PUBLICATION {} ADD TABLE "Shop"."New One""#,
+        quoted(&bed.publication())
+    ));
+    let results = twice_at_once(bed, |session, _| {
+        session.call("pg_alter_subscription_refresh_publication", &[&bed.subscription()])
+    });
+    for result in results {
+        result.expect("the second finds it done");
+    }
+    bed.wait_until_equal();
+}
+
+/// On a server of its own: a killed backend takes every other one down with it.
 #[test]
-fn a_killed_backend_and_a_crashed_server_leave_nothing() {
-    let source = crate::support::source(16);
-    let target: &'static mut testbed::Cluster = Box::leak(Box::new(start(16)));
-    let bed = Bed::on(source, target, "crash");
+fn a_killed_backend_leaves_nothing() {
+    let bed = Bed::on(source(16), Box::leak(Box::new(start(16))), "crash");
     let mut operator = bed.operator();
     let pid = operator.pid();
     operator.run("BEGIN");
@@ -469,7 +504,8 @@ fn a_killed_backend_and_a_crashed_server_leave_nothing() {
     kill9(pid);
     poll_until(DEADLINE, "the backend to end", || Ok((!operator.is_alive()).then_some(())));
     poll_until(DEADLINE, "the server to recover", || {
-        Ok(bed.target.superuser("postgres").is_ok().then_some(()))
+        let starts = bed.target.log().matches("ready to accept connections").count();
+        Ok((starts > 1).then_some(()))
     });
     bed.assert_nothing_left();
     bed.assert_no_secret_logged();

@@ -151,6 +151,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::lag::property(256))]
+
         #[test]
         fn it_is_never_less_than_what_one_look_shows_nor_more_than_any_look_ever_showed(
             looks in prop::collection::vec((0..100u64, 0..100u64, 0..100u64, any::<bool>()), 1..50),

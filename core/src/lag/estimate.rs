@@ -57,7 +57,16 @@ const FULL_PACE: u64 = 1000;
 
 impl Estimate {
     pub const fn new() -> Self {
-        Self { at: 0, passage: None, passed: 0, before: 0, newest: 0, pace: 0, due: 0, copying: false }
+        Self {
+            at: 0,
+            passage: None,
+            passed: 0,
+            before: 0,
+            newest: 0,
+            pace: 0,
+            due: 0,
+            copying: false,
+        }
     }
 
     /// The estimate of the look after this one.

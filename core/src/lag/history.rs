@@ -183,6 +183,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::lag::property(256))]
+
         #[test]
         fn the_worst_is_never_lost_and_time_is_covered_once(
             lags in prop::collection::vec(0..1000u64, 1..500),

@@ -41,3 +41,9 @@ pub const SECOND: Micros = 1_000_000;
 /// WAL that a server writes without any change to a table (running transactions, checkpoints). Less
 /// than this pending says nothing about whether apply moves. In bytes.
 pub const NOISE: u64 = 2048;
+
+/// How properties are tested: no file is kept of failures, which become tests of their own.
+#[cfg(test)]
+fn property(cases: u32) -> proptest::test_runner::Config {
+    proptest::test_runner::Config { cases, failure_persistence: None, ..Default::default() }
+}

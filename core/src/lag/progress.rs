@@ -94,3 +94,145 @@ fn is_absent(worker: Option<Worker>, sender: Option<SenderWait>) -> bool {
     let decoding = sender == Some(SenderWait::Decoding);
     worker.is_none_or(|worker| worker.last_message_age.is_none() && !decoding)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lag::observation::{Answer, Subscriber};
+
+    struct Case {
+        progress: Progress,
+        worker: Option<Worker>,
+        errors: Errors,
+        ready: u32,
+        pending: u64,
+        sender: Option<SenderWait>,
+    }
+
+    impl Case {
+        fn new() -> Self {
+            let mut case = Self {
+                progress: Progress::new(),
+                worker: Some(worker(WorkerWait::Messages, Some(0))),
+                errors: Errors::default(),
+                ready: 1,
+                pending: 100,
+                sender: Some(SenderWait::Client),
+            };
+            case.look(1, true);
+            case
+        }
+
+        /// A look 10 after the last one, with everything up to `applied` applied.
+        fn look(&mut self, applied: u64, unbroken: bool) {
+            let subscriber = Subscriber {
+                enabled: true,
+                slot: Some("move"),
+                received: None,
+                worker: self.worker,
+                origin: None,
+                tables: Tables { ready: self.ready, total: 3 },
+                errors: self.errors,
+            };
+            let look = Observation { at: 0, publisher: Answer::Pending, subscriber };
+            let since = Since { unbroken, elapsed: if unbroken { 10 } else { 0 }, restart: None };
+            let (applied, pending) = (Some(Lsn(applied)), Some(self.pending));
+            self.progress.observe(&look, &since, applied, pending, self.sender);
+        }
+    }
+
+    fn worker(wait: WorkerWait, last_message_age: Option<Micros>) -> Worker {
+        Worker { pid: 7, wait, blocked_by: None, last_message_age }
+    }
+
+    #[test]
+    fn time_without_movement_adds_up_except_while_the_publisher_is_out_of_reach() {
+        let mut case = Case::new();
+        for (applied, unbroken, unmoved) in [
+            (1, true, 10),
+            (1, true, 20),
+            (1, false, 20),
+            (1, true, 30),
+            (2, true, 0),
+            (1, true, 0),
+        ] {
+            case.look(applied, unbroken);
+            assert_eq!(case.progress.unmoved, unmoved);
+        }
+    }
+
+    #[test]
+    fn errors_add_up_until_something_is_applied_except_of_a_lost_connection() {
+        let mut case = Case::new();
+        for (errors, applied, unbroken, failures) in
+            [(1, 1, true, 1), (2, 1, false, 1), (4, 1, true, 3), (5, 2, true, 0), (5, 2, true, 0)]
+        {
+            case.errors.apply = errors;
+            case.look(applied, unbroken);
+            assert_eq!(case.progress.apply_failures, failures);
+        }
+        assert_eq!(case.progress.errors.apply, 5);
+    }
+
+    #[test]
+    fn an_error_is_over_when_nothing_is_pending() {
+        let mut case = Case::new();
+        for (errors, pending, failures) in [(1, 100, 1), (2, 0, 0), (3, 100, 1)] {
+            (case.errors.apply, case.pending) = (errors, pending);
+            case.look(1, true);
+            assert_eq!(case.progress.apply_failures, failures);
+        }
+    }
+
+    #[test]
+    fn copy_errors_add_up_until_a_table_is_ready() {
+        let mut case = Case::new();
+        for (errors, ready, failures) in [(1, 1, 1), (2, 1, 2), (3, 2, 0), (4, 2, 1)] {
+            (case.errors.sync, case.ready) = (errors, ready);
+            case.look(1, true);
+            assert_eq!(case.progress.sync_failures, failures);
+        }
+    }
+
+    #[test]
+    fn what_was_counted_before_watching_or_before_a_reset_is_not_counted() {
+        let mut case = Case::new();
+        case.progress = Progress::new();
+        for (apply, conflicts, total) in [(100, 50, (0, 0)), (103, 51, (3, 1)), (2, 0, (5, 1))] {
+            case.errors = Errors { apply, sync: 0, conflicts: Some(conflicts) };
+            case.look(1, true);
+            let errors = case.progress.errors;
+            assert_eq!((errors.apply, errors.conflicts), (total.0, Some(total.1)));
+        }
+    }
+
+    #[test]
+    fn a_lock_counts_for_as_long_as_it_is_waited_for() {
+        let mut case = Case::new();
+        for (wait, locked) in
+            [(WorkerWait::Lock, 10), (WorkerWait::Lock, 20), (WorkerWait::Working, 0)]
+        {
+            case.worker = Some(worker(wait, Some(0)));
+            case.look(1, true);
+            assert_eq!(case.progress.locked, locked);
+        }
+    }
+
+    #[test]
+    fn a_worker_that_gets_no_message_is_absent_unless_its_walsender_decodes() {
+        let mut case = Case::new();
+        let connecting = Some(worker(WorkerWait::Working, None));
+        let (client, decoding) = (Some(SenderWait::Client), Some(SenderWait::Decoding));
+        for (worker, sender, absent) in [
+            (None, None, 10),
+            (connecting, None, 20),
+            (None, decoding, 30),
+            (connecting, client, 40),
+            (connecting, decoding, 0),
+        ] {
+            (case.worker, case.sender) = (worker, sender);
+            case.look(1, true);
+            assert_eq!(case.progress.absent, absent);
+        }
+    }
+}

@@ -1,6 +1,8 @@
 //! Smoothed rates and what follows from them: when the subscriber will have caught up.
 
+use super::metrics::distance;
 use super::{Micros, SECOND};
+use crate::lsn::Lsn;
 
 /// Bytes per second, where what lies back by `time_constant` counts 1/e. The weights follow from
 /// the times, not from the number of samples, and there is no start value to be outgrown: uneven
@@ -35,6 +37,8 @@ impl Rate {
 pub struct Rates {
     pub production: Rate,
     pub consumption: Rate,
+    written: Option<Lsn>,
+    applied: Option<Lsn>,
 }
 
 /// An estimate further away than this is none.
@@ -42,13 +46,27 @@ const HORIZON: f64 = 365.0 * 86_400.0;
 
 impl Rates {
     pub const fn new() -> Self {
-        Self { production: Rate::new(), consumption: Rate::new() }
+        Self { production: Rate::new(), consumption: Rate::new(), written: None, applied: None }
     }
 
-    pub fn add(&mut self, produced: u64, consumed: u64, elapsed: Micros, interval: Micros) {
+    /// Takes in where both ends are, `elapsed` after the last time; 0 does not count what was
+    /// written since then.
+    pub fn observe(
+        &mut self,
+        written: Lsn,
+        applied: Option<Lsn>,
+        elapsed: Micros,
+        interval: Micros,
+    ) {
         let time_constant = (30 * SECOND).max(10 * interval);
-        self.production.add(produced, elapsed, time_constant);
-        self.consumption.add(consumed, elapsed, time_constant);
+        let add = |rate: &mut Rate, before: Option<Lsn>, now: Option<Lsn>| {
+            if let Some((before, now)) = before.zip(now).filter(|_| elapsed > 0) {
+                rate.add(distance(before, now), elapsed, time_constant);
+            }
+        };
+        add(&mut self.production, self.written, Some(written));
+        add(&mut self.consumption, self.applied, applied);
+        (self.written, self.applied) = (Some(written), applied);
     }
 
     /// When `pending` bytes will be gone; `None` when they don't shrink.
@@ -59,7 +77,7 @@ impl Rates {
         let gain = self.consumption.per_second()? - self.production.per_second()?;
         let seconds = pending as f64 / gain;
         // A gain of zero makes it infinite, a loss negative.
-        (0.0..HORIZON).contains(&seconds).then(|| (seconds * SECOND as f64) as Micros)
+        (0.0..HORIZON).contains(&seconds).then_some((seconds * SECOND as f64) as Micros)
     }
 }
 
@@ -90,12 +108,18 @@ mod tests {
         assert!((360.0..380.0).contains(&left), "{left}");
     }
 
+    fn rates(produced: u64, consumed: u64) -> Rates {
+        let mut rates = Rates::new();
+        rates.observe(Lsn(50_000), Some(Lsn(10_000)), 0, SECOND);
+        rates.observe(Lsn(50_000 + produced), Some(Lsn(10_000 + consumed)), SECOND, SECOND);
+        rates
+    }
+
     #[test]
     fn eta_is_pending_by_what_is_gained() {
-        let mut rates = Rates::new();
-        assert_eq!(rates.eta(1), None);
-        assert_eq!(rates.eta(0), Some(0));
-        rates.add(1000, 3000, SECOND, SECOND);
+        assert_eq!(Rates::new().eta(1), None);
+        assert_eq!(Rates::new().eta(0), Some(0));
+        let rates = rates(1000, 3000);
         assert_eq!(rates.eta(10_000), Some(5 * SECOND));
         assert_eq!(rates.eta(u64::MAX), None);
     }
@@ -103,13 +127,23 @@ mod tests {
     #[test]
     fn what_does_not_shrink_has_no_eta() {
         for (produced, consumed) in [(1000, 1000), (1000, 999), (0, 0)] {
-            let mut rates = Rates::new();
-            rates.add(produced, consumed, SECOND, SECOND);
-            assert_eq!(rates.eta(1), None);
+            assert_eq!(rates(produced, consumed).eta(1), None);
         }
     }
 
+    #[test]
+    fn what_was_written_while_the_publisher_was_out_of_reach_is_not_counted() {
+        let mut rates = rates(1000, 3000);
+        let before = (rates.production, rates.consumption);
+        rates.observe(Lsn(900_000), Some(Lsn(13_000)), 0, SECOND);
+        assert_eq!((rates.production, rates.consumption), before);
+        rates.observe(Lsn(901_000), Some(Lsn(16_000)), SECOND, SECOND);
+        assert!((rates.production.per_second().unwrap() - 1000.0).abs() < 1e-6);
+    }
+
     proptest! {
+        #![proptest_config(crate::lag::property(256))]
+
         #[test]
         fn a_steady_rate_is_found_whatever_the_intervals(
             per_second in 1..1_000_000u64,

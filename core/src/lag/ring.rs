@@ -192,6 +192,15 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_plateau_outlives_its_neighbours() {
+        let mut ring = ring(&[(100, 0), (100, 50)]);
+        (51..50_000).for_each(|at| {
+            ring.sample(HERE, Lsn(100 + at), at);
+        });
+        assert_eq!(passage(&ring, 100).at(), 50);
+    }
+
+    #[test]
     fn a_restart_is_a_plateau_until_the_server_started() {
         let mut ring = ring(&[(100, 10)]);
         ring.restarted(100);
@@ -212,6 +221,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::lag::property(256))]
+
         /// Bursts, idle times and rounds of any length: the ring may be off by no more than the
         /// width that it names, and for all it knows that is a small part of the age.
         #[test]

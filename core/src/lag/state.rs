@@ -228,3 +228,241 @@ impl Facts<'_> {
         Verdict { state: State::Streaming, reason }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lag::SECOND;
+    use crate::lag::estimate::Found;
+    use crate::lag::observation::{Answer, Errors, Subscriber};
+    use crate::lag::ring::Passage;
+    use crate::lsn::Lsn;
+
+    const NOW: Micros = 1000 * SECOND;
+
+    /// A subscription in step, to be changed by a test in one respect.
+    struct Case {
+        enabled: bool,
+        worker: Option<Worker>,
+        tables: Tables,
+        previous: State,
+        lost: bool,
+        slot: SlotCondition,
+        sender: Option<SenderWait>,
+        divergence: Option<Divergence>,
+        progress: Progress,
+        passage: Option<Passage>,
+        pending: u64,
+    }
+
+    impl Case {
+        fn well() -> Self {
+            Self {
+                enabled: true,
+                worker: Some(worker(WorkerWait::Messages, Some(0))),
+                tables: Tables { ready: 2, total: 2 },
+                previous: State::Streaming,
+                lost: false,
+                slot: SlotCondition::Present,
+                sender: Some(SenderWait::Client),
+                divergence: None,
+                progress: Progress::new(),
+                passage: Some(Passage::Newest { at: NOW }),
+                pending: 0,
+            }
+        }
+
+        /// Nothing was applied for `seconds`, with more than noise to apply.
+        fn unmoved(seconds: u64, worker: Worker) -> Self {
+            let unmoved = seconds * SECOND;
+            let mut progress = Progress::new();
+            progress.unmoved = unmoved;
+            Self {
+                worker: Some(worker),
+                progress,
+                passage: within(unmoved, SECOND),
+                pending: NOISE + 1,
+                ..Self::well()
+            }
+        }
+
+        fn judge(&self) -> Verdict {
+            let subscriber = Subscriber {
+                enabled: self.enabled,
+                slot: Some("move"),
+                received: None,
+                worker: self.worker,
+                origin: None,
+                tables: self.tables,
+                errors: Errors::default(),
+            };
+            let settings = Settings::default();
+            let found = Found {
+                at: NOW,
+                passage: self.passage,
+                newest: NOW,
+                lost: self.lost,
+                copying: self.tables.ready < self.tables.total,
+            };
+            judge(&Facts {
+                look: &Observation { at: NOW, publisher: Answer::Pending, subscriber },
+                settings: &settings,
+                previous: self.previous,
+                answered: Some(NOW),
+                lost: self.lost,
+                slot: self.slot,
+                sender: self.sender,
+                divergence: self.divergence,
+                progress: &self.progress,
+                estimate: &Estimate::new().next(&found, &settings),
+                pending: Some(self.pending),
+            })
+        }
+
+        fn state(&self) -> State {
+            self.judge().state
+        }
+    }
+
+    fn worker(wait: WorkerWait, last_message_age: Option<Micros>) -> Worker {
+        Worker { pid: 7, wait, blocked_by: Some(8), last_message_age }
+    }
+
+    fn within(lag: Micros, width: Micros) -> Option<Passage> {
+        Some(Passage::Within { at: NOW - lag, width })
+    }
+
+    /// Longer than `stall_timeout`.
+    const LONG: u64 = 61;
+    const SILENT: Option<Micros> = Some(LONG * SECOND);
+
+    #[test]
+    fn what_is_worse_comes_first() {
+        let mut case = Case::well();
+        assert_eq!(case.state(), State::Streaming);
+        case.passage = within(100 * SECOND, SECOND);
+        assert_eq!(case.state(), State::CatchingUp);
+        case.tables.ready = 1;
+        assert_eq!(case.state(), State::Copying);
+        case.progress.absent = LONG * SECOND;
+        assert_eq!(case.state(), State::Stalled);
+        case.progress.apply_failures = 2;
+        assert_eq!(case.state(), State::Erroring);
+        case.lost = true;
+        assert_eq!(case.state(), State::Unreachable);
+        case.enabled = false;
+        assert_eq!(case.state(), State::Disabled);
+        case.slot = SlotCondition::Invalidated;
+        assert_eq!(case.state(), State::SlotLost);
+        case.divergence = Some(Divergence::WentBack { applied: Lsn(2), flush: Lsn(1) });
+        assert_eq!(case.state(), State::Unknown);
+    }
+
+    #[test]
+    fn nothing_applied_for_long_is_a_stall_unless_somebody_is_busy() {
+        let (messages, activity) = (WorkerWait::Messages, WorkerWait::Activity);
+        let (client, decoding) = (SenderWait::Client, SenderWait::Decoding);
+        let cases = [
+            (worker(messages, SILENT), Some(client), true),
+            (worker(activity, SILENT), Some(client), true),
+            (worker(messages, SILENT), None, true),
+            (worker(messages, SILENT), Some(SenderWait::Standby), true),
+            (worker(messages, SILENT), Some(decoding), false),
+            (worker(messages, Some(59 * SECOND)), Some(client), false),
+            (worker(WorkerWait::Working, SILENT), Some(client), false),
+        ];
+        for (worker, sender, stalled) in cases {
+            let case = Case { sender, ..Case::unmoved(LONG, worker) };
+            let expected = if stalled { State::Stalled } else { State::CatchingUp };
+            assert_eq!(case.state(), expected, "{worker:?} {sender:?}");
+        }
+    }
+
+    #[test]
+    fn silence_is_no_stall_before_its_time_or_with_no_more_than_noise() {
+        let silent = worker(WorkerWait::Messages, SILENT);
+        assert_eq!(Case::unmoved(59, silent).state(), State::CatchingUp);
+        let noise = Case { pending: NOISE, ..Case::unmoved(LONG, silent) };
+        assert_eq!(noise.state(), State::CatchingUp);
+    }
+
+    #[test]
+    fn a_lock_is_a_stall_once_it_has_lasted_even_over_a_small_row() {
+        let mut case = Case::unmoved(300, worker(WorkerWait::Lock, SILENT));
+        case.pending = 100;
+        case.progress.locked = 59 * SECOND;
+        assert_eq!(case.judge().reason, Reason::Blocked { by: Some(8) });
+        case.progress.locked = LONG * SECOND;
+        let since = NOW - 300 * SECOND;
+        let reason = Reason::Stalled { cause: Cause::Lock { by: Some(8) }, since };
+        assert_eq!(case.judge(), Verdict { state: State::Stalled, reason });
+    }
+
+    #[test]
+    fn one_error_is_none_two_are_a_loop() {
+        let mut case = Case::well();
+        case.progress.apply_failures = 1;
+        assert_eq!(case.state(), State::Streaming);
+        case.progress.apply_failures = 2;
+        assert_eq!(case.judge().reason, Reason::ApplyFails { errors: 2 });
+        (case.progress.apply_failures, case.progress.sync_failures) = (1, 2);
+        assert_eq!(case.judge().reason, Reason::CopyFails { errors: 2 });
+    }
+
+    #[test]
+    fn streaming_begins_and_ends_at_different_lags() {
+        let state = |previous, lag| {
+            let passage = within(lag, SECOND);
+            Case { previous, passage, pending: 10, ..Case::well() }.state()
+        };
+        assert_eq!(state(State::CatchingUp, 2_500_000), State::Streaming);
+        assert_eq!(state(State::CatchingUp, 2_500_001), State::CatchingUp);
+        assert_eq!(state(State::Streaming, 5_000_000), State::Streaming);
+        assert_eq!(state(State::Streaming, 5_000_001), State::CatchingUp);
+    }
+
+    #[test]
+    fn it_is_not_streaming_while_lag_is_not_really_known() {
+        let passages = [
+            (Some(Passage::Before { until: NOW }), State::CatchingUp),
+            (within(0, 2_500_001), State::CatchingUp),
+            (within(0, 2_500_000), State::Streaming),
+            (None, State::Unknown),
+        ];
+        for (passage, state) in passages {
+            assert_eq!(Case { passage, ..Case::well() }.state(), state, "{passage:?}");
+        }
+        assert_eq!(Case { worker: None, ..Case::well() }.state(), State::CatchingUp);
+    }
+
+    #[test]
+    fn a_missing_slot_is_lost_unless_it_was_never_made_for_a_disabled_subscription() {
+        for (enabled, lost, state) in [
+            (true, false, State::SlotLost),
+            (true, true, State::SlotLost),
+            (false, true, State::SlotLost),
+            (false, false, State::Disabled),
+        ] {
+            let case = Case { enabled, slot: SlotCondition::Missing { lost }, ..Case::well() };
+            assert_eq!(case.state(), state, "{enabled} {lost}");
+        }
+    }
+
+    #[test]
+    fn every_state_has_the_name_that_the_views_show() {
+        let states = [
+            (State::Unknown, "unknown"),
+            (State::Disabled, "disabled"),
+            (State::Copying, "copying"),
+            (State::CatchingUp, "catching_up"),
+            (State::Streaming, "streaming"),
+            (State::Stalled, "stalled"),
+            (State::Erroring, "erroring"),
+            (State::SlotLost, "slot_lost"),
+            (State::Unreachable, "unreachable"),
+        ];
+        for (state, name) in states {
+            assert_eq!(state.to_string(), name);
+        }
+    }
+}

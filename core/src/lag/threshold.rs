@@ -135,6 +135,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::lag::property(256))]
+
         #[test]
         fn crossings_alternate(values in prop::collection::vec(0..200u64, 0..200), limit in 0..150u64) {
             let told: Vec<_> = crossings(&values, limit).into_iter().map(|(_, over)| over).collect();

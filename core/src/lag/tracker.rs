@@ -116,21 +116,32 @@ impl Tracker {
         }
         let look = &Observation { publisher: in_time(look.publisher, settings), ..*look };
         let since = self.contact.observe(&look.publisher, look.at, settings.patience());
-        let before = (self.ring.newest(), self.last.applied);
-        let confirmed = match &look.publisher {
-            Answer::Given(publisher) => self.follow(publisher, look, &since),
-            Answer::Pending | Answer::Failed => None,
-        };
-        self.last.applied = self.applied.observe(confirmed, &look.subscriber);
-        self.measure(look, &since, before, settings);
-        let pending = self.last.metrics.pending;
-        self.progress.observe(look, &since, self.last.applied, pending, self.sender);
-        self.conclude(look, settings)
+        match &look.publisher {
+            Answer::Given(publisher) => self.follow(publisher, look, &since, settings),
+            Answer::Pending | Answer::Failed => self.go_on(look),
+        }
+        let Last { applied, metrics: Metrics { pending, .. }, .. } = self.last;
+        self.progress.observe(look, &since, applied, pending, self.sender);
+        self.last.estimate = self.estimate(look, settings);
+        let verdict = self.judge(look, settings);
+        self.last.eta = self.eta(verdict.state, settings);
+        self.record(look.at, verdict.state, settings);
+        let change = self.enter(verdict, look.at);
+        self.last.tables = look.subscriber.tables;
+        (self.last.at, self.last.interval) = (Some(look.at), settings.interval);
+        Outcome { change, crossings: self.crossings(look.at, settings) }
     }
 
-    /// Takes in an answer, and returns the slot's confirmed_flush_lsn.
-    fn follow(&mut self, publisher: &Publisher, look: &Observation, since: &Since) -> Option<Lsn> {
+    /// Takes in an answer of the publisher.
+    fn follow(
+        &mut self,
+        publisher: &Publisher,
+        look: &Observation,
+        since: &Since,
+        settings: &Settings,
+    ) {
         let flush = publisher.flush_lsn;
+        let slot = publisher.slot.as_ref();
         self.lineage.observe(publisher, self.last.applied, look.subscriber.origin, look.at);
         if let Some(started) = since.restart {
             self.ring.restarted(started);
@@ -139,72 +150,60 @@ impl Tracker {
             self.applied = Applied::new();
             self.rates = Rates::new();
         }
-        self.sender = publisher.slot.and_then(|slot| slot.walsender).map(|sender| sender.wait);
-        publisher.slot?.confirmed_flush
+        let confirmed = slot.and_then(|slot| slot.confirmed_flush);
+        let applied = self.applied.observe(confirmed, &look.subscriber);
+        self.rates.observe(flush, applied, since.elapsed, settings.interval);
+        self.sender = slot.and_then(|slot| slot.walsender).map(|sender| sender.wait);
+        let open_transaction = self.open_transaction.observe(publisher.oldest_xid, slot);
+        self.last.metrics = Metrics { open_transaction, ..Metrics::measure(publisher, applied) };
+        self.last.applied = applied;
     }
 
-    fn measure(
-        &mut self,
-        look: &Observation,
-        since: &Since,
-        before: (Option<Lsn>, Option<Lsn>),
-        settings: &Settings,
-    ) {
-        let applied = self.last.applied;
+    /// Without an answer, what the publisher said last is kept until it counts as out of reach.
+    fn go_on(&mut self, look: &Observation) {
+        let applied = self.applied.observe(None, &look.subscriber);
+        if self.contact.lost().is_some() {
+            self.last.metrics = Metrics::new();
+        }
         let newest = self.ring.newest();
-        match &look.publisher {
-            Answer::Given(publisher) => {
-                let slot = publisher.slot.as_ref();
-                let open_transaction = self.open_transaction.observe(publisher.oldest_xid, slot);
-                self.last.metrics =
-                    Metrics { open_transaction, ..Metrics::measure(publisher, applied) };
-            }
-            _ if self.contact.lost().is_some() => self.last.metrics = Metrics::new(),
-            _ => {}
-        }
         self.last.metrics.pending = applied.zip(newest).map(|(from, to)| distance(from, to));
-        if since.elapsed > 0 {
-            let gained = |before: Option<Lsn>, now: Option<Lsn>| {
-                before.zip(now).map_or(0, |(before, now)| distance(before, now))
-            };
-            let (produced, consumed) = (gained(before.0, newest), gained(before.1, applied));
-            self.rates.add(produced, consumed, since.elapsed, settings.interval);
-        }
+        self.last.applied = applied;
     }
 
-    fn conclude(&mut self, look: &Observation, settings: &Settings) -> Outcome {
+    fn estimate(&self, look: &Observation, settings: &Settings) -> Estimate {
         let tables = look.subscriber.tables;
-        let divergence = self.lineage.divergence();
-        let lost = self.contact.lost().is_some();
-        // Nothing tells how old the first lost change is.
         let passage = self.last.applied.and_then(|lsn| self.ring.passage(lsn));
-        let passage = passage.filter(|_| divergence.is_none());
-        let copying = tables.ready < tables.total;
-        let newest = self.contact.answered().unwrap_or(0);
-        let found = Found { at: look.at, passage, newest, lost, copying };
-        self.last.estimate = self.last.estimate.next(&found, settings);
-        let verdict = judge(&Facts {
+        let found = Found {
+            at: look.at,
+            // Nothing tells how old the first change is that will never arrive.
+            passage: passage.filter(|_| self.lineage.divergence().is_none()),
+            newest: self.contact.answered().unwrap_or(0),
+            lost: self.contact.lost().is_some(),
+            copying: tables.ready < tables.total,
+        };
+        self.last.estimate.next(&found, settings)
+    }
+
+    fn judge(&self, look: &Observation, settings: &Settings) -> Verdict {
+        judge(&Facts {
             look,
             settings,
             previous: self.last.verdict.state,
             answered: self.contact.answered(),
-            lost,
+            lost: self.contact.lost().is_some(),
             slot: self.lineage.slot(),
             sender: self.sender,
-            divergence,
+            divergence: self.lineage.divergence(),
             progress: &self.progress,
             estimate: &self.last.estimate,
             pending: self.last.metrics.pending,
-        });
-        self.last.eta = self.eta(verdict.state, settings);
-        self.last.tables = tables;
-        self.record(look.at, verdict.state, settings);
-        let change = self.enter(verdict, look.at);
-        (self.last.at, self.last.interval) = (Some(look.at), settings.interval);
-        let lag = self.last.estimate.lag(look.at).map(|lag| lag.time);
+        })
+    }
+
+    fn crossings(&mut self, at: Micros, settings: &Settings) -> [Option<Crossing>; 3] {
+        let lag = self.last.estimate.lag(at).map(|lag| lag.time);
         let Metrics { pending, retained, .. } = self.last.metrics;
-        let crossings = self.alarms.observe(pending, lag, retained, settings);
-        Outcome { change, crossings }
+        self.alarms.observe(pending, lag, retained, settings)
     }
 
     /// `None` also while one large transaction applies: it moves nothing until its end, which its
@@ -309,4 +308,166 @@ impl Last {
         previous: State::Unknown,
         since: 0,
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lag::observation::{Received, Slot, Source, Subscriber, Worker};
+    use crate::lag::wait::WorkerWait;
+
+    /// A look at `second` with the publisher at `flush` and everything up to `received` applied.
+    fn look(second: u64, flush: u64, received: u64) -> Observation<'static> {
+        let at = second * SECOND;
+        let slot = Slot {
+            confirmed_flush: None,
+            restart_lsn: Some(Lsn(0)),
+            invalidated: false,
+            safe_wal_size: Some(1000),
+            spill_bytes: Some(0),
+            walsender: None,
+        };
+        let publisher = Publisher {
+            asked: at,
+            answered: at,
+            source: Source { system_identifier: 1, timeline: 1 },
+            started: 1,
+            uptime: at,
+            flush_lsn: Lsn(flush),
+            insert_lsn: Lsn(flush),
+            oldest_xid: 1,
+            slot: Some(slot),
+        };
+        let subscriber = Subscriber {
+            enabled: true,
+            slot: Some("a"),
+            received: Some(Received { pid: 7, lsn: Lsn(received) }),
+            worker: Some(Worker {
+                pid: 7,
+                wait: WorkerWait::Messages,
+                blocked_by: None,
+                last_message_age: Some(0),
+            }),
+            origin: None,
+            tables: Tables { ready: 1, total: 1 },
+            errors: Errors::default(),
+        };
+        Observation { at, publisher: Answer::Given(publisher), subscriber }
+    }
+
+    fn after(looks: &[Observation]) -> Box<Tracker> {
+        let mut tracker = Box::new(Tracker::new());
+        looks.iter().for_each(|look| {
+            tracker.observe(look, &Settings::default());
+        });
+        tracker
+    }
+
+    #[test]
+    fn it_may_live_in_shared_memory() {
+        fn is_plain<T: Copy + Send + Sync + 'static>() {}
+        is_plain::<Tracker>();
+        assert!(size_of::<Tracker>() < 80 * 1024, "{}", size_of::<Tracker>());
+    }
+
+    #[test]
+    fn before_the_first_look_nothing_is_known() {
+        let reading = Tracker::new().read(5 * SECOND);
+        assert_eq!((reading.state, reading.lag, reading.sampled_at), (State::Unknown, None, None));
+        assert!(reading.reason.contains("not looked"));
+    }
+
+    #[test]
+    fn a_change_of_state_is_told_once_with_the_state_before() {
+        let mut tracker = Tracker::new();
+        let changes = [(1, 100), (2, 200), (3, 300)].map(|(second, lsn)| {
+            tracker.observe(&look(second, lsn, lsn), &Settings::default()).change
+        });
+        let first = Change { previous: State::Unknown, state: State::Streaming };
+        assert_eq!(changes, [Some(first), None, None]);
+        let reading = tracker.read(3 * SECOND);
+        assert_eq!((reading.previous, reading.since), (State::Unknown, SECOND));
+    }
+
+    #[test]
+    fn another_slot_knows_nothing_of_what_the_last_one_confirmed() {
+        let first = look(1, 100, 100);
+        let mut second = look(2, 200, 0);
+        second.subscriber = Subscriber { slot: Some("b"), received: None, ..second.subscriber };
+        assert_eq!(after(&[first]).read(SECOND).applied_lsn, Some(Lsn(100)));
+        assert_eq!(after(&[first, second]).read(2 * SECOND).applied_lsn, None);
+    }
+
+    #[test]
+    fn one_large_transaction_has_no_eta() {
+        let flush = 1_000_000;
+        let mut looks: Vec<_> = (1..=10).map(|second| look(second, flush, second * 1000)).collect();
+        assert!(after(&looks).read(10 * SECOND).eta.is_some());
+        looks.extend((11..=13).map(|second| look(second, flush, 10_000)));
+        assert_eq!(after(&looks).read(13 * SECOND).eta, None);
+    }
+
+    #[test]
+    fn what_was_applied_before_the_publisher_went_back_is_forgotten() {
+        let confirmed = |second, flush, lsn| {
+            let mut look = look(second, flush, 0);
+            look.subscriber.received = None;
+            let Answer::Given(publisher) = &mut look.publisher else { unreachable!() };
+            publisher.slot.as_mut().unwrap().confirmed_flush = Some(Lsn(lsn));
+            look
+        };
+        let looks = [confirmed(1, 100, 90), confirmed(2, 80, 50)];
+        assert_eq!(after(&looks).read(2 * SECOND).applied_lsn, Some(Lsn(50)));
+    }
+
+    #[test]
+    fn lag_after_a_restart_counts_from_the_start() {
+        let mut lost = look(20, 0, 100);
+        lost.publisher = Answer::Failed;
+        let mut back = look(61, 200, 101);
+        let Answer::Given(publisher) = &mut back.publisher else { unreachable!() };
+        (publisher.started, publisher.uptime) = (2, SECOND);
+        let looks = [look(19, 100, 100), lost, back];
+        let reading = after(&looks).read(61 * SECOND);
+        assert_eq!(reading.lag, Some(990_000));
+        assert_eq!(reading.lag_precision, SECOND);
+    }
+
+    #[test]
+    fn rates_begin_anew_with_another_server() {
+        let mut other = look(3, 9_000_000, 9_000_000);
+        let Answer::Given(publisher) = &mut other.publisher else { unreachable!() };
+        publisher.source.system_identifier = 2;
+        let reading = after(&[look(1, 100, 100), look(2, 200, 200), other]).read(3 * SECOND);
+        assert_eq!(reading.production, None);
+        assert_eq!(reading.state, State::Streaming);
+    }
+
+    #[test]
+    fn an_answer_that_took_too_long_is_none() {
+        let mut late = look(5, 300, 300);
+        let Answer::Given(publisher) = &mut late.publisher else { unreachable!() };
+        publisher.asked = 2 * SECOND;
+        let reading = after(&[look(1, 100, 100), late]).read(5 * SECOND);
+        assert_eq!(reading.state, State::Unreachable);
+        assert_eq!((reading.flush_lsn, reading.answered_at), (Some(Lsn(100)), Some(SECOND)));
+    }
+
+    #[test]
+    fn what_only_the_publisher_knows_is_not_known_without_it() {
+        let mut lost = look(2, 0, 100);
+        lost.publisher = Answer::Failed;
+        let reading = after(&[look(1, 150, 100), lost]).read(2 * SECOND);
+        assert_eq!(reading.metrics, Metrics { pending: Some(50), ..Metrics::new() });
+        assert_eq!(after(&[look(1, 150, 100)]).read(SECOND).metrics.retained, Some(150));
+    }
+
+    #[test]
+    fn history_has_every_look_and_its_gaps() {
+        let looks = [1, 2, 3, 60].map(|second| look(second, second, second));
+        let tracker = after(&looks);
+        let spans: Vec<_> =
+            tracker.history(0).iter().map(|s| (s.from / SECOND, s.at / SECOND)).collect();
+        assert_eq!(spans, [(0, 1), (1, 2), (2, 3), (59, 60)]);
+    }
 }

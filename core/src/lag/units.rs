@@ -5,11 +5,12 @@ use super::{Micros, SECOND};
 /// `350 ms`, `4.2 s`, `35 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`: two figures or so, cut off.
 pub fn duration(span: Micros) -> String {
     let seconds = span / SECOND;
+    let tenths = span % SECOND / (SECOND / 10);
     match seconds {
         0 if span == 0 => "0 s".to_owned(),
         0 => format!("{} ms", span / 1000),
-        1..10 => format!("{}.{} s", seconds, span % SECOND / (SECOND / 10)),
-        10..60 => format!("{seconds} s"),
+        1..10 if tenths > 0 => format!("{seconds}.{tenths} s"),
+        1..60 => format!("{seconds} s"),
         60..3600 => two(seconds, 60, "min", "s"),
         3600..86_400 => two(seconds / 60, 60, "h", "min"),
         _ => two(seconds / 3600, 24, "d", "h"),
@@ -50,6 +51,7 @@ mod tests {
             (0, "0 s"),
             (350_999, "350 ms"),
             (4 * SECOND + 270_000, "4.2 s"),
+            (4 * SECOND + 70_000, "4 s"),
             (59 * SECOND + 999_999, "59 s"),
             (60 * SECOND, "1 min"),
             (200 * SECOND, "3 min 20 s"),

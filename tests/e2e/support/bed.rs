@@ -28,6 +28,10 @@ const TABLES: &str = r#"
 const SLOTS: &str =
     "SELECT slot_name::text FROM pg_replication_slots WHERE database = current_database()";
 
+const SUBSCRIPTIONS: &str = "
+    SELECT subname::text FROM pg_subscription s JOIN pg_database d ON d.oid = subdbid
+    WHERE datname = current_database() ORDER BY 1";
+
 pub struct Bed {
     pub source: &'static Cluster,
     pub target: &'static Cluster,
@@ -176,11 +180,25 @@ impl Bed {
         self.of_source(&format!("{SLOTS} AND slot_name NOT LIKE 'pg\\_%\\_sync\\_%'"))
     }
 
+    /// Waits until these are all: temporary ones end with their connection, a moment after a commit.
+    #[track_caller]
+    pub fn assert_slots(&self, expected: &[&str]) {
+        let end = Instant::now() + DEADLINE;
+        let mut expected = expected.to_vec();
+        expected.sort_unstable();
+        loop {
+            let mut slots = self.slots();
+            slots.sort_unstable();
+            if slots == expected {
+                return;
+            }
+            assert!(Instant::now() < end, "slots {slots:?}, expected {expected:?}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     pub fn subscriptions(&self) -> Vec<String> {
-        self.superuser().column(
-            "SELECT subname::text FROM pg_subscription s JOIN pg_database d ON d.oid = subdbid
-             WHERE datname = current_database() ORDER BY 1",
-        )
+        self.superuser().column(SUBSCRIPTIONS)
     }
 
     /// A column of what the extension lists of this test's subscriptions.
@@ -255,9 +273,9 @@ impl Bed {
 
     /// Also after a test that failed: its databases and workers must not be in the way of others.
     fn remove(&self) -> Result<(), Error> {
-        let mut target = Session::open(self.target, "postgres", &self.database);
-        for name in self.subscriptions() {
-            let name = quoted(&name);
+        let mut target = Session::try_open(self.target, "postgres", &self.database)?;
+        for row in target.query(SUBSCRIPTIONS, &[])? {
+            let name = quoted(row.get(0));
             target.batch_execute(&format!("ALTER SUBSCRIPTION {name} OWNER TO postgres"))?;
             target.batch_execute(&format!("ALTER SUBSCRIPTION {name} DISABLE"))?;
             target.batch_execute(&format!("ALTER SUBSCRIPTION {name} SET (slot_name = NONE)"))?;
@@ -265,13 +283,18 @@ impl Bed {
         }
         drop(target);
         for cluster in [self.target, self.source] {
-            let mut superuser = Session::open(cluster, "postgres", "postgres");
+            let mut superuser = Session::try_open(cluster, "postgres", "postgres")?;
             superuser.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1",
                 &[&self.database],
             )?;
             let drop = format!("DROP DATABASE {} WITH (FORCE)", quoted(&self.database));
-            poll_until(DEADLINE, &drop, || Ok(superuser.batch_execute(&drop).ok()));
+            // A walsender that is about to end still holds its slot, and that the database.
+            let mut tries = 0..100;
+            while let Err(error) = superuser.batch_execute(&drop) {
+                tries.next().ok_or(error)?;
+                thread::sleep(Duration::from_millis(20));
+            }
         }
         Ok(())
     }

@@ -20,6 +20,11 @@ pub struct Session {
 impl Session {
     #[track_caller]
     pub fn open(cluster: &Cluster, user: &str, database: &str) -> Session {
+        Session::try_open(cluster, user, database)
+            .unwrap_or_else(|error| panic!("{user} cannot connect to {database}: {error:?}"))
+    }
+
+    pub fn try_open(cluster: &Cluster, user: &str, database: &str) -> Result<Session, Error> {
         let mut config = Config::new();
         config.user(user).dbname(database).password(PASSWORD).port(cluster.port());
         // Nothing that a test waits for takes so long: one that hangs is to fail by itself.
@@ -29,7 +34,7 @@ impl Session {
         } else {
             config.host("127.0.0.1");
         }
-        Session::connect(config).unwrap_or_else(|error| panic!("{user} cannot connect: {error}"))
+        Session::connect(config)
     }
 
     pub fn connect(mut config: Config) -> Result<Session, Error> {
@@ -47,7 +52,25 @@ impl Session {
     ) -> Result<Vec<Row>, Error> {
         let places: Vec<_> = (1..=arguments.len()).map(|number| format!("${number}")).collect();
         let sql = format!("SELECT * FROM pgmig_extras.{function}({})", places.join(", "));
-        self.client.query(&sql, arguments)
+        self.query(&sql, arguments)
+    }
+
+    pub fn query(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+        let result = self.client.query(sql, values);
+        self.after(result)
+    }
+
+    pub fn batch_execute(&mut self, sql: &str) -> Result<(), Error> {
+        let result = self.client.batch_execute(sql);
+        self.after(result)
+    }
+
+    /// The server sends an error before it rolls back, and its next answer after it.
+    fn after<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
+        if result.is_err() {
+            let _ = self.client.simple_query("");
+        }
+        result
     }
 
     /// The only value of the only row.
@@ -61,14 +84,14 @@ impl Session {
     /// The first column of every row.
     #[track_caller]
     pub fn column<T: FromSqlOwned>(&mut self, sql: &str) -> Vec<T> {
-        let rows = self.client.query(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        let rows = self.query(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
         rows.iter().map(|row| row.get(0)).collect()
     }
 
     /// Statements without parameters, in one simple query.
     #[track_caller]
     pub fn run(&mut self, sql: &str) {
-        self.client.batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        self.batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     }
 
     pub fn pid(&mut self) -> i32 {

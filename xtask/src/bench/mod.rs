@@ -3,6 +3,7 @@
 //! as a release build.
 
 mod calls;
+mod watcher;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -12,11 +13,14 @@ use std::time::Duration;
 pub enum Name {
     /// Creating and dropping a subscription with its slot, against a superuser's own commands
     Calls,
+    /// What watching costs, with and without
+    Watcher,
 }
 
 pub fn run(name: Name) -> Result<()> {
     match name {
         Name::Calls => calls::run(),
+        Name::Watcher => watcher::run(),
     }
 }
 
@@ -30,15 +34,11 @@ impl Times {
     }
 
     fn sorted_ms(&self) -> Vec<f64> {
-        let mut all: Vec<f64> = self.0.iter().map(|time| time.as_secs_f64() * 1e3).collect();
-        all.sort_by(f64::total_cmp);
-        all
+        sorted(self.0.iter().map(|time| time.as_secs_f64() * 1e3))
     }
 
     fn median_ms(&self) -> f64 {
-        let all = self.sorted_ms();
-        let middle = all.len() / 2;
-        if all.len() % 2 == 1 { all[middle] } else { (all[middle - 1] + all[middle]) / 2.0 }
+        median(self.sorted_ms())
     }
 
     fn row(&self, label: &str) -> String {
@@ -46,6 +46,18 @@ impl Times {
         let (min, max) = (all[0], all[all.len() - 1]);
         format!("{label:<34} {min:>9.2} {:>9.2} {max:>9.2}", self.median_ms())
     }
+}
+
+fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
+    let mut all: Vec<f64> = values.into_iter().collect();
+    all.sort_by(f64::total_cmp);
+    all
+}
+
+fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let all = sorted(values);
+    let middle = all.len() / 2;
+    if all.len() % 2 == 1 { all[middle] } else { (all[middle - 1] + all[middle]) / 2.0 }
 }
 
 #[cfg(test)]

@@ -122,7 +122,7 @@ impl Target {
                     worker.hear(row.lsn - u64::from(self.trickles), now);
                     self.seen = self.seen.max(row.lsn - 1);
                     let left = *worker.left.get_or_insert(row.work);
-                    worker.waits = self.trickles && left > budget && now / STEP % 2 == 0;
+                    worker.waits = self.trickles && left > budget && (now / STEP).is_multiple_of(2);
                     if self.fails {
                         self.fail_worker(now);
                         return None;

@@ -14,7 +14,8 @@ const TIMEOUT: Micros = 10 * SECOND;
 pub struct Watcher {
     pub tracker: Box<Tracker>,
     pub settings: Settings,
-    /// Whether truth must have fallen much within a sample before any truth within it will do.
+    /// Where WAL is written evenly: a reading may be off by an interval, and may be any truth within
+    /// it only if truth fell. Else by two, and any.
     pub strict: bool,
     /// Every state that was entered, and when.
     pub entered: Vec<(Micros, State)>,
@@ -52,7 +53,8 @@ impl Watcher {
 
     /// What a reading may be off by.
     pub fn tolerance(&self) -> Micros {
-        self.settings.interval + SECOND / 2
+        let intervals = if self.strict { 1 } else { 2 };
+        intervals * self.settings.interval + SECOND / 2
     }
 
     pub fn step(&mut self, world: &World) {
@@ -116,7 +118,14 @@ impl Watcher {
         };
         let error = self.error(&reading, lag, world);
         self.worst = self.worst.max(error);
-        let context = || format!("at {}, truth {truth}, unseen {}, seen {}, {reading:?}", world.now, world.unseen(), world.subscriber.seen);
+        let context = || {
+            format!(
+                "at {}, truth {truth}, unseen {}, seen {}, {reading:?}",
+                world.now,
+                world.unseen(),
+                world.subscriber.seen
+            )
+        };
         assert!(error <= self.tolerance(), "off by {error}: {}", context());
         let in_step = reading.state == State::Streaming && lag == 0;
         assert!(!in_step || truth <= self.tolerance(), "rows differ: {}", context());

@@ -116,7 +116,9 @@ impl World {
 
     fn note_position(&mut self) {
         let here = (self.publisher.flush, self.now);
-        self.positions.retain(|(lsn, _)| *lsn <= here.0);
+        while self.positions.last().is_some_and(|(lsn, _)| *lsn > here.0) {
+            self.positions.pop();
+        }
         match self.positions.last_mut() {
             Some(last) if last.0 == here.0 => *last = here,
             _ => self.positions.push(here),

@@ -1,0 +1,697 @@
+//! The lag watcher as a citizen of the server: it comes back whatever ends it, holds nothing up, and
+//! says what it lacks. Whether what it says of lag is true is for other tests.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use postgres::fallible_iterator::FallibleIterator;
+use testbed::{Builder, Cluster, Mode, PASSWORD, poll_until};
+
+use crate::support::{self, DEADLINE, Session};
+
+/// How soon after its end a worker is back: the launcher is started again after 5 s, and so is a
+/// watcher that had just begun.
+const BACK: Duration = Duration::from_secs(20);
+
+macro_rules! on_every_subscriber {
+    ($($test:ident),* $(,)?) => {
+        mod on_15 { on_every_subscriber!(@major 15, $($test),*); }
+        mod on_17 { on_every_subscriber!(@major 17, $($test),*); }
+        mod on_18 { on_every_subscriber!(@major 18, $($test),*); }
+    };
+    (@major $major:literal, $($test:ident),*) => {
+        $(#[test] fn $test() { super::$test($major); })*
+    };
+}
+
+on_every_subscriber! {
+    both_come_back_after_a_kill,
+    both_come_back_after_a_terminate,
+    a_publisher_that_hangs_delays_neither_others_nor_a_shutdown,
+    a_watcher_holds_up_no_drop_database,
+    a_standby_watches_once_it_is_promoted,
+    it_holds_no_transaction_and_logs_no_error,
+}
+
+/// A source, and a target with the library preloaded. Both have the database `shop`.
+struct Pair {
+    source: Cluster,
+    target: Cluster,
+}
+
+fn quiet(builder: Builder) -> Builder {
+    builder.config("auto_explain.log_min_duration", -1).config("log_min_duration_statement", -1)
+}
+
+impl Pair {
+    fn start(major: u16) -> Pair {
+        Pair::with(major, |builder| builder)
+    }
+
+    /// `change` is for the target.
+    fn with(major: u16, change: impl FnOnce(Builder) -> Builder) -> Pair {
+        let source = support::start_with(major, quiet);
+        let target = support::start_with(major, |builder| {
+            let builder = quiet(builder).preload("pgmig_extras");
+            change(builder.config("pgmig_extras.watch_interval", "200ms"))
+        });
+        let pair = Pair { source, target };
+        pair.create_database("shop");
+        pair
+    }
+
+    fn create_database(&self, name: &str) {
+        for cluster in [&self.source, &self.target] {
+            session(cluster, "postgres").run(&format!("CREATE DATABASE {name}"));
+            session(cluster, name).run(
+                "CREATE TABLE t (id int PRIMARY KEY, note text);
+                 CREATE EXTENSION pgmig_extras",
+            );
+        }
+        session(&self.source, name)
+            .run("ALTER TABLE t OWNER TO app; CREATE PUBLICATION p FOR TABLE t");
+    }
+
+    fn shop(&self) -> Session {
+        session(&self.target, "shop")
+    }
+
+    fn conninfo(&self, database: &str) -> String {
+        self.source.conninfo("app", PASSWORD, database).replace('\'', "''")
+    }
+
+    /// A subscription of the superuser's that streams.
+    fn subscribe(&self, database: &str, name: &str) {
+        session(&self.target, database).run(&format!(
+            "CREATE SUBSCRIPTION {name} CONNECTION '{}' PUBLICATION p
+             WITH (slot_name = '{name}_{database}')",
+            self.conninfo(database)
+        ));
+        self.wait_until_streaming(database, name);
+    }
+
+    #[track_caller]
+    fn wait_until_streaming(&self, database: &str, name: &str) {
+        let mut client = session(&self.target, database);
+        let streams = lag(name, "coalesce(state = 'streaming', false)");
+        let sampled = format!("a fresh sample of {name}");
+        poll_until(DEADLINE, &sampled, || Ok(client.value::<bool>(&streams).then_some(())));
+    }
+
+    /// Waits for a sample that is taken after now.
+    #[track_caller]
+    fn wait_for_sample(&self, database: &str, name: &str, deadline: Duration) {
+        let mut client = session(&self.target, database);
+        let now: String = client.value("SELECT clock_timestamp()::text");
+        let sampled = lag(name, &format!("coalesce(sampled_at > '{now}'::timestamptz, false)"));
+        poll_until(deadline, &format!("a fresh sample of {name}"), || {
+            let rows = client.query(&sampled, &[]).unwrap();
+            Ok(rows.first().is_some_and(|row| row.get(0)).then_some(()))
+        });
+    }
+
+    fn drop_subscription(&self, database: &str, name: &str) {
+        session(&self.target, database).run(&format!("DROP SUBSCRIPTION {name}"));
+    }
+}
+
+/// The superuser's. After a crash of the server it takes until the server is there again.
+#[track_caller]
+fn session(cluster: &Cluster, database: &str) -> Session {
+    poll_until(DEADLINE, "the superuser to come in", || {
+        Ok(Session::try_open(cluster, "postgres", database).ok())
+    })
+}
+
+/// A question about a subscription's row.
+fn lag(name: &str, what: &str) -> String {
+    format!("SELECT {what} FROM pgmig_extras.subscription_lag WHERE subscription = '{name}'")
+}
+
+/// The one process of a kind that is not `old`.
+#[track_caller]
+fn process(cluster: &Cluster, kind: &str, old: Option<i32>) -> i32 {
+    let question = format!(
+        "SELECT pid FROM pg_stat_activity WHERE backend_type = 'pgmig_extras {kind}' AND pid <> {}",
+        old.unwrap_or(0)
+    );
+    poll_until(BACK, &format!("the {kind}"), || {
+        // The server may be going down just now.
+        let Ok(mut client) = Session::try_open(cluster, "postgres", "template1") else {
+            return Ok(None);
+        };
+        Ok(client.query_opt(&question, &[]).ok().flatten().map(|row| row.get(0)))
+    })
+}
+
+fn watchers(cluster: &Cluster) -> i64 {
+    session(cluster, "template1")
+        .value("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pgmig_extras watcher'")
+}
+
+#[track_caller]
+fn wait_for_watchers(cluster: &Cluster, count: i64) {
+    poll_until(BACK, &format!("{count} watchers"), || {
+        Ok((watchers(cluster) == count).then_some(()))
+    });
+}
+
+fn signal(name: &str, pid: i32) {
+    let status = Command::new("kill").args([name, &pid.to_string()]).status().unwrap();
+    assert!(status.success(), "kill {name} {pid}");
+}
+
+#[track_caller]
+fn set(cluster: &Cluster, name: &str, value: &str) {
+    let mut client = session(cluster, "template1");
+    client.run(&format!("ALTER SYSTEM SET {name} = '{value}'"));
+    client.run("SELECT pg_reload_conf()");
+}
+
+/// Lines of the log that are errors.
+fn errors(log: &str) -> Vec<&str> {
+    let is_error =
+        |line: &&str| ["ERROR:", "FATAL:", "PANIC:"].iter().any(|level| line.contains(level));
+    log.lines().filter(is_error).collect()
+}
+
+fn occurrences(cluster: &Cluster, text: &str) -> usize {
+    cluster.log().matches(text).count()
+}
+
+#[track_caller]
+fn wait_for_log(cluster: &Cluster, text: &str) {
+    poll_until(DEADLINE, &format!("the log to say: {text}"), || {
+        Ok(cluster.log().contains(text).then_some(()))
+    });
+}
+
+fn both_come_back_after_a_kill(major: u16) {
+    let mut pair = Pair::start(major);
+    pair.subscribe("shop", "orders");
+    for kind in ["launcher", "watcher"] {
+        let pids = ["launcher", "watcher"].map(|kind| process(&pair.target, kind, None));
+        let killed = if kind == "launcher" { pids[0] } else { pids[1] };
+        signal("-KILL", killed);
+        // PostgreSQL ends all processes and starts anew.
+        process(&pair.target, "launcher", Some(pids[0]));
+        process(&pair.target, "watcher", Some(pids[1]));
+        pair.wait_for_sample("shop", "orders", BACK);
+    }
+    pair.target.kill9().unwrap();
+    pair.target.restart().unwrap();
+    pair.wait_until_streaming("shop", "orders");
+    pair.drop_subscription("shop", "orders");
+}
+
+fn both_come_back_after_a_terminate(major: u16) {
+    let pair = Pair::start(major);
+    pair.subscribe("shop", "orders");
+    for kind in ["launcher", "watcher", "watcher"] {
+        let pid = process(&pair.target, kind, None);
+        pair.shop().run(&format!("SELECT pg_terminate_backend({pid})"));
+        process(&pair.target, kind, Some(pid));
+        pair.wait_for_sample("shop", "orders", BACK);
+    }
+    let status = "SELECT string_agg(kind, ' ' ORDER BY kind) FROM pgmig_extras.watcher_status \
+                  WHERE last_cycle > clock_timestamp() - interval '5 s'";
+    assert_eq!(pair.shop().value::<String>(status), "launcher watcher");
+    pair.drop_subscription("shop", "orders");
+}
+
+fn a_publisher_that_hangs_delays_neither_others_nor_a_shutdown(major: u16) {
+    let mut pair = Pair::start(major);
+    pair.subscribe("shop", "orders");
+    // Connections are accepted by the kernel, and nobody says a word.
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = silent.local_addr().unwrap().port();
+    pair.shop().run(&format!(
+        "CREATE SUBSCRIPTION silent
+         CONNECTION 'host=127.0.0.1 port={port} user=app password=secret dbname=shop'
+         PUBLICATION p WITH (connect = false)"
+    ));
+    // Another hangs in the middle of a question.
+    pair.create_database("other");
+    pair.subscribe("other", "stopped");
+    let watcher: i32 = session(&pair.source, "other").value(
+        "SELECT pid FROM pg_stat_activity
+         WHERE application_name = 'pgmig_extras watcher' AND datname = 'other'",
+    );
+    signal("-STOP", watcher);
+    pair.wait_for_sample("shop", "silent", BACK);
+
+    let samples = "SELECT count(*) FROM pgmig_extras.subscription_lag_history('orders')";
+    let before: i64 = pair.shop().value(samples);
+    let start = Instant::now();
+    poll_until(DEADLINE, "ten more samples", || {
+        Ok((pair.shop().value::<i64>(samples) >= before + 10).then_some(()))
+    });
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(5), "ten samples at 200 ms took {took:?}");
+    assert_eq!(pair.shop().value::<String>(&lag("orders", "state")), "streaming");
+
+    let start = Instant::now();
+    pair.target.stop(Mode::Fast).unwrap();
+    let took = start.elapsed();
+    signal("-CONT", watcher);
+    assert!(took < Duration::from_secs(2), "a fast shutdown took {took:?}");
+}
+
+fn a_watcher_holds_up_no_drop_database(major: u16) {
+    // Even one that has nothing to do for an hour.
+    let pair = Pair::with(major, |b| b.config("pgmig_extras.watch_interval", "60s"));
+    pair.create_database("other");
+    session(&pair.target, "other").run(&format!(
+        "CREATE SUBSCRIPTION orders CONNECTION '{}' PUBLICATION p",
+        pair.conninfo("other")
+    ));
+    wait_for_watchers(&pair.target, 1);
+    pair.wait_for_sample("other", "orders", DEADLINE);
+    pair.drop_subscription("other", "orders");
+    let start = Instant::now();
+    session(&pair.target, "postgres").run("DROP DATABASE other");
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(5), "DROP DATABASE took {took:?}");
+    wait_for_watchers(&pair.target, 0);
+}
+
+/// A server that was stopped and finds standby.signal starts as a standby, from nowhere.
+fn a_standby_watches_once_it_is_promoted(major: u16) {
+    use std::os::unix::fs::PermissionsExt;
+    let mut pair = Pair::start(major);
+    pair.subscribe("shop", "orders");
+    pair.target.stop(Mode::Fast).unwrap();
+    let signal = pair.target.data_dir().join("standby.signal");
+    std::fs::write(&signal, "").unwrap();
+    std::fs::set_permissions(&signal, std::fs::Permissions::from_mode(0o666)).unwrap();
+    let logged = pair.target.log().len();
+    pair.target.restart().unwrap();
+
+    process(&pair.target, "launcher", None);
+    let mut shop = pair.shop();
+    assert!(shop.value::<bool>("SELECT pg_is_in_recovery()"));
+    wait_for_cycles(&mut shop, 3);
+    assert_eq!(watchers(&pair.target), 0);
+    assert_eq!(shop.value::<String>(&lag("orders", "state")), "unknown");
+    assert_eq!(errors(&pair.target.log()[logged..]), [""; 0]);
+
+    shop.run("SELECT pg_promote()");
+    pair.wait_until_streaming("shop", "orders");
+    pair.drop_subscription("shop", "orders");
+}
+
+/// Waits until the launcher has looked so many times.
+#[track_caller]
+fn wait_for_cycles(client: &mut Session, cycles: usize) {
+    const LAST: &str = "SELECT (extract(epoch FROM last_cycle) * 10)::bigint
+        FROM pgmig_extras.watcher_status WHERE kind = 'launcher'";
+    let mut last: Option<i64> = None;
+    let mut seen = 0;
+    poll_until(DEADLINE, "the launcher to look", || {
+        let now = client.query_opt(LAST, &[]).unwrap().and_then(|row| row.get(0));
+        // The time is worked out from two clocks, and may differ by a tenth of a second.
+        seen += usize::from(now > last.map(|last| last + 2));
+        last = last.max(now);
+        Ok((seen > cycles).then_some(()))
+    });
+}
+
+fn it_holds_no_transaction_and_logs_no_error(major: u16) {
+    let pair = Pair::start(major);
+    pair.subscribe("shop", "orders");
+    let held = "SELECT count(*) FROM pg_stat_activity a
+         WHERE backend_type LIKE 'pgmig_extras %' AND state = 'idle'
+           AND (xact_start IS NOT NULL OR backend_xmin IS NOT NULL
+                OR EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid))";
+    let idle = "SELECT count(*) FROM pg_stat_activity
+         WHERE backend_type LIKE 'pgmig_extras %' AND state = 'idle' AND wait_event_type = 'Extension'";
+    let mut shop = pair.shop();
+    let mut looks = 0;
+    poll_until(DEADLINE, "a hundred looks at idle workers", || {
+        looks += shop.value::<i64>(idle);
+        assert_eq!(shop.value::<i64>(held), 0);
+        Ok((looks >= 100).then_some(()))
+    });
+
+    // What it does is no transaction with an id.
+    let xid = "SELECT pg_current_xact_id()::text::bigint";
+    let before: i64 = shop.value(xid);
+    wait_for_cycles(&mut shop, 3);
+    assert_eq!(shop.value::<i64>(xid), before + 1);
+    assert_eq!(errors(&pair.target.log()), [""; 0]);
+
+    // The publisher has one connection, kept, and closed in the end.
+    let mut source = session(&pair.source, "shop");
+    let connections =
+        "SELECT pid FROM pg_stat_activity WHERE application_name = 'pgmig_extras watcher'";
+    let kept: Vec<i32> = source.column(connections);
+    assert_eq!(kept.len(), 1);
+    for _ in 0..10 {
+        pair.wait_for_sample("shop", "orders", DEADLINE);
+    }
+    assert_eq!(source.column::<i32>(connections), kept);
+    pair.drop_subscription("shop", "orders");
+    poll_until(DEADLINE, "the connection to be closed", || {
+        Ok(source.column::<i32>(connections).is_empty().then_some(()))
+    });
+    assert_eq!(errors(&pair.source.log()), [""; 0]);
+}
+
+#[test]
+fn without_a_free_worker_there_is_one_warning_and_watching_begins_later() {
+    // Core's launcher, ours, and the apply worker, which is there first.
+    let pair = Pair::with(17, |builder| {
+        builder.config("max_worker_processes", 3).config("pgmig_extras.watch", false)
+    });
+    let mut shop = pair.shop();
+    shop.run(&format!(
+        "CREATE SUBSCRIPTION orders CONNECTION '{}' PUBLICATION p WITH (copy_data = false)",
+        pair.conninfo("shop")
+    ));
+    let applies = "SELECT EXISTS (SELECT FROM pg_stat_subscription WHERE pid IS NOT NULL)";
+    poll_until(DEADLINE, "the apply worker", || Ok(shop.value::<bool>(applies).then_some(())));
+
+    const WARNING: &str = "no background worker is free to watch subscriptions";
+    set(&pair.target, "pgmig_extras.watch", "on");
+    wait_for_log(&pair.target, WARNING);
+    wait_for_log(&pair.target, "Raise \"max_worker_processes\"");
+    wait_for_cycles(&mut shop, 8); // it has tried again
+    assert_eq!(occurrences(&pair.target, WARNING), 1);
+    assert_eq!(shop.value::<String>(&lag("orders", "reason")), "It is not watched.");
+
+    shop.run("ALTER SUBSCRIPTION orders DISABLE");
+    poll_until(DEADLINE, "the watcher", || {
+        let state: String = shop.value(&lag("orders", "state"));
+        Ok((state == "disabled").then_some(()))
+    });
+}
+
+#[test]
+fn with_no_worker_at_all_functions_still_work() {
+    let pair = Pair::with(17, |builder| builder.config("max_worker_processes", 1));
+    assert!(pair.target.log().contains("too many background workers"));
+    let mut shop = pair.shop();
+    shop.run(
+        "CREATE SUBSCRIPTION orders CONNECTION 'dbname=none' PUBLICATION p WITH (connect = false)",
+    );
+    assert_eq!(shop.value::<String>(&lag("orders", "reason")), "It is not watched.");
+    assert_eq!(shop.value::<i64>("SELECT count(*) FROM pgmig_extras.watcher_status"), 0);
+    shop.run("SELECT pgmig_extras.subscription_lag_chart('orders')");
+}
+
+#[test]
+fn a_reload_changes_every_setting() {
+    let pair = Pair::start(17);
+    pair.subscribe("shop", "orders");
+    let target = &pair.target;
+    let mut shop = pair.shop();
+
+    set(target, "pgmig_extras.watch", "off");
+    wait_for_watchers(target, 0);
+    set(target, "pgmig_extras.watch", "on");
+    wait_for_watchers(target, 1);
+
+    // From a minute back to 100 ms: it does not sleep the minute through.
+    set(target, "pgmig_extras.watch_interval", "60s");
+    let samples = "SELECT count(*) FROM pgmig_extras.subscription_lag_history('orders')";
+    let mut before: i64 = shop.value(samples);
+    let mut since = Instant::now();
+    poll_until(DEADLINE, "samples to stop", || {
+        let now = shop.value(samples);
+        if std::mem::replace(&mut before, now) != now {
+            since = Instant::now();
+        }
+        Ok((since.elapsed() > Duration::from_secs(2)).then_some(()))
+    });
+    set(target, "pgmig_extras.watch_interval", "100ms");
+    pair.wait_for_sample("shop", "orders", Duration::from_secs(5));
+
+    poll_until(DEADLINE, "many samples", || Ok((shop.value::<i64>(samples) > 70).then_some(())));
+    set(target, "pgmig_extras.history_size", "64");
+    poll_until(DEADLINE, "few samples", || Ok((shop.value::<i64>(samples) <= 64).then_some(())));
+
+    set(target, "pgmig_extras.retained_warning_bytes", "0");
+    wait_for_log(target, "subscription \"orders\": retained bytes");
+    set(target, "pgmig_extras.lag_warning_bytes", "1kB");
+    set(target, "pgmig_extras.lag_warning_time", "300ms");
+    set(target, "pgmig_extras.stall_timeout", "1s");
+    let mut blocker = pair.shop();
+    blocker.run("BEGIN; LOCK TABLE t");
+    session(&pair.source, "shop")
+        .run("INSERT INTO t SELECT i, repeat('x', 100) FROM generate_series(1, 100) i");
+    wait_for_log(target, "subscription \"orders\": pending bytes");
+    wait_for_log(target, "subscription \"orders\": lag");
+    wait_for_log(target, "subscription \"orders\" is stalled");
+    blocker.run("ROLLBACK");
+    pair.wait_until_streaming("shop", "orders");
+    pair.drop_subscription("shop", "orders");
+}
+
+#[test]
+fn it_needs_neither_the_extension_nor_the_database_postgres() {
+    let pair = Pair::start(17);
+    pair.subscribe("shop", "orders");
+    let mut shop = pair.shop();
+    shop.run("DROP EXTENSION pgmig_extras");
+    session(&pair.target, "template1").run("DROP DATABASE postgres");
+    let launcher = process(&pair.target, "launcher", None);
+    let watcher = process(&pair.target, "watcher", None);
+    signal("-KILL", launcher);
+    process(&pair.target, "launcher", Some(launcher));
+    process(&pair.target, "watcher", Some(watcher));
+    // Created later, it finds what was seen before.
+    pair.shop().run("CREATE EXTENSION pgmig_extras");
+    pair.wait_until_streaming("shop", "orders");
+    let samples = "SELECT count(*) FROM pgmig_extras.subscription_lag_history('orders')";
+    let mut shop = pair.shop();
+    let before: i64 = shop.value(samples);
+    shop.run("DROP EXTENSION pgmig_extras; CREATE EXTENSION pgmig_extras");
+    assert!(shop.value::<i64>(samples) >= before);
+    pair.wait_for_sample("shop", "orders", DEADLINE);
+    pair.drop_subscription("shop", "orders");
+}
+
+#[test]
+fn a_connection_string_of_9_kb_is_followed() {
+    let pair = Pair::start(17);
+    let long = "x".repeat(9000);
+    let conninfo = format!("{} fallback_application_name={long}", pair.conninfo("shop"));
+    pair.shop().run(&format!("CREATE SUBSCRIPTION orders CONNECTION '{conninfo}' PUBLICATION p"));
+    pair.wait_until_streaming("shop", "orders");
+    pair.drop_subscription("shop", "orders");
+}
+
+#[test]
+fn of_200_subscriptions_as_many_are_watched_as_there_is_room_for() {
+    let pair = Pair::start(17);
+    let mut shop = pair.shop();
+    for number in 0..200 {
+        shop.run(&format!(
+            "CREATE SUBSCRIPTION s{number} CONNECTION 'host=127.0.0.1 port=1 user=app password=x'
+             PUBLICATION p WITH (connect = false)"
+        ));
+    }
+    let rows = |reason: &str| {
+        format!(
+            "SELECT count(*) FROM pgmig_extras.subscription_lag WHERE reason {reason} 'It is not watched.'"
+        )
+    };
+    let mut watched = || shop.value::<i64>(&rows("<>"));
+    poll_until(DEADLINE, "64 of them", || Ok((watched() == 64).then_some(())));
+    assert_eq!(shop.value::<i64>(&rows("=")), 136);
+    wait_for_log(&pair.target, "Raise \"pgmig_extras.max_subscriptions\"");
+    wait_for_cycles(&mut shop, 3);
+    assert_eq!(occurrences(&pair.target, "too many subscriptions to watch"), 1);
+
+    // Room that becomes free is taken.
+    let first: String = shop.value(
+        "SELECT subscription::text FROM pgmig_extras.subscription_lag
+         WHERE reason <> 'It is not watched.' LIMIT 1",
+    );
+    shop.run(&format!(
+        "ALTER SUBSCRIPTION {first} SET (slot_name = NONE); DROP SUBSCRIPTION {first}"
+    ));
+    poll_until(DEADLINE, "64 again", || Ok((shop.value::<i64>(&rows("=")) == 135).then_some(())));
+}
+
+#[test]
+fn subscriptions_of_several_databases_are_watched_and_seen_from_each() {
+    let pair = Pair::start(17);
+    for database in ["north", "south"] {
+        pair.create_database(database);
+        pair.subscribe(database, database);
+    }
+    assert_eq!(watchers(&pair.target), 2);
+    let rows: Vec<String> = pair.shop().column(
+        "SELECT format('%s %s %s', database, subscription, state)
+         FROM pgmig_extras.subscription_lag ORDER BY 1",
+    );
+    assert_eq!(rows, ["north north streaming", "south south streaming"]);
+    pair.drop_subscription("north", "north");
+    wait_for_watchers(&pair.target, 1);
+    pair.drop_subscription("south", "south");
+    wait_for_watchers(&pair.target, 0);
+}
+
+#[test]
+fn history_follows_a_rename_and_ends_with_the_subscription() {
+    let pair = Pair::start(17);
+    pair.subscribe("shop", "orders");
+    let mut shop = pair.shop();
+    let count = |name: &str| {
+        format!("SELECT count(*) FROM pgmig_extras.subscription_lag_history('{name}')")
+    };
+    poll_until(
+        DEADLINE,
+        "samples",
+        || Ok((shop.value::<i64>(&count("orders")) > 10).then_some(())),
+    );
+    shop.run("ALTER SUBSCRIPTION orders RENAME TO sales");
+    assert!(shop.value::<i64>(&count("sales")) > 10);
+    pair.wait_for_sample("shop", "sales", DEADLINE);
+    pair.drop_subscription("shop", "sales");
+
+    let made: String = shop.value("SELECT clock_timestamp()::text");
+    pair.subscribe("shop", "sales");
+    let older = format!(
+        "SELECT count(*) FROM pgmig_extras.subscription_lag_history('sales')
+         WHERE sampled_at < '{made}'::timestamptz"
+    );
+    assert_eq!(shop.value::<i64>(&older), 0);
+    pair.drop_subscription("shop", "sales");
+}
+
+#[test]
+fn only_members_of_the_owner_see_the_last_error() {
+    let pair = Pair::start(17);
+    pair.subscribe("shop", "orders");
+    let mut shop = pair.shop();
+    shop.run(
+        "INSERT INTO t VALUES (1, 'in the way');
+         GRANT pg_monitor TO rival",
+    );
+    session(&pair.source, "shop").run("INSERT INTO t VALUES (1, 'new')");
+    let error = lag("orders", "coalesce(last_error, '')");
+    let text = poll_until(DEADLINE, "the error", || {
+        Ok(Some(shop.value::<String>(&error)).filter(|text| text.contains("finished at ")))
+    });
+    assert!(text.contains("duplicate key value violates unique constraint"), "{text}");
+
+    let mut monitor = Session::open(&pair.target, "rival", "shop");
+    assert_eq!(monitor.value::<String>(&error), "");
+    let mut stranger = Session::open(&pair.target, "stranger", "shop");
+    assert!(stranger.column::<String>(&error).is_empty());
+
+    // It is what pg_alter_subscription_skip needs.
+    let (_, lsn) = text.rsplit_once("finished at ").unwrap();
+    let lsn = lsn.trim_end_matches(')');
+    shop.run(&format!("ALTER SUBSCRIPTION orders SKIP (lsn = '{lsn}')"));
+    pair.wait_until_streaming("shop", "orders");
+    pair.drop_subscription("shop", "orders");
+}
+
+#[test]
+fn a_database_cannot_lend_its_watcher_a_role_or_a_timeout() {
+    let pair = Pair::start(17);
+    pair.subscribe("shop", "orders");
+    let mut shop = pair.shop();
+    shop.run("SET synchronous_commit = local");
+    for setting in [
+        "role = 'stranger'",
+        "lock_timeout = '1ms'",
+        "transaction_timeout = '1ms'",
+        "default_transaction_isolation = 'serializable'",
+        "default_transaction_read_only = on",
+    ] {
+        shop.run(&format!("ALTER DATABASE shop SET {setting}"));
+    }
+    shop.run("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+    shop.run("SELECT pg_reload_conf()");
+
+    let old = process(&pair.target, "watcher", None);
+    shop.run(&format!("SELECT pg_terminate_backend({old})"));
+    let new = process(&pair.target, "watcher", Some(old));
+    // Its NOTIFY waits for no standby either: it goes on to look.
+    shop.run("LISTEN pgmig_extras; ALTER SUBSCRIPTION orders DISABLE");
+    let disabled = lag("orders", "state = 'disabled'");
+    poll_until(DEADLINE, "the change", || Ok(shop.value::<bool>(&disabled).then_some(())));
+    let now: String = shop.value("SELECT clock_timestamp()::text");
+    let looked = lag("orders", &format!("sampled_at > '{now}'::timestamptz"));
+    poll_until(DEADLINE, "another look", || Ok(shop.value::<bool>(&looked).then_some(())));
+    let told = shop.notifications().iter().count().unwrap();
+    assert!(told > 0);
+    assert_eq!(process(&pair.target, "watcher", None), new);
+    let log = pair.target.log();
+    let ended = "terminating background worker \"pgmig_extras watcher";
+    let of_watchers = |line: &&str| line.contains("pgmig_extras watcher") && !line.contains(ended);
+    assert_eq!(errors(&log).into_iter().filter(of_watchers).collect::<Vec<_>>(), [""; 0]);
+    set(&pair.target, "synchronous_standby_names", "");
+}
+
+#[test]
+fn without_preload_everything_works_and_says_what_is_missing() {
+    let pair = Pair::with(17, |builder| builder.config("shared_preload_libraries", ""));
+    let mut shop = pair.shop();
+    shop.run(&format!(
+        "CREATE SUBSCRIPTION orders CONNECTION '{}' PUBLICATION p",
+        pair.conninfo("shop")
+    ));
+    // Two publishers that say nothing cost as much as one.
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = silent.local_addr().unwrap().port();
+    for name in ["mute", "dumb"] {
+        shop.run(&format!(
+            "CREATE SUBSCRIPTION {name}
+             CONNECTION 'host=127.0.0.1 port={port} user=app password=secret dbname=shop'
+             PUBLICATION p WITH (connect = false)"
+        ));
+    }
+    shop.run("SET pgmig_extras.connect_timeout = '1s'");
+    shop.notices();
+    let start = Instant::now();
+    let states: Vec<String> = shop.column(
+        "SELECT format('%s %s', subscription, pending_bytes IS NOT NULL)
+         FROM pgmig_extras.subscription_lag",
+    );
+    let took = start.elapsed();
+    assert!(took < Duration::from_millis(1900), "two publishers that hang took {took:?}");
+    assert_eq!(states, ["dumb f", "mute f", "orders t"]);
+    assert_hint(&mut shop);
+    for statement in [
+        "SELECT * FROM pgmig_extras.subscription_lag_history('orders')",
+        "SELECT * FROM pgmig_extras.subscription_lag_chart('orders')",
+        "SELECT * FROM pgmig_extras.watcher_status",
+    ] {
+        shop.run(statement);
+        assert_hint(&mut shop);
+    }
+    shop.run("SELECT * FROM pgmig_extras.slot_lag");
+    assert_eq!(shop.notices(), []);
+    pair.drop_subscription("shop", "orders");
+}
+
+#[track_caller]
+fn assert_hint(session: &mut Session) {
+    let notices = session.notices();
+    assert_eq!(notices.len(), 1, "{notices:?}");
+    let hint = notices[0].hint().unwrap_or_default();
+    assert!(hint.contains("shared_preload_libraries"), "{notices:?}");
+}
+
+#[test]
+fn a_source_of_13_or_14_can_preload_the_library() {
+    for major in [13, 14] {
+        let cluster = support::start_with(major, |builder| quiet(builder).preload("pgmig_extras"));
+        let mut client = session(&cluster, "postgres");
+        client.run("CREATE EXTENSION pgmig_extras");
+        client.run("SELECT pg_create_logical_replication_slot('orders', 'pgoutput')");
+        wait_for_cycles(&mut client, 2);
+        let slots: Vec<String> = client.column(
+            "SELECT format('%s %s %s', slot, active, lag_bytes >= 0) FROM pgmig_extras.slot_lag",
+        );
+        assert_eq!(slots, ["orders f t"]);
+        assert_eq!(watchers(&cluster), 0);
+        assert_eq!(errors(&cluster.log()), [""; 0]);
+    }
+}
