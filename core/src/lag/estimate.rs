@@ -30,7 +30,7 @@ pub struct Estimate {
     passage: Option<Passage>,
     /// T(applied_lsn).
     passed: Micros,
-    /// When the publisher's newest two samples were taken.
+    /// When the publisher's newest sample was taken, as of the look before and of this one.
     before: Micros,
     newest: Micros,
     /// How far T moves in a second of the clock, in thousandths: 1000 keeps pace.
@@ -77,8 +77,7 @@ impl Estimate {
         let elapsed = at.saturating_sub(self.at).max(1);
         let pace = (moved.saturating_mul(FULL_PACE) / elapsed).min(FULL_PACE);
         let due = if lost { at } else { newest + settings.fresh() };
-        let before = if newest > self.newest { self.newest } else { self.before };
-        Self { at, passage, passed, before, newest, pace, due, copying }
+        Self { at, passage, passed, before: self.newest, newest, pace, due, copying }
     }
 
     pub fn lag(&self, now: Micros) -> Option<Lag> {

@@ -226,7 +226,7 @@ fn cpu_seconds(pids: &[i32]) -> Result<f64> {
         // The fields after the name: user time is the 14th of all, system time the 15th.
         let (_, fields) = stat.rsplit_once(')').context("/proc is not as it was")?;
         let times = fields.split_whitespace().skip(11).take(2);
-        ticks += times.map(str::parse).sum::<Result<u64, _>>()?;
+        ticks += times.map(str::parse::<u64>).sum::<Result<u64, _>>()?;
     }
     Ok(ticks as f64 / 100.0)
 }

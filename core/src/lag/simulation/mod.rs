@@ -7,6 +7,7 @@
 mod publisher;
 mod random;
 mod scenarios;
+mod score;
 mod subscriber;
 mod watcher;
 mod world;

@@ -1,6 +1,7 @@
 //! What happens to subscriptions, one by one.
 
 use super::super::state::State::{self, *};
+use super::super::units::duration;
 use super::super::{Reading, SECOND, Settings};
 use super::STEP;
 use super::watcher::Watcher;
@@ -76,6 +77,15 @@ impl Run {
     }
 }
 
+/// `cargo test -- --nocapture` shows how exact it was.
+impl Drop for Run {
+    fn drop(&mut self) {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or_default().rsplit("::").next().unwrap_or_default();
+        println!("worst error {}: {name}", duration(self.watcher.score.worst));
+    }
+}
+
 #[test]
 fn an_idle_publisher_is_in_step() {
     let mut run = Run::new();
@@ -83,7 +93,7 @@ fn an_idle_publisher_is_in_step() {
     run.pass(120);
     assert_eq!(run.states(0), [Streaming]);
     assert_eq!(run.read().lag, Some(0));
-    assert_eq!(run.watcher.worst, 0);
+    assert_eq!(run.watcher.score.worst, 0);
 }
 
 #[test]
