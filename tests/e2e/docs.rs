@@ -144,7 +144,7 @@ fn every_function_stands_in_the_reference_with_its_signature() {
         let is_it = |line: &&str| {
             line == heading || heading.ends_with("setof ") && line.starts_with(heading)
         };
-        assert!(headings.iter().any(|line| is_it(line)), "missing: {heading}");
+        assert!(headings.iter().any(is_it), "missing: {heading}");
     }
     assert_eq!(headings.len(), expected.len(), "headings of functions that are gone");
 }
