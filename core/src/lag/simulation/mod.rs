@@ -5,7 +5,6 @@
 //! subscriber.
 
 mod publisher;
-mod random;
 mod scenarios;
 mod score;
 mod subscriber;
