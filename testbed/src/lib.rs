@@ -26,3 +26,4 @@ mod port;
 pub use cluster::{Builder, Cluster, Mode, PASSWORD};
 pub use majors::{Install, MAJORS};
 pub use poll::poll_until;
+pub use port::Port;
