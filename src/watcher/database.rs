@@ -34,7 +34,7 @@ pub extern "C-unwind" fn pgmig_extras_watcher(argument: Datum) {
         return;
     }
     worker::connect_to_database(database);
-    Watcher { database, links: Links::default(), full: false }.run();
+    Watcher { database, links: Links::default(), full: false, hurries: false }.run();
     process::leave();
 }
 
@@ -47,6 +47,8 @@ struct Watcher {
     links: Links,
     /// Whether the log already has that there is no room for more subscriptions.
     full: bool,
+    /// Whether the next look should come sooner.
+    hurries: bool,
 }
 
 impl Watcher {
@@ -58,18 +60,31 @@ impl Watcher {
             if !settings::watch() || worker::in_recovery() {
                 return;
             }
-            let due = due(last);
-            let goes_on = if Instant::now() < due {
-                self.has_subscriptions()
-            } else {
+            let due = self.next_look(last);
+            let goes_on = if Instant::now() >= due {
                 last = Some(due);
                 self.cycle()
+            } else if self.links.have_news() {
+                self.look_at_news();
+                true
+            } else {
+                self.has_subscriptions()
             };
             if !goes_on {
                 return;
             }
-            self.links.go_on_until(self::due(last).min(Instant::now() + ATTENTION));
+            self.links.go_on_until(self.next_look(last).min(Instant::now() + ATTENTION));
         }
+    }
+
+    /// When the next look is due: on a grid, so that a slow one delays no other.
+    fn next_look(&self, last: Option<Instant>) -> Instant {
+        let now = Instant::now();
+        let Some(last) = last else { return now };
+        let interval = settings::watch_interval() / if self.hurries { 2 } else { 1 };
+        let due = last + interval;
+        // More than one was missed.
+        if now.saturating_duration_since(due) > interval { now } else { due }
     }
 
     fn has_subscriptions(&self) -> bool {
@@ -88,15 +103,29 @@ impl Watcher {
         self.links.follow(&watched);
         self.links.ask();
         self.links.answer_until(start + ANSWER_TIME);
+        let outcomes = self.look(|_| true);
+        self.hurries = outcomes.iter().any(|outcome| outcome.hurries);
+        self.finish(start);
+        true
+    }
 
+    /// An answer that was late is true now, not at the next look.
+    fn look_at_news(&mut self) {
+        self.links.gather_until(Instant::now() + settings::watch_interval() / 20);
+        self.look(Link::has_news);
+    }
+
+    fn look(&mut self, at: impl Fn(&Link) -> bool) -> Vec<Outcome> {
         // What the publishers say comes first, then what was received, then the rest.
         let received = worker::transaction(|| raise(subscriber::received()));
         let looks = worker::transaction(|| raise(subscriber::look()));
-        let outcomes = looks.iter().filter_map(|look| Some((look, self.observe(look, &received)?)));
+        let outcomes = looks.iter().filter_map(|look| {
+            self.links.0.get(&look.oid.to_u32()).filter(|link| at(link))?;
+            Some((look, self.observe(look, &received)?))
+        });
         let outcomes: Vec<_> = outcomes.collect();
         announce(&outcomes);
-        self.finish(start);
-        true
+        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
     /// Those for which there is room.
@@ -118,8 +147,11 @@ impl Watcher {
     fn observe(&mut self, look: &Look, received: &[(Oid, Received)]) -> Option<Outcome> {
         let link = self.links.0.get_mut(&look.oid.to_u32())?;
         let tables = Tables { total: look.tables.total + unsubscribed(link, look), ..look.tables };
-        let observation = observation(look, link.take_answer(), received, tables);
         let settings = settings::lag();
+        if look.hears_within(settings.interval) {
+            link.hurry();
+        }
+        let observation = observation(look, link.take_answer(), received, tables);
         shared::track(look.oid, |tracker| tracker.observe(&observation, &settings))
     }
 
@@ -132,16 +164,6 @@ impl Watcher {
             process.finish_cycle(start.elapsed());
         });
     }
-}
-
-/// When the next look is due: on a grid, so that a slow one delays no other.
-fn due(last: Option<Instant>) -> Instant {
-    let now = Instant::now();
-    let Some(last) = last else { return now };
-    let interval = settings::watch_interval();
-    let due = last + interval;
-    // More than one was missed.
-    if now.saturating_duration_since(due) > interval { now } else { due }
 }
 
 /// One link per subscription. A publisher that hangs delays no other: each has a connection of its
@@ -168,16 +190,28 @@ impl Links {
         }
     }
 
-    /// Lets every link go on.
+    /// Lets every link go on until one has news.
     fn go_on_until(&mut self, until: Instant) {
+        while Instant::now() < until && !self.have_news() {
+            self.step(until);
+        }
+    }
+
+    /// Lets every link go on, so that one look serves all that have news by then.
+    fn gather_until(&mut self, until: Instant) {
         while Instant::now() < until {
             self.step(until);
         }
     }
 
+    fn have_news(&self) -> bool {
+        self.0.values().any(Link::has_news)
+    }
+
     fn step(&mut self, until: Instant) {
         let sockets: Vec<_> = self.0.values().filter_map(Link::socket).collect();
-        wait::any(&sockets, until);
+        let retry = self.0.values().filter_map(Link::retry).min();
+        wait::any(&sockets, retry.map_or(until, |retry| retry.min(until)));
         self.0.values_mut().for_each(Link::go_on);
     }
 

@@ -1,5 +1,5 @@
-//! One subscription's publisher: a connection that is opened once and kept, never waited for. Its
-//! loss is tried again every interval at first, later less often.
+//! One subscription's publisher: a connection that is opened once and kept, never waited for. When it
+//! is lost, another one is opened at once, then every quarter of an interval, later less often.
 
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
@@ -18,10 +18,11 @@ use crate::{settings, subscription};
 
 /// The name in the publisher's pg_stat_activity.
 const APPLICATION: &str = "pgmig_extras watcher";
-/// How often the list of published tables is read.
-const TABLES_INTERVAL: Duration = Duration::from_secs(5);
-/// Attempts that are made every interval, before they become rarer.
-const QUICK_ATTEMPTS: u32 = 10;
+/// The list of published tables is read with every look, unless that takes more than one part in so
+/// many of the time.
+const TABLES_SHARE: u32 = 20;
+/// Attempts that are made every quarter of an interval, before they become rarer.
+const QUICK_ATTEMPTS: u32 = 40;
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// The most that one answer may have, in bytes.
 const MAX_ANSWER: usize = 16 << 20;
@@ -122,35 +123,58 @@ impl Link {
         }
     }
 
-    /// Whether an answer may come soon.
-    pub fn is_asked(&self) -> bool {
-        matches!(self.stage, Stage::Asked { .. })
-            || self.failures == 0 && !matches!(self.stage, Stage::Down { .. } | Stage::Idle(_))
+    /// When to go on without news from the socket.
+    pub fn retry(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Down { retry } => Some(retry),
+            _ => None,
+        }
     }
 
+    /// Whether an answer may come soon.
+    pub fn is_asked(&self) -> bool {
+        match self.stage {
+            Stage::Asked { .. } => true,
+            Stage::Resolving { .. } | Stage::Connecting { .. } => !self.is_down(),
+            Stage::Down { .. } => self.failures == 1,
+            Stage::Idle(_) => false,
+        }
+    }
+
+    /// The apply worker hears from the publisher: it can be reached again.
+    pub fn hurry(&mut self) {
+        if let Stage::Down { retry } = &mut self.stage {
+            *retry = Instant::now();
+        }
+    }
+
+    /// Whether it has an answer that no look has taken.
+    pub fn has_news(&self) -> bool {
+        self.answer.is_some()
+    }
+
+    /// A lost connection that is being opened again is not down yet.
     pub fn is_down(&self) -> bool {
-        self.failures > 0
+        self.failures > 1
     }
 
     /// What came since the last look.
     pub fn take_answer(&mut self) -> Answer {
         match self.answer.take() {
             Some(answer) => Answer::Given(answer),
-            None if self.failures > 0 => Answer::Failed,
+            None if self.is_down() => Answer::Failed,
             None => Answer::Pending,
         }
     }
 
-    /// Asks, or connects when it is time to.
     pub fn ask(&mut self) {
-        match &self.stage {
+        match self.stage {
             Stage::Idle(_) => self.send(Question::Look),
-            Stage::Down { retry } if *retry <= Instant::now() => self.start(),
-            _ => {}
+            _ => self.go_on(),
         }
     }
 
-    /// Lets the connection go on as far as it can without waiting.
+    /// Lets the connection go on as far as it can without waiting, or opens it when it is time to.
     pub fn go_on(&mut self) {
         let stage = std::mem::replace(&mut self.stage, Stage::Down { retry: Instant::now() });
         match stage {
@@ -159,6 +183,7 @@ impl Link {
                 self.connect(connection, waits_for, until);
             }
             Stage::Asked { .. } => self.receive(stage),
+            Stage::Down { retry } if retry <= Instant::now() => self.start(),
             Stage::Down { .. } | Stage::Idle(_) => self.stage = stage,
         }
     }
@@ -278,7 +303,6 @@ impl Link {
         match what {
             Question::Greeting => {
                 self.greeting = question::greeting(rows);
-                self.failures = 0;
                 match self.greeting {
                     Some(_) => self.send(Question::Look),
                     None => self.fail(),
@@ -290,8 +314,8 @@ impl Link {
                 if self.answer.is_none() {
                     return self.fail();
                 }
+                self.failures = 0;
                 if self.tables_due <= Instant::now() {
-                    self.tables_due = Instant::now() + TABLES_INTERVAL;
                     self.send(Question::Tables);
                 }
             }
@@ -300,16 +324,20 @@ impl Link {
                     rows.into_iter().filter_map(|row| subscription::schema_and_name(row).ok());
                 self.published = tables.collect();
                 self.is_list_new = true;
+                let took = Duration::from_micros(answered.saturating_sub(asked));
+                self.tables_due = Instant::now() + took * TABLES_SHARE;
             }
         }
     }
 
     fn fail(&mut self) {
         self.failures += 1;
-        let quick = settings::watch_interval();
+        let interval = settings::watch_interval();
+        let longest = LONGEST_PAUSE.max(interval);
         let pause = match self.failures.checked_sub(QUICK_ATTEMPTS) {
-            None => quick,
-            Some(more) => quick.saturating_mul(1 << more.min(10)).min(LONGEST_PAUSE.max(quick)),
+            None if self.failures == 1 => Duration::ZERO,
+            None => interval / 4,
+            Some(more) => interval.saturating_mul(1 << more.min(10)).min(longest),
         };
         self.stage = Stage::Down { retry: Instant::now() + pause };
     }

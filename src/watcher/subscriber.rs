@@ -89,6 +89,14 @@ pub struct Look {
     pub errors: Errors,
 }
 
+impl Look {
+    /// Whether the apply worker got a message from the publisher in the last `time`.
+    pub fn hears_within(&self, time: Micros) -> bool {
+        let age = self.worker.and_then(|worker| worker.last_message_age);
+        age.is_some_and(|age| age <= time)
+    }
+}
+
 pub fn look() -> Result<Vec<Look>> {
     query::read(
         &format!(
@@ -109,8 +117,8 @@ pub fn look() -> Result<Vec<Look>> {
                                     FROM pg_catalog.pg_stat_get_subscription(s.oid) p, \
                                          pg_catalog.pg_stat_get_activity(p.pid) a \
                                    WHERE p.relid IS NULL \
-                                   ORDER BY a.wait_event_type OPERATOR(pg_catalog.=) 'Lock' \
-                                            AND a.wait_event OPERATOR(pg_catalog.<>) 'applytransaction' DESC NULLS LAST, \
+                                   ORDER BY (a.wait_event_type OPERATOR(pg_catalog.=) 'Lock' \
+                                             AND a.wait_event OPERATOR(pg_catalog.<>) 'applytransaction') IS TRUE DESC, \
                                             p.pid OPERATOR(pg_catalog.=) w.pid DESC LIMIT 1) a ON true \
                LEFT JOIN LATERAL (SELECT pg_catalog.count(*) FILTER (WHERE r.srsubstate OPERATOR(pg_catalog.=) 'r') AS ready, \
                                          pg_catalog.count(*) AS total \

@@ -30,7 +30,7 @@ pub struct Estimate {
     passage: Option<Passage>,
     /// T(applied_lsn).
     passed: Micros,
-    /// When the publisher's newest sample was taken, as of the look before and of this one.
+    /// When the publisher's newest two samples were taken.
     before: Micros,
     newest: Micros,
     /// How far T moves in a second of the clock, in thousandths: 1000 keeps pace.
@@ -46,6 +46,8 @@ pub struct Estimate {
 pub struct Found {
     pub at: Micros,
     pub passage: Option<Passage>,
+    /// When the worker received the change that it can't apply for a lock.
+    pub received: Option<Micros>,
     /// When the publisher's newest sample was taken.
     pub newest: Micros,
     /// The publisher is out of reach. It may be writing: lag grows from its newest sample on.
@@ -71,13 +73,18 @@ impl Estimate {
 
     /// The estimate of the look after this one.
     pub fn next(&self, found: &Found, settings: &Settings) -> Self {
-        let Found { at, passage, newest, lost, copying } = *found;
+        let Found { at, passage, received, newest, lost, copying } = *found;
+        let passage = match received {
+            Some(received) => passage.map(|passage| passage.received_at(received)),
+            None => passage,
+        };
         let passed = passage.map_or(0, Passage::at);
         let moved = self.passage.map_or(0, |_| passed.saturating_sub(self.passed));
         let elapsed = at.saturating_sub(self.at).max(1);
         let pace = (moved.saturating_mul(FULL_PACE) / elapsed).min(FULL_PACE);
         let due = if lost { at } else { newest + settings.fresh() };
-        Self { at, passage, passed, before: self.newest, newest, pace, due, copying }
+        let before = if newest > self.newest { self.newest } else { self.before };
+        Self { at, passage, passed, before, newest, pace, due, copying }
     }
 
     pub fn lag(&self, now: Micros) -> Option<Lag> {
@@ -119,7 +126,7 @@ mod tests {
         let mut estimate = Estimate::new();
         for (at, passage, lost) in [(10, looks[0], false), (11, looks[1], lost)] {
             let (at, passage) = (at * SECOND, Some(passage));
-            let found = Found { at, passage, newest: at, lost, copying: false };
+            let found = Found { at, passage, received: None, newest: at, lost, copying: false };
             estimate = estimate.next(&found, &settings);
         }
         let lag = estimate.lag(11 * SECOND + after).unwrap();
@@ -127,7 +134,7 @@ mod tests {
     }
 
     fn within(at: Micros) -> Passage {
-        Passage::Within { at, width: SECOND }
+        Passage::Within { at, from: at, to: at + SECOND }
     }
 
     #[test]
@@ -172,7 +179,8 @@ mod tests {
     #[test]
     fn while_tables_are_copied_it_is_a_lower_bound() {
         let passage = Some(Passage::Newest { at: 100 });
-        let found = Found { at: 100, passage, newest: 100, lost: false, copying: true };
+        let found =
+            Found { at: 100, passage, received: None, newest: 100, lost: false, copying: true };
         let estimate = Estimate::new().next(&found, &Settings::default());
         assert_eq!(estimate.lag(110), Some(Lag { time: 0, is_lower_bound: true }));
         assert_eq!(Estimate::new().lag(110), None);

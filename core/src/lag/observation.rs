@@ -99,6 +99,13 @@ pub struct Subscriber<'a> {
     pub errors: Errors,
 }
 
+impl Subscriber<'_> {
+    /// How long ago the worker received the change that it can't apply for a lock.
+    pub fn blocked_for(&self) -> Option<Micros> {
+        self.worker.filter(|worker| worker.wait == WorkerWait::Lock)?.last_message_age
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub struct Received {
     pub pid: i32,

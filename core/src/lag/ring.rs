@@ -36,8 +36,8 @@ impl Entry for Point {
 pub enum Passage {
     /// Before the oldest sample, which is of `until`.
     Before { until: Micros },
-    /// About `at`, by interpolation between two samples `width` apart.
-    Within { at: Micros, width: Micros },
+    /// About `at`, by interpolation between two samples, of `from` and `to`.
+    Within { at: Micros, from: Micros, to: Micros },
     /// Not left behind yet at the newest sample, which is of `at`.
     Newest { at: Micros },
 }
@@ -54,8 +54,20 @@ impl Passage {
     /// How wide the part of the ring is that the LSN lies in.
     pub fn width(self) -> Micros {
         match self {
-            Self::Within { width, .. } => width,
+            Self::Within { from, to, .. } => to - from,
             Self::Before { .. } | Self::Newest { .. } => 0,
+        }
+    }
+
+    /// The first change beyond the LSN was received at `received`, by a worker that waits for a lock
+    /// since, and had nothing to wait for before: it was received as soon as it was written, and
+    /// interpolation is off by up to the width where WAL comes in a burst.
+    pub fn received_at(self, received: Micros) -> Self {
+        match self {
+            Self::Within { from, to, .. } if (from..=to).contains(&received) => {
+                Self::Within { at: received, from, to }
+            }
+            _ => self,
         }
     }
 }
@@ -144,7 +156,7 @@ fn within(before: Point, after: Point, lsn: Lsn) -> Passage {
     let passed = u128::from(lsn.0 - before.lsn.0) * u128::from(width);
     let share = passed / u128::from(after.lsn.0 - before.lsn.0);
     // The share is less than `width`, so it fits.
-    Passage::Within { at: before.at + share as Micros, width }
+    Passage::Within { at: before.at + share as Micros, from: before.at, to: after.at }
 }
 
 #[cfg(test)]
@@ -175,8 +187,8 @@ mod tests {
     #[test]
     fn between_two_samples_time_is_interpolated() {
         let ring = ring(&[(100, 1000), (200, 3000)]);
-        assert_eq!(passage(&ring, 150), Passage::Within { at: 2000, width: 2000 });
-        assert_eq!(passage(&ring, 100), Passage::Within { at: 1000, width: 2000 });
+        assert_eq!(passage(&ring, 150), Passage::Within { at: 2000, from: 1000, to: 3000 });
+        assert_eq!(passage(&ring, 100), Passage::Within { at: 1000, from: 1000, to: 3000 });
         assert_eq!(passage(&ring, 99), Passage::Before { until: 1000 });
         assert_eq!(passage(&ring, 200), Passage::Newest { at: 3000 });
         assert_eq!(passage(&ring, 201), Passage::Newest { at: 3000 });
@@ -185,10 +197,19 @@ mod tests {
     #[test]
     fn of_a_plateau_the_last_moment_counts_and_both_ends_are_kept() {
         let ring = ring(&[(100, 0), (200, 10), (200, 20), (200, 30), (200, 40), (300, 50)]);
-        assert_eq!(passage(&ring, 200), Passage::Within { at: 40, width: 10 });
-        assert_eq!(passage(&ring, 150), Passage::Within { at: 5, width: 10 });
-        assert_eq!(passage(&ring, 250), Passage::Within { at: 45, width: 10 });
+        assert_eq!(passage(&ring, 200), Passage::Within { at: 40, from: 40, to: 50 });
+        assert_eq!(passage(&ring, 150), Passage::Within { at: 5, from: 0, to: 10 });
+        assert_eq!(passage(&ring, 250), Passage::Within { at: 45, from: 40, to: 50 });
         assert_eq!(ring.points.as_slice().len(), 4);
+    }
+
+    #[test]
+    fn what_is_received_in_the_same_part_was_written_then() {
+        let ring = ring(&[(100, 1000), (200, 3000)]);
+        let received = |lsn, at| passage(&ring, lsn).received_at(at).at();
+        assert_eq!([received(100, 2900), received(150, 1400)], [2900, 1400]);
+        assert_eq!([received(150, 999), received(150, 3001)], [2000, 2000]);
+        assert_eq!(received(200, 2000), 3000);
     }
 
     #[test]
@@ -205,8 +226,8 @@ mod tests {
         let mut ring = ring(&[(100, 10)]);
         ring.restarted(100);
         ring.sample(HERE, Lsn(200), 110);
-        assert_eq!(passage(&ring, 100), Passage::Within { at: 100, width: 10 });
-        assert_eq!(passage(&ring, 150), Passage::Within { at: 105, width: 10 });
+        assert_eq!(passage(&ring, 100), Passage::Within { at: 100, from: 100, to: 110 });
+        assert_eq!(passage(&ring, 150), Passage::Within { at: 105, from: 100, to: 110 });
     }
 
     #[test]
@@ -242,7 +263,8 @@ mod tests {
                 let last = truth.iter().rfind(|sample| sample.0 == lsn).unwrap().1;
                 match passage(&ring, lsn) {
                     Passage::Newest { at } => prop_assert_eq!(at, last),
-                    Passage::Within { at, width } => {
+                    within @ Passage::Within { at, .. } => {
+                        let width = within.width();
                         prop_assert!(at.abs_diff(last) <= width, "{} {} {}", at, width, last);
                         prop_assert!(width <= 150 + (truth.last().unwrap().1 - last) / 2);
                     }

@@ -300,6 +300,7 @@ mod tests {
             let found = Found {
                 at: NOW,
                 passage: self.passage,
+                received: None,
                 newest: NOW,
                 lost: self.lost,
                 copying: self.tables.ready < self.tables.total,
@@ -329,7 +330,8 @@ mod tests {
     }
 
     fn within(lag: Micros, width: Micros) -> Option<Passage> {
-        Some(Passage::Within { at: NOW - lag, width })
+        let at = NOW - lag;
+        Some(Passage::Within { at, from: at, to: at + width })
     }
 
     /// Longer than `stall_timeout`.

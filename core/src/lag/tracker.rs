@@ -56,6 +56,9 @@ struct Last {
 pub struct Outcome {
     pub change: Option<Change>,
     pub crossings: [Option<Crossing>; 3],
+    /// Lag is more than an interval and may fall by much until the next look: that should come
+    /// sooner.
+    pub hurries: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,7 +112,8 @@ impl Tracker {
         }
     }
 
-    /// Takes in a look. There must be one every interval, whether the publisher has answered or not.
+    /// Takes in a look. There must be one every interval at least, whether the publisher has answered
+    /// or not.
     pub fn observe(&mut self, look: &Observation, settings: &Settings) -> Outcome {
         if self.lineage.switch_slot(look.subscriber.slot) {
             self.applied = Applied::new();
@@ -129,7 +133,8 @@ impl Tracker {
         let change = self.enter(verdict, look.at);
         self.last.tables = look.subscriber.tables;
         (self.last.at, self.last.interval) = (Some(look.at), settings.interval);
-        Outcome { change, crossings: self.crossings(look.at, settings) }
+        let crossings = self.crossings(look.at, settings);
+        Outcome { change, crossings, hurries: self.hurries(look.at, settings) }
     }
 
     /// Takes in an answer of the publisher.
@@ -177,6 +182,7 @@ impl Tracker {
             at: look.at,
             // Nothing tells how old the first change is that will never arrive.
             passage: passage.filter(|_| self.lineage.divergence().is_none()),
+            received: look.subscriber.blocked_for().map(|time| look.at.saturating_sub(time)),
             newest: self.contact.answered().unwrap_or(0),
             lost: self.contact.lost().is_some(),
             copying: tables.ready < tables.total,
@@ -236,6 +242,13 @@ impl Tracker {
             (self.last.previous, self.last.since) = (previous, at);
             Change { previous, state }
         })
+    }
+
+    fn hurries(&self, at: Micros, settings: &Settings) -> bool {
+        use State::{Disabled, SlotLost, Unknown, Unreachable};
+        let lag = self.last.estimate.lag(at).map_or(0, |lag| lag.time);
+        let rests = matches!(self.last.verdict.state, Disabled | SlotLost | Unknown | Unreachable);
+        !rests && lag > settings.interval
     }
 
     /// What is known at `now`. Lag grows from look to look, and goes on growing without any.
@@ -387,6 +400,14 @@ mod tests {
         assert_eq!(changes, [Some(first), None, None]);
         let reading = tracker.read(3 * SECOND);
         assert_eq!((reading.previous, reading.since), (State::Unknown, SECOND));
+    }
+
+    #[test]
+    fn a_look_at_what_lags_by_more_than_an_interval_hurries_the_next() {
+        let mut tracker = Tracker::new();
+        let looks = [look(1, 100, 100), look(2, 200, 150), look(3, 300, 150), look(4, 400, 400)];
+        let hurries = looks.map(|look| tracker.observe(&look, &Settings::default()).hurries);
+        assert_eq!(hurries, [false, false, true, false]);
     }
 
     #[test]

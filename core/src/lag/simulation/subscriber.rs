@@ -119,7 +119,9 @@ impl Target {
                 }
                 Some(&Message::Change(row)) => {
                     // One message, or many of which the commit comes last.
-                    worker.hear(row.lsn - u64::from(self.trickles), now);
+                    if worker.left.is_none() || !self.locked {
+                        worker.hear(row.lsn - u64::from(self.trickles), now);
+                    }
                     self.seen = self.seen.max(row.lsn - 1);
                     let left = *worker.left.get_or_insert(row.work);
                     worker.waits = self.trickles && left > budget && (now / STEP).is_multiple_of(2);
