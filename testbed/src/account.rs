@@ -42,7 +42,13 @@ pub enum Lifetime {
 ///
 /// The environment is cleared because PG* variables would steer the server's own libpq, and
 /// RUST_BACKTRACE would put backtraces into the DETAIL of every error that the extension raises.
-pub fn server_command(program: &Path, account: Option<&Account>, lifetime: Lifetime) -> Command {
+/// What it has besides is meant for the server alone, not for what starts it as root.
+pub fn server_command(
+    program: &Path,
+    environment: &[(String, String)],
+    account: Option<&Account>,
+    lifetime: Lifetime,
+) -> Command {
     let mut command = Command::new("setpriv");
     command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").current_dir("/");
     if let Some(Account { uid, gid, .. }) = account {
@@ -54,6 +60,7 @@ pub fn server_command(program: &Path, account: Option<&Account>, lifetime: Lifet
         // A process group of its own: Ctrl-C in the terminal is not meant for it.
         Lifetime::Own => command.arg("--pdeathsig=clear").process_group(0),
     };
+    command.arg("env").args(environment.iter().map(|(name, value)| format!("{name}={value}")));
     command.arg(program);
     command
 }

@@ -8,6 +8,7 @@
 //! account and root may enter; everyone else by TCP with a password, over TLS if they ask for it.
 
 use crate::account::{self, Account, Lifetime};
+use crate::clock::Clock;
 use crate::command;
 use crate::majors::{self, Install};
 use crate::poll::poll_until;
@@ -95,6 +96,11 @@ impl Builder {
     /// Off unless asked for. Even then `kill9` loses nothing: the kernel keeps what was written.
     pub fn fsync(self, on: bool) -> Builder {
         self.config("fsync", on)
+    }
+
+    /// A wall clock that can be set. It must outlive the server.
+    pub fn clock(self, clock: &Clock) -> Builder {
+        clock.environment().iter().fold(self, |builder, (name, value)| builder.env(name, value))
     }
 
     /// A variable in the server's environment, which is empty but for PATH.
@@ -428,9 +434,7 @@ impl Cluster {
 
     fn server_program(&self, name: &str, lifetime: Lifetime) -> Command {
         let program = self.install.bindir.join(name);
-        let mut command = account::server_command(&program, self.account.as_ref(), lifetime);
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command
+        account::server_command(&program, &self.environment, self.account.as_ref(), lifetime)
     }
 
     fn last_lines_of_log(&self) -> String {

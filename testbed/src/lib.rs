@@ -11,6 +11,7 @@
 pub mod account;
 pub mod apt;
 pub mod build;
+pub mod clock;
 pub mod cluster;
 pub mod command;
 pub mod majors;
@@ -23,6 +24,7 @@ mod fetch;
 mod pg_config;
 mod port;
 
+pub use clock::Clock;
 pub use cluster::{Builder, Cluster, Mode, PASSWORD};
 pub use majors::{Install, MAJORS};
 pub use poll::poll_until;

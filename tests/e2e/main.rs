@@ -5,9 +5,6 @@
 #[macro_use]
 mod source;
 mod hostile;
-// Not part of the suite yet: not every scenario is within its bound in every run.
-#[cfg(feature = "lag_scenarios")]
-mod lag;
 mod support;
 
 mod arguments;
@@ -24,4 +21,5 @@ mod session;
 mod smoke;
 mod subscriptions;
 mod transactions;
+mod truth;
 mod watcher;

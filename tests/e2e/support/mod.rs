@@ -2,14 +2,12 @@
 //! with the refusals that are expected, and the search for secrets in whatever a server says.
 
 mod bed;
-#[cfg(feature = "lag_scenarios")]
 mod proxy;
 mod secrets;
 mod servers;
 mod session;
 
 pub use bed::{Bed, quoted};
-#[cfg(feature = "lag_scenarios")]
 pub use proxy::Proxy;
 pub use secrets::{assert_no_secret, secrets_in, secrets_in_log};
 pub use servers::{source, start, start_with};

@@ -81,7 +81,7 @@ impl Recorder {
         })
     }
 
-    pub fn finish(mut self) -> Record {
+    pub fn finish(&mut self) -> Record {
         self.end();
         std::mem::take(&mut *self.shared.record.lock().unwrap())
     }

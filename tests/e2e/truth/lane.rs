@@ -54,11 +54,14 @@ pub struct Pair {
 
 impl Pair {
     pub fn start(source: u16, target: u16) -> Pair {
-        Pair::start_with(source, target, |builder| builder)
+        Pair::start_with((source, |builder| builder), (target, |builder| builder))
     }
 
-    /// With a source that differs.
-    pub fn start_with(source: u16, target: u16, change: fn(Builder) -> Builder) -> Pair {
+    /// With servers that differ.
+    pub fn start_with(
+        (source, at_source): (u16, impl Fn(Builder) -> Builder),
+        (target, at_target): (u16, impl Fn(Builder) -> Builder),
+    ) -> Pair {
         let quiet = |builder: Builder| {
             builder
                 .config("auto_explain.log_min_duration", -1)
@@ -66,10 +69,10 @@ impl Pair {
         };
         // So little that a large transaction is streamed, or spilled.
         let source = start_with(source, |builder| {
-            change(quiet(builder).config("logical_decoding_work_mem", "1MB"))
+            at_source(quiet(builder).config("logical_decoding_work_mem", "1MB"))
         });
         let target = start_with(target, |builder| {
-            quiet(builder)
+            at_target(quiet(builder))
                 .preload("pgmig_extras")
                 .config("pgmig_extras.watch_interval", "1s")
                 .config("pgmig_extras.stall_timeout", "5s")
@@ -219,24 +222,7 @@ impl Lane {
 
     #[track_caller]
     pub fn settle(&self) {
-        let end = Instant::now() + 2 * DEADLINE;
-        poll_until(3 * DEADLINE, "the target to be in step", || {
-            let settled = self.recorder.is_settled();
-            if Instant::now() > end {
-                let mut su = self.superuser();
-                for q in [
-                    "SELECT format('%s', s) FROM pg_stat_subscription s",
-                    "SELECT format('%s', s) FROM pgmig_extras.subscription_lag s",
-                    "SELECT format('%s %s %s %s %s', pid, backend_type, wait_event_type, wait_event, state) FROM pg_stat_activity",
-                    "SELECT format('%s', s) from pgmig_extras.watcher_status s",
-                    "SELECT format('%s', s) from pg_subscription s",
-                ] {
-                    eprintln!("{:?}", su.column::<String>(q));
-                }
-            }
-            anyhow::ensure!(settled || Instant::now() < end, "{}", self.recorder.situation());
-            Ok(settled.then_some(()))
-        });
+        self.wait_for("the target to be in step", || self.recorder.is_settled());
     }
 
     /// What is wrong is told at the end, with all else that is.
@@ -249,13 +235,24 @@ impl Lane {
     /// Waits for a state, which has to be found in time and for the right reason.
     #[track_caller]
     pub fn detects(&self, since: Instant, state: &str, reason: &str) {
-        let find = || self.recorder.read(|record| record.first(since, state).cloned());
-        self.wait(&format!("the state to be {state}"), || find().is_some());
-        let Sample { asked, reason: given, .. } = find().expect("it was there just now");
+        let found = || self.recorder.read(|record| record.first(since, state).cloned());
+        self.wait_for(&format!("the state to be {state}"), || found().is_some());
+        let Sample { asked, reason: given, .. } = found().expect("it was there just now");
         let took = asked - since;
         let in_time = took <= STALL_TIMEOUT + 2 * INTERVAL + SAMPLE;
         self.check(in_time, || format!("{state} after {took:.1?}: {given}"));
         self.check(given.contains(reason), || format!("{state} for the wrong reason: {given}"));
+    }
+
+    /// Or tells how things are instead.
+    #[track_caller]
+    fn wait_for(&self, what: &str, mut until: impl FnMut() -> bool) {
+        let end = Instant::now() + 2 * DEADLINE;
+        poll_until(3 * DEADLINE, what, || {
+            let reached = until();
+            anyhow::ensure!(reached || Instant::now() < end, "{}", self.recorder.situation());
+            Ok(reached.then_some(()))
+        });
     }
 
     /// For a test that keeps no score.
@@ -281,7 +278,7 @@ impl Lane {
     }
 
     /// The lines of the table.
-    pub fn finish(self) -> Vec<(&'static str, Score)> {
+    pub fn finish(mut self) -> Vec<(&'static str, Score)> {
         let record = self.recorder.finish();
         let line = |scenario: &Scenario| {
             let mut score = record.score(scenario.from, scenario.to);
@@ -295,5 +292,17 @@ impl Lane {
             (scenario.name, score)
         };
         self.scenarios.iter().map(line).collect()
+    }
+}
+
+/// A subscription whose publisher is gone is started again and again. The server's launcher can miss
+/// the end of another's worker while it waits for one to start, and starts it minutes later.
+impl Drop for Lane {
+    fn drop(&mut self) {
+        let disable = format!("ALTER SUBSCRIPTION {} DISABLE", self.name);
+        let session = Session::connect(self.target.config("postgres", self.name));
+        if let Ok(mut session) = session {
+            let _ = session.batch_execute(&disable);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use testbed::Mode;
+use testbed::{Clock, Mode};
 
 use super::lane::{Lane, Pair};
 
@@ -72,6 +72,29 @@ pub fn of_restarts(pair: &mut Pair) -> Lane {
         lane.recorder().was_down(since);
         lane.pass(S(2));
     });
+    lane
+}
+
+/// The wall clock of either server is set by an hour.
+pub fn of_clocks(pair: &Pair, [source, target]: &[Clock; 2]) -> Lane {
+    const HOUR: i64 = 3600;
+    let mut lane = Lane::subscribed(pair, "clocks");
+    for (name, clock, offset) in [
+        ("source's clock set forward", source, HOUR),
+        ("source's clock set back", source, 0),
+        ("target's clock set back", target, -HOUR),
+        ("target's clock set forward", target, 0),
+    ] {
+        lane.scenario(name, S(3), |lane| {
+            let mut superuser = lane.superuser();
+            superuser.run("BEGIN; LOCK TABLE heartbeat IN SHARE MODE");
+            lane.pass(S(2));
+            clock.set(offset).unwrap();
+            lane.pass(S(2));
+            superuser.run("ROLLBACK");
+            lane.pass(S(3));
+        });
+    }
     lane
 }
 
