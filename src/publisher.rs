@@ -300,6 +300,11 @@ fn shown(text: &str, conninfo: &Conninfo) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_TEXT).collect()
 }
 
+/// The same, of a publisher that is known by its connection string.
+pub fn masked(text: &str, conninfo: &str) -> String {
+    parse(conninfo).map_or_else(String::new, |conninfo| shown(text, &conninfo))
+}
+
 /// Resolves the host's name where nothing else can interrupt it, and names its addresses.
 fn resolved(conninfo: Conninfo, deadline: Instant) -> Result<Conninfo> {
     let Some(task) = resolution(&conninfo) else { return Ok(conninfo) };

@@ -20,11 +20,17 @@ pub enum For {
 /// (cancel, statement_timeout, terminate) and ends with the postmaster.
 pub fn interruptible(socket: RawFd, what: For, deadline: Instant) -> bool {
     let write = if what == For::ReadOrWrite { pg_sys::WL_SOCKET_WRITEABLE } else { 0 };
-    let events = pg_sys::WL_LATCH_SET
-        | pg_sys::WL_SOCKET_READABLE
-        | pg_sys::WL_TIMEOUT
-        | pg_sys::WL_EXIT_ON_PM_DEATH
-        | write;
+    wait(Some((socket, pg_sys::WL_SOCKET_READABLE | write)), deadline)
+}
+
+/// Waits for a point in time, interruptibly.
+pub fn until(deadline: Instant) {
+    wait(None, deadline);
+}
+
+fn wait(socket: Option<(RawFd, u32)>, deadline: Instant) -> bool {
+    let (socket, ready) = socket.unwrap_or((pg_sys::PGINVALID_SOCKET, 0));
+    let always = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
     // SAFETY: set for the life of the process before any function can run.
     let latch = unsafe { pg_sys::MyLatch };
     loop {
@@ -32,22 +38,22 @@ pub fn interruptible(socket: RawFd, what: For, deadline: Instant) -> bool {
         if left.is_zero() {
             return false;
         }
-        // SAFETY: this backend's own latch, and an open socket.
-        let ready = unsafe {
+        // SAFETY: this backend's own latch, and an open socket if there are events of one.
+        let happened = unsafe {
             pg_sys::WaitLatchOrSocket(
                 latch,
-                events as c_int,
+                (always | ready) as c_int,
                 socket,
                 left.as_millis().max(1) as _,
                 pg_sys::PG_WAIT_EXTENSION,
             )
         } as u32;
-        if ready & pg_sys::WL_LATCH_SET != 0 {
+        if happened & pg_sys::WL_LATCH_SET != 0 {
             // SAFETY: this backend's own latch.
             unsafe { pg_sys::ResetLatch(latch) };
         }
         pgrx::check_for_interrupts!();
-        if ready & (pg_sys::WL_SOCKET_READABLE | pg_sys::WL_SOCKET_WRITEABLE) != 0 {
+        if happened & ready != 0 {
             return true;
         }
     }
@@ -160,17 +166,18 @@ pub fn is_ready(socket: RawFd, what: For) -> bool {
     unsafe { libc::poll(&mut fd, 1, 0) > 0 }
 }
 
-/// Waits for a point in time, interruptibly.
-pub fn until(deadline: Instant) {
-    any(&[], deadline);
-}
-
 /// Waits until any of the sockets is ready, interruptibly; false when the deadline passed.
 pub fn any(sockets: &[(RawFd, For)], deadline: Instant) -> bool {
     // An epoll descriptor is readable when one of its sockets is ready, and PostgreSQL's own wait
     // takes just one.
-    let Some(set) = Epoll::of(sockets) else { return false };
-    interruptible(set.0.as_raw_fd(), For::Read, deadline)
+    match Epoll::of(sockets) {
+        Some(set) => interruptible(set.0.as_raw_fd(), For::Read, deadline),
+        None => {
+            // No descriptor is left: another try soon.
+            until(deadline.min(Instant::now() + Duration::from_millis(100)));
+            false
+        }
+    }
 }
 
 struct Epoll(OwnedFd);

@@ -173,8 +173,8 @@ pub fn my_pid() -> i32 {
     unsafe { pg_sys::MyProcPid }
 }
 
-/// Runs a function at the end of this process, be it orderly or not. It may take locks: none is held
-/// then by code of ours, and nothing of the server's is waited for under one of ours.
+/// Runs a function at the end of this process, be it orderly or not. It may take our lock, which is
+/// never held where anything could raise.
 pub fn at_exit(work: extern "C-unwind" fn(i32, Datum)) {
     // SAFETY: a static function without an argument of its own.
     unsafe { pg_sys::before_shmem_exit(Some(work), Datum::null()) }

@@ -147,6 +147,9 @@ impl Watcher {
     fn observe(&mut self, look: &Look, received: &[(Oid, Received)]) -> Option<Outcome> {
         let link = self.links.0.get_mut(&look.oid.to_u32())?;
         let tables = Tables { total: look.tables.total + unsubscribed(link, look), ..look.tables };
+        if let Some(cause) = link.take_cause() {
+            tell_why(look, cause);
+        }
         let settings = settings::lag();
         if look.hears_within(settings.interval) {
             link.hurry();
@@ -164,6 +167,12 @@ impl Watcher {
             process.finish_cycle(start.elapsed());
         });
     }
+}
+
+/// What the state can't say: it is seen by roles that must not learn which ports are open.
+fn tell_why(look: &Look, cause: String) {
+    let text = format!("the publisher of subscription \"{}\" can't be watched", look.name);
+    report(PgLogLevel::LOG_SERVER_ONLY, Error::new(Kind::ConnectionRefused, text).detail(cause));
 }
 
 /// One link per subscription. A publisher that hangs delays no other: each has a connection of its

@@ -24,6 +24,8 @@ const TABLES_SHARE: u32 = 20;
 /// Attempts that are made every quarter of an interval, before they become rarer.
 const QUICK_ATTEMPTS: u32 = 40;
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const UNRESOLVED: &str = "its host name could not be resolved";
+const NONSENSE: &str = "its answer makes no sense";
 /// The most that one answer may have, in bytes.
 const MAX_ANSWER: usize = 16 << 20;
 
@@ -38,6 +40,8 @@ pub struct Link {
     pub unsubscribed: u32,
     tables_due: Instant,
     failures: u32,
+    /// Why it is down, until that was told.
+    cause: Option<String>,
 }
 
 /// Where to connect and what to ask for.
@@ -94,6 +98,7 @@ impl Default for Link {
             unsubscribed: 0,
             tables_due: now,
             failures: 0,
+            cause: None,
         }
     }
 }
@@ -158,6 +163,11 @@ impl Link {
         self.failures > 1
     }
 
+    /// Why it went down, once.
+    pub fn take_cause(&mut self) -> Option<String> {
+        self.cause.take()
+    }
+
     /// What came since the last look.
     pub fn take_answer(&mut self) -> Answer {
         match self.answer.take() {
@@ -190,7 +200,9 @@ impl Link {
 
     fn start(&mut self) {
         let Some(target) = &self.target else { return };
-        let Some(mut conninfo) = publisher::parse(&target.conninfo) else { return self.fail() };
+        let Some(mut conninfo) = publisher::parse(&target.conninfo) else {
+            return self.fail("the connection string makes no sense");
+        };
         conninfo.set("application_name", APPLICATION);
         conninfo.set("client_encoding", "UTF8");
         conninfo.set("options", "-c search_path= -c statement_timeout=60000");
@@ -205,9 +217,9 @@ impl Link {
         match task.take() {
             Some(addresses) => match publisher::with_addresses(&conninfo, addresses) {
                 Some(conninfo) => self.open(&conninfo, until),
-                None => self.fail(),
+                None => self.fail(UNRESOLVED),
             },
-            None if Instant::now() >= until => self.fail(),
+            None if Instant::now() >= until => self.fail(UNRESOLVED),
             None => self.stage = Stage::Resolving { task, conninfo, until },
         }
     }
@@ -217,13 +229,14 @@ impl Link {
             Some(connection) if !connection.has_failed() => {
                 self.stage = Stage::Connecting { connection, waits_for: For::ReadOrWrite, until };
             }
-            _ => self.fail(),
+            Some(connection) => self.fail(&connection.error_message()),
+            None => self.fail("out of memory"),
         }
     }
 
     fn connect(&mut self, mut connection: Connection, waits_for: For, until: Instant) {
         if Instant::now() >= until {
-            return self.fail();
+            return self.fail("it did not answer within connect_timeout");
         }
         if !crate::ffi::wait::is_ready(connection.socket(), waits_for) {
             self.stage = Stage::Connecting { connection, waits_for, until };
@@ -231,7 +244,7 @@ impl Link {
         }
         let waits_for = match connection.poll() {
             Progress::Connected => return self.connected(connection),
-            Progress::Failed => return self.fail(),
+            Progress::Failed => return self.fail(&connection.error_message()),
             Progress::Readable => For::Read,
             Progress::Writable => For::ReadOrWrite,
         };
@@ -241,7 +254,7 @@ impl Link {
     fn connected(&mut self, connection: Connection) {
         let needs_password = self.target.as_ref().is_some_and(|target| target.needs_password);
         if needs_password && !connection.used_password() {
-            return self.fail();
+            return self.fail("it did not ask for a password");
         }
         self.stage = Stage::Idle(connection);
         self.send(Question::Greeting);
@@ -253,7 +266,7 @@ impl Link {
         let Stage::Idle(mut connection) = std::mem::replace(&mut self.stage, retry) else { return };
         let asked = now();
         if !connection.send(&text) || connection.flush().is_none() {
-            return self.fail();
+            return self.fail(&connection.error_message());
         }
         let until = Instant::now() + settings::publisher_timeout();
         self.stage = Stage::Asked { connection, what, rows: Vec::new(), size: 0, asked, until };
@@ -274,8 +287,11 @@ impl Link {
         let Stage::Asked { mut connection, what, mut rows, mut size, asked, until } = stage else {
             return;
         };
-        if Instant::now() >= until || connection.flush().is_none() || !connection.consume() {
-            return self.fail();
+        if Instant::now() >= until {
+            return self.fail("it did not answer a query within publisher_timeout");
+        }
+        if connection.flush().is_none() || !connection.consume() {
+            return self.fail(&connection.error_message());
         }
         while !connection.is_busy() {
             let Some(result) = connection.next_result() else {
@@ -289,10 +305,10 @@ impl Link {
                     rows.push(row);
                 }
                 Status::Done => {}
-                Status::Failed => return self.fail(),
+                Status::Failed => return self.fail(&result.message()),
             }
             if size > MAX_ANSWER {
-                return self.fail();
+                return self.fail(NONSENSE);
             }
         }
         self.stage = Stage::Asked { connection, what, rows, size, asked, until };
@@ -305,14 +321,14 @@ impl Link {
                 self.greeting = question::greeting(rows);
                 match self.greeting {
                     Some(_) => self.send(Question::Look),
-                    None => self.fail(),
+                    None => self.fail(NONSENSE),
                 }
             }
             Question::Look => {
                 let source = self.greeting.map(|greeting| greeting.source).unwrap_or_default();
                 self.answer = question::answer(rows, source, (asked, answered));
                 if self.answer.is_none() {
-                    return self.fail();
+                    return self.fail(NONSENSE);
                 }
                 self.failures = 0;
                 if self.tables_due <= Instant::now() {
@@ -330,8 +346,13 @@ impl Link {
         }
     }
 
-    fn fail(&mut self) {
+    fn fail(&mut self, cause: &str) {
         self.failures += 1;
+        // The first failure may be no more than the end of a connection.
+        if self.failures == 2 {
+            self.cause =
+                self.target.as_ref().map(|target| publisher::masked(cause, &target.conninfo));
+        }
         let interval = settings::watch_interval();
         let longest = LONGEST_PAUSE.max(interval);
         let pause = match self.failures.checked_sub(QUICK_ATTEMPTS) {

@@ -4,6 +4,7 @@ use std::thread;
 
 use postgres::IsolationLevel;
 use postgres::error::SqlState;
+use postgres::types::PgLsn;
 use testbed::poll_until;
 
 use crate::support::{Bed, DEADLINE, Refused, Session, on_every_pair, quoted, source, start};
@@ -22,6 +23,7 @@ on_every_pair! {
     a_rolled_back_drop_loses_and_doubles_nothing,
     a_drop_that_is_rolled_back_to_a_savepoint_loses_nothing,
     a_rolled_back_refresh_changes_nothing,
+    a_rolled_back_change_changes_nothing,
     a_prepared_transaction_is_refused,
     a_commit_that_fails_late_leaves_no_slot,
     a_terminated_backend_leaves_nothing,
@@ -301,6 +303,33 @@ fn a_rolled_back_refresh_changes_nothing(bed: &Bed) {
     operator.call("pg_alter_subscription_refresh_publication", &[&bed.subscription()]).unwrap();
     operator.run("COMMIT");
     assert_ne!(tables(&mut superuser), before);
+}
+
+fn a_rolled_back_change_changes_nothing(bed: &Bed) {
+    let mut operator = bed.subscribed();
+    bed.app().run(r#"CREATE PUBLICATION other FOR TABLE "Shop"."New One""#);
+    let name = bed.subscription();
+    let moved = format!("{} application_name=moved", bed.conninfo());
+    let mut superuser = bed.superuser();
+    let mut recorded = || -> Vec<String> {
+        superuser.column(
+            "SELECT s::text FROM pg_subscription s JOIN pg_database d ON d.oid = subdbid
+             WHERE datname = current_database()
+             UNION ALL SELECT r::text FROM pg_subscription_rel r ORDER BY 1",
+        )
+    };
+    let before = recorded();
+    for end in ["ROLLBACK", "ROLLBACK TO here; COMMIT"] {
+        operator.run("BEGIN; SAVEPOINT here");
+        operator.call("pg_alter_subscription_connection", &[&name, &moved]).unwrap();
+        operator.call("pg_alter_subscription_set_publication", &[&name, &vec!["other"]]).unwrap();
+        operator.call("pg_alter_subscription_skip", &[&name, &PgLsn::from(u64::MAX)]).unwrap();
+        operator.call("pg_alter_subscription_disable", &[&name]).unwrap();
+        operator.run(end);
+        assert_eq!(recorded(), before, "{end}");
+    }
+    bed.app().run(r#"INSERT INTO "Shop"."Orders" VALUES (1001, 'still follows')"#);
+    bed.wait_until_equal();
 }
 
 fn a_prepared_transaction_is_refused(bed: &Bed) {

@@ -696,3 +696,62 @@ fn a_source_of_13_or_14_can_preload_the_library() {
         assert_eq!(errors(&cluster.log()), [""; 0]);
     }
 }
+
+#[test]
+fn the_log_says_once_why_a_publisher_can_not_be_watched() {
+    let pair = Pair::start(17);
+    pair.subscribe("shop", "orders");
+    let mut source = session(&pair.source, "postgres");
+    source.run("ALTER ROLE app PASSWORD 'another'");
+    source.run(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE application_name = 'pgmig_extras watcher'",
+    );
+    let unreachable = lag("orders", "state = 'unreachable'");
+    pair.target.wait_for("shop", &unreachable);
+    wait_for_cycles(&mut pair.shop(), 5);
+    let log = pair.target.log();
+    let told = |text: &str| log.lines().filter(|line| line.contains(text)).count();
+    assert_eq!(told("the publisher of subscription \"orders\" can't be watched"), 1, "{log}");
+    let cause = log.split("can't be watched").nth(1).unwrap();
+    assert!(cause.lines().nth(1).unwrap().contains("password authentication failed"), "{cause}");
+    source.run(&format!("ALTER ROLE app PASSWORD '{PASSWORD}'"));
+    pair.wait_until_streaming("shop", "orders");
+    pair.drop_subscription("shop", "orders");
+}
+
+#[test]
+fn its_memory_does_not_grow() {
+    let pair = Pair::with(17, |builder| builder.config("pgmig_extras.watch_interval", "100ms"));
+    pair.subscribe("shop", "orders");
+    let mut shop = pair.shop();
+    let pids = ["launcher", "watcher"].map(|kind| process(&pair.target, kind, None));
+    // Caches fill in the beginning. What leaks a byte with each look never stands still.
+    let mut before = Vec::new();
+    let mut still = 0;
+    poll_until(2 * DEADLINE, "memory to stand still, twice", || {
+        wait_for_cycles(&mut shop, 3);
+        let now: Vec<_> = pids.iter().map(|pid| memory(&pair.target, *pid)).collect();
+        still = if now == before { still + 1 } else { 0 };
+        before = now;
+        Ok((still == 2).then_some(()))
+    });
+    pair.drop_subscription("shop", "orders");
+}
+
+/// Bytes that PostgreSQL's own allocator has given out for good, and what the process has in all.
+#[track_caller]
+fn memory(cluster: &Cluster, pid: i32) -> (String, String) {
+    let log = cluster.log().len();
+    session(cluster, "shop").run(&format!("SELECT pg_log_backend_memory_contexts({pid})"));
+    let own = format!("[{pid}] ");
+    let contexts = poll_until(DEADLINE, "the contexts of a worker", || {
+        let all = cluster.log()[log..].to_owned();
+        let line =
+            all.lines().find(|line| line.contains(&own) && line.contains("TopMemoryContext: "));
+        Ok(line.and_then(|line| line.rsplit_once("; ")).map(|(_, used)| used.to_owned()))
+    });
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let resident = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
+    (contexts, resident.to_owned())
+}
