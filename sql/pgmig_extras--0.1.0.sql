@@ -525,6 +525,14 @@ CREATE FUNCTION pgmig_extras.subscription_lag_chart(
 COMMENT ON FUNCTION pgmig_extras.subscription_lag_chart(text, interval, int) IS
 'A chart of lag in text, width characters wide, for psql and \watch. Errors: as subscription_lag_history.';
 
+CREATE FUNCTION pgmig_extras.inactive_slots(OUT slot text, OUT since timestamp with time zone)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    ROWS 10
+    AS 'MODULE_PATHNAME', 'inactive_slots_wrapper';
+COMMENT ON FUNCTION pgmig_extras.inactive_slots() IS
+'The logical slots of this cluster that no subscriber is connected to, and since when the launcher has seen them so, once per second: from its own start at the earliest, and a shorter connection may go unnoticed. Empty without preload.';
+
 CREATE VIEW pgmig_extras.slot_lag AS
     SELECT s.slot_name AS slot,
            s.database,
@@ -532,7 +540,9 @@ CREATE VIEW pgmig_extras.slot_lag AS
            pg_catalog.pg_wal_lsn_diff(w.lsn, s.confirmed_flush_lsn)::bigint AS lag_bytes,
            pg_catalog.pg_wal_lsn_diff(w.lsn, s.restart_lsn)::bigint AS retained_bytes,
            s.safe_wal_size AS headroom_bytes,
-           (pg_catalog.to_jsonb(s) ->> 'inactive_since')::timestamp with time zone AS inactive_since,
+           CASE WHEN NOT s.active THEN
+               COALESCE((pg_catalog.to_jsonb(s) ->> 'inactive_since')::timestamp with time zone, i.since)
+           END AS inactive_since,
            CASE
                WHEN s.wal_status = 'lost' THEN
                    'Its WAL is gone: the subscription must be made again.'
@@ -545,13 +555,14 @@ CREATE VIEW pgmig_extras.slot_lag AS
                ELSE 'The subscriber keeps up.'
            END AS meaning
       FROM pg_catalog.pg_replication_slots s
+      LEFT JOIN pgmig_extras.inactive_slots() i ON i.slot = s.slot_name::text
      CROSS JOIN (
            SELECT CASE WHEN pg_catalog.pg_is_in_recovery()
                        THEN pg_catalog.pg_last_wal_replay_lsn()
                        ELSE pg_catalog.pg_current_wal_flush_lsn() END AS lsn) w
      WHERE s.slot_type = 'logical';
 COMMENT ON VIEW pgmig_extras.slot_lag IS
-'The logical slots of this cluster, for the source of a migration. Bytes are of WAL. lag_bytes: written and not confirmed by the subscriber; retained_bytes: kept for the slot; headroom_bytes: what may still be written before the slot is lost, NULL without max_slot_wal_keep_size; inactive_since: 17 and later.';
+'The logical slots of this cluster, for the source of a migration. Bytes are of WAL. lag_bytes: written and not confirmed by the subscriber; retained_bytes: kept for the slot; headroom_bytes: what may still be written before the slot is lost, NULL without max_slot_wal_keep_size; inactive_since: by the server itself from 17 on; before, with preload, when the launcher first saw it so.';
 GRANT SELECT ON pgmig_extras.slot_lag TO PUBLIC;
 
 CREATE FUNCTION pgmig_extras.watcher_processes(

@@ -13,6 +13,7 @@ pub mod parser;
 pub mod role;
 pub mod settings;
 pub mod shared;
+pub mod slots;
 pub mod transaction;
 pub mod wait;
 pub mod worker;

@@ -158,6 +158,12 @@ pub fn monotonic_micros() -> u64 {
     time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_nsec.unsigned_abs() / 1_000
 }
 
+/// The wall clock, as SQL shows it.
+pub fn timestamp() -> pg_sys::TimestampTz {
+    // SAFETY: reads the clock.
+    unsafe { pg_sys::GetCurrentTimestamp() }
+}
+
 /// Whether a socket is ready now.
 pub fn is_ready(socket: RawFd, what: For) -> bool {
     let write = if what == For::ReadOrWrite { libc::POLLOUT } else { 0 };

@@ -11,7 +11,7 @@ use pgrx::prelude::*;
 use super::process::{self, Claim};
 use super::shared;
 use crate::error::{Error, Kind, report};
-use crate::ffi::{wait, worker};
+use crate::ffi::{slots, wait, worker};
 use crate::settings;
 
 /// How long the postmaster waits before it starts a launcher that ended again, in seconds.
@@ -41,12 +41,19 @@ pub extern "C-unwind" fn pgmig_extras_launcher(_argument: Datum) {
     loop {
         worker::reload_configuration();
         let start = Instant::now();
+        remember_inactive_slots();
         if settings::watch() && !worker::in_recovery() {
             launcher.cycle();
         }
         shared::write(|header, _| header.launcher.finish_cycle(start.elapsed()));
         wait::until(start + INTERVAL);
     }
+}
+
+fn remember_inactive_slots() {
+    let inactive = if settings::watch() { slots::inactive() } else { Vec::new() };
+    let now = wait::timestamp();
+    shared::write(|header, _| header.inactive.follow(&inactive, now));
 }
 
 extern "C-unwind" fn on_exit(_code: i32, _argument: Datum) {

@@ -9,6 +9,7 @@ mod link;
 mod process;
 mod question;
 mod shared;
+mod slots;
 mod subscriber;
 mod views;
 

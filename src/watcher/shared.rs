@@ -8,6 +8,7 @@ use pgrx::pg_sys::Oid;
 
 use super::errors::Report;
 use super::process::Process;
+use super::slots::Inactive;
 use crate::ffi::shared::{Block, Plain};
 use crate::settings;
 
@@ -20,6 +21,7 @@ static MEMORY: Block<Header, Entry, Report> = Block::new();
 pub struct Header {
     pub launcher: Process,
     pub databases: [Process; MAX_DATABASES],
+    pub inactive: Inactive,
 }
 
 /// A watched subscription; `subscription` is invalid in a free entry.
@@ -30,7 +32,7 @@ pub struct Entry {
     pub tracker: Tracker,
 }
 
-// SAFETY: numbers and oids; zero is no process.
+// SAFETY: numbers, oids and bytes of names; zero is no process and no slot.
 unsafe impl Plain for Header {}
 // SAFETY: zero is a free entry, whose tracker is made anew before it is used.
 unsafe impl Plain for Entry {}

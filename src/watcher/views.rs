@@ -215,3 +215,15 @@ fn watcher_processes() -> TableIterator<
         )
     }))
 }
+
+/// Since when slots have been seen without a subscriber. Empty without preload.
+#[pg_extern(sql = false)]
+fn inactive_slots()
+-> TableIterator<'static, (name!(slot, String), name!(since, TimestampWithTimeZone))> {
+    let slots = shared::read(|header, _| header.inactive.list()).unwrap_or_default();
+    TableIterator::new(
+        slots
+            .into_iter()
+            .filter_map(|(slot, since)| Some((slot, TimestampWithTimeZone::try_from(since).ok()?))),
+    )
+}

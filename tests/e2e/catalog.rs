@@ -113,6 +113,7 @@ const READING: &[(&str, &str, &str)] = &[
     ),
     ("lag_chart", "subscription text, since_us bigint, width integer", "text"),
     ("watcher_processes", "", PROCESS_COLUMNS),
+    ("inactive_slots", "", "TABLE(slot text, since timestamp with time zone)"),
 ];
 
 const VIEWS: [&str; 5] =

@@ -83,12 +83,16 @@ impl Pair {
 
     /// A subscription of the superuser's that streams.
     fn subscribe(&self, database: &str, name: &str) {
+        self.subscribe_natively(database, name);
+        self.wait_until_streaming(database, name);
+    }
+
+    fn subscribe_natively(&self, database: &str, name: &str) {
         session(&self.target, database).run(&format!(
             "CREATE SUBSCRIPTION {name} CONNECTION '{}' PUBLICATION p
              WITH (slot_name = '{name}_{database}')",
             self.conninfo(database)
         ));
-        self.wait_until_streaming(database, name);
     }
 
     #[track_caller]
@@ -694,6 +698,47 @@ fn a_source_of_13_or_14_can_preload_the_library() {
         assert_eq!(slots, ["orders f t"]);
         assert_eq!(watchers(&cluster), 0);
         assert_eq!(errors(&cluster.log()), [""; 0]);
+    }
+}
+
+/// The server itself tells from 17 on.
+#[test]
+fn a_source_remembers_since_when_a_slot_has_had_no_subscriber() {
+    for major in [13, 14, 16, 17] {
+        let preload = |builder: Builder| quiet(builder).preload("pgmig_extras");
+        let pair = Pair {
+            source: support::start_with(major, preload),
+            target: support::start_with(17, quiet),
+        };
+        pair.create_database("shop");
+        let mut target = pair.shop();
+        let since = |pair: &Pair, expected: &str| {
+            pair.source.wait_for(
+                "shop",
+                &format!(
+                    "SELECT count(*) = 1 FROM pgmig_extras.slot_lag
+                     WHERE slot = 'orders_shop' AND inactive_since {expected}"
+                ),
+            );
+        };
+        pair.subscribe_natively("shop", "orders");
+        since(&pair, "IS NULL AND active");
+        let before: String = session(&pair.source, "shop").value("SELECT clock_timestamp()::text");
+        target.run("ALTER SUBSCRIPTION orders DISABLE");
+        since(&pair, &format!("BETWEEN '{before}' AND clock_timestamp() AND NOT active"));
+        let first: String = session(&pair.source, "shop").value(
+            "SELECT inactive_since::text FROM pgmig_extras.slot_lag WHERE slot = 'orders_shop'",
+        );
+        wait_for_cycles(&mut session(&pair.source, "shop"), 2);
+        since(&pair, &format!("= '{first}'"));
+        target.run("ALTER SUBSCRIPTION orders ENABLE");
+        since(&pair, "IS NULL AND active");
+        wait_for_cycles(&mut session(&pair.source, "shop"), 1);
+        pair.drop_subscription("shop", "orders");
+        let mut source = session(&pair.source, "shop");
+        source.run("SELECT pg_create_logical_replication_slot('orders_shop', 'pgoutput')");
+        since(&pair, &format!("> '{first}'"));
+        assert_eq!(errors(&pair.source.log()), [""; 0]);
     }
 }
 

@@ -245,9 +245,11 @@ impl Tracker {
     }
 
     fn hurries(&self, at: Micros, settings: &Settings) -> bool {
-        use State::{Disabled, SlotLost, Unknown, Unreachable};
         let lag = self.last.estimate.lag(at).map_or(0, |lag| lag.time);
-        let rests = matches!(self.last.verdict.state, Disabled | SlotLost | Unknown | Unreachable);
+        let rests = matches!(
+            self.last.verdict.state,
+            State::SlotLost | State::Unknown | State::Unreachable
+        );
         !rests && lag > settings.interval
     }
 
