@@ -214,3 +214,19 @@ fn write_report(report: &Path, postmaster: u32, folder: &Path) {
     fs::write(&unfinished, line).unwrap();
     fs::rename(unfinished, report).unwrap();
 }
+
+#[test]
+fn a_standby_follows_its_primary_and_can_take_its_place() {
+    for major in MAJORS {
+        let mut primary = Cluster::start(major).unwrap();
+        let standby = primary.standby(&[("work_mem", "5MB")]).unwrap();
+        execute(&primary, "CREATE TABLE t (n int); INSERT INTO t VALUES (1)");
+        standby.wait_for("postgres", "SELECT to_regclass('t') IS NOT NULL");
+        standby.wait_for("postgres", "SELECT count(*) = 1 FROM t");
+        let is_set = "SELECT current_setting('work_mem') = '5MB' AND pg_is_in_recovery()";
+        standby.wait_for("postgres", is_set);
+        primary.stop(Mode::Immediate).unwrap();
+        execute(&standby, "SELECT pg_promote()");
+        execute(&standby, "INSERT INTO t VALUES (2)");
+    }
+}
