@@ -230,3 +230,17 @@ fn a_standby_follows_its_primary_and_can_take_its_place() {
         execute(&standby, "INSERT INTO t VALUES (2)");
     }
 }
+
+#[test]
+fn pgaudit_loads_where_a_package_has_it() {
+    let mut with_pgaudit = Vec::new();
+    for major in MAJORS {
+        let install = testbed::majors::prepare(major).unwrap();
+        if testbed::pgaudit::install(&install).unwrap() {
+            let cluster = Cluster::builder(major).preload("pgaudit").start().unwrap();
+            cluster.wait_for("postgres", "SELECT current_setting('pgaudit.log') = 'none'");
+            with_pgaudit.push(major);
+        }
+    }
+    assert_eq!(with_pgaudit, [13, 15, 17]);
+}
