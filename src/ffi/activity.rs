@@ -100,10 +100,10 @@ fn redact_report(report: &mut pg_sys::ErrorData) {
         report.context = std::ptr::null_mut();
         report.internalquery = std::ptr::null_mut();
     }
-    if report.elevel != pg_sys::LOG as i32 {
+    if ![pg_sys::LOG, pg_sys::LOG_SERVER_ONLY].contains(&(report.elevel as u32)) {
         return; // the text of an ERROR is ours or PostgreSQL's own
     }
-    // log_statement, log_min_duration_statement, auto_explain: text and parameters go.
+    // log_statement, log_min_duration_statement, auto_explain, pgaudit: text and parameters go.
     if let Some(message) = secrecy::redacted(bytes(report.message), statement, marked) {
         let message = CString::new(message).unwrap_or_default();
         // SAFETY: a copy in the report's own context, which elog.c frees with the report.
