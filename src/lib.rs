@@ -2,10 +2,14 @@
 //!
 //! SQL signatures stand in `sql/`; the functions behind them are in the module of their subject.
 
+mod auto_explain;
 mod caller;
 mod error;
+mod explain;
 mod ffi;
 mod operators;
+mod pgaudit;
+mod public_schema;
 mod publication;
 mod publisher;
 mod query;
@@ -13,6 +17,7 @@ mod secrecy;
 mod session;
 mod settings;
 mod slot;
+mod standby_slot;
 mod subscription;
 mod table;
 mod transaction;

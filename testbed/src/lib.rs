@@ -15,6 +15,7 @@ pub mod clock;
 pub mod cluster;
 pub mod command;
 pub mod majors;
+pub mod pgaudit;
 pub mod poll;
 pub mod tls;
 pub mod tools;
