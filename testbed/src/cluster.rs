@@ -399,7 +399,7 @@ impl Cluster {
     fn copy_from(&self, primary: &Cluster, slot: &str) -> Result<()> {
         let program = tools::pg_basebackup(self.major())?;
         let mut command =
-            account::server_command(&program, self.account.as_ref(), Lifetime::OfParent);
+            account::server_command(&program, &[], self.account.as_ref(), Lifetime::OfParent);
         command.arg("-D").arg(self.data_dir());
         command.arg("-d").arg(primary.own_conninfo(SUPERUSER, "postgres"));
         command.args(["--checkpoint=fast", "--no-sync", "--create-slot", "--slot", slot]);
