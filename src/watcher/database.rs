@@ -19,6 +19,8 @@ use crate::settings;
 
 /// How long a look waits for publishers; an answer that comes later counts for the next one.
 const ANSWER_TIME: Duration = Duration::from_millis(200);
+/// The shortest time between two looks that hurry.
+const SHORTEST: Duration = Duration::from_millis(100);
 /// How soon the end of the last subscription is noticed (DROP DATABASE waits 5 s for this worker to
 /// leave), and a setting that was changed.
 const ATTENTION: Duration = Duration::from_secs(1);
@@ -81,7 +83,9 @@ impl Watcher {
     fn next_look(&self, last: Option<Instant>) -> Instant {
         let now = Instant::now();
         let Some(last) = last else { return now };
-        let interval = settings::watch_interval() / if self.hurries { 2 } else { 1 };
+        let interval = settings::watch_interval();
+        let interval =
+            if self.hurries { (interval / 4).max(SHORTEST).min(interval) } else { interval };
         let due = last + interval;
         // More than one was missed.
         if now.saturating_duration_since(due) > interval { now } else { due }

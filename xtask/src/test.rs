@@ -31,7 +31,7 @@ fn run_tests(runner_arguments: &[String]) -> Result<(Tally, bool)> {
         return cargo_test(runner_arguments);
     }
     let others = cargo_test(&["--skip", MEASURED].map(String::from))?;
-    let measured = cargo_test(&[MEASURED, "--test-threads=2"].map(String::from))?;
+    let measured = cargo_test(&[MEASURED, "--test-threads=1"].map(String::from))?;
     Ok(([others.0, measured.0].into_iter().sum(), others.1 && measured.1))
 }
 

@@ -46,8 +46,8 @@ pub struct Estimate {
 pub struct Found {
     pub at: Micros,
     pub passage: Option<Passage>,
-    /// When the worker received the change that it can't apply for a lock.
-    pub received: Option<Micros>,
+    /// When the worker received the change that it applies, and whether it waits for a lock.
+    pub in_hand: Option<(Micros, bool)>,
     /// When the publisher's newest sample was taken.
     pub newest: Micros,
     /// The publisher is out of reach. It may be writing: lag grows from its newest sample on.
@@ -73,9 +73,9 @@ impl Estimate {
 
     /// The estimate of the look after this one.
     pub fn next(&self, found: &Found, settings: &Settings) -> Self {
-        let Found { at, passage, received, newest, lost, copying } = *found;
-        let passage = match received {
-            Some(received) => passage.map(|passage| passage.received_at(received)),
+        let Found { at, passage, in_hand, newest, lost, copying } = *found;
+        let passage = match in_hand {
+            Some((since, is_locked)) => passage.map(|it| it.in_hand(since, is_locked)),
             None => passage,
         };
         let passed = passage.map_or(0, Passage::at);
@@ -126,7 +126,7 @@ mod tests {
         let mut estimate = Estimate::new();
         for (at, passage, lost) in [(10, looks[0], false), (11, looks[1], lost)] {
             let (at, passage) = (at * SECOND, Some(passage));
-            let found = Found { at, passage, received: None, newest: at, lost, copying: false };
+            let found = Found { at, passage, in_hand: None, newest: at, lost, copying: false };
             estimate = estimate.next(&found, &settings);
         }
         let lag = estimate.lag(11 * SECOND + after).unwrap();
@@ -180,7 +180,7 @@ mod tests {
     fn while_tables_are_copied_it_is_a_lower_bound() {
         let passage = Some(Passage::Newest { at: 100 });
         let found =
-            Found { at: 100, passage, received: None, newest: 100, lost: false, copying: true };
+            Found { at: 100, passage, in_hand: None, newest: 100, lost: false, copying: true };
         let estimate = Estimate::new().next(&found, &Settings::default());
         assert_eq!(estimate.lag(110), Some(Lag { time: 0, is_lower_bound: true }));
         assert_eq!(Estimate::new().lag(110), None);

@@ -100,9 +100,10 @@ pub struct Subscriber<'a> {
 }
 
 impl Subscriber<'_> {
-    /// How long ago the worker received the change that it can't apply for a lock.
-    pub fn blocked_for(&self) -> Option<Micros> {
-        self.worker.filter(|worker| worker.wait == WorkerWait::Lock)?.last_message_age
+    /// How long ago the worker received the change that it applies, and whether it waits for a lock.
+    pub fn in_hand(&self) -> Option<(Micros, bool)> {
+        let worker = self.worker.filter(|worker| !worker.wait.is_activity())?;
+        Some((worker.last_message_age?, worker.wait == WorkerWait::Lock))
     }
 }
 

@@ -59,13 +59,13 @@ impl Passage {
         }
     }
 
-    /// The first change beyond the LSN was received at `received`, by a worker that waits for a lock
-    /// since, and had nothing to wait for before: it was received as soon as it was written, and
-    /// interpolation is off by up to the width where WAL comes in a burst.
-    pub fn received_at(self, received: Micros) -> Self {
+    /// The first change beyond the LSN is in the worker's hands since then, so it was there by then:
+    /// interpolation is off by up to the width where WAL comes in a burst. A worker that waits for a
+    /// lock had nothing to wait for before, and received the change as soon as it was written.
+    pub fn in_hand(self, since: Micros, is_locked: bool) -> Self {
         match self {
-            Self::Within { from, to, .. } if (from..=to).contains(&received) => {
-                Self::Within { at: received, from, to }
+            Self::Within { at, from, to } if (from..=to).contains(&since) => {
+                Self::Within { at: if is_locked { since } else { at.min(since) }, from, to }
             }
             _ => self,
         }
@@ -204,12 +204,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_received_in_the_same_part_was_written_then() {
+    fn what_is_in_hand_was_there_by_then_and_with_a_lock_just_then() {
         let ring = ring(&[(100, 1000), (200, 3000)]);
-        let received = |lsn, at| passage(&ring, lsn).received_at(at).at();
-        assert_eq!([received(100, 2900), received(150, 1400)], [2900, 1400]);
-        assert_eq!([received(150, 999), received(150, 3001)], [2000, 2000]);
-        assert_eq!(received(200, 2000), 3000);
+        for (lsn, since, busy, locked) in [
+            (150, 1400, 1400, 1400),
+            (150, 2600, 2000, 2600),
+            (100, 2900, 1000, 2900),
+            (150, 999, 2000, 2000),
+            (150, 3001, 2000, 2000),
+            (200, 2000, 3000, 3000),
+        ] {
+            let at = |is_locked| passage(&ring, lsn).in_hand(since, is_locked).at();
+            assert_eq!((at(false), at(true)), (busy, locked), "{lsn} since {since}");
+        }
     }
 
     #[test]

@@ -300,7 +300,7 @@ mod tests {
             let found = Found {
                 at: NOW,
                 passage: self.passage,
-                received: None,
+                in_hand: None,
                 newest: NOW,
                 lost: self.lost,
                 copying: self.tables.ready < self.tables.total,

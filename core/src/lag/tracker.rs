@@ -182,7 +182,10 @@ impl Tracker {
             at: look.at,
             // Nothing tells how old the first change is that will never arrive.
             passage: passage.filter(|_| self.lineage.divergence().is_none()),
-            received: look.subscriber.blocked_for().map(|time| look.at.saturating_sub(time)),
+            in_hand: look
+                .subscriber
+                .in_hand()
+                .map(|(age, is_locked)| (look.at.saturating_sub(age), is_locked)),
             newest: self.contact.answered().unwrap_or(0),
             lost: self.contact.lost().is_some(),
             copying: tables.ready < tables.total,
