@@ -119,6 +119,16 @@ impl SubscriptionRow {
         (!tuple.is_null()).then(|| Self { tuple, cache })
     }
 
+    /// Whether this very transaction made or changed it, which nobody else can see yet.
+    pub fn is_of_this_transaction(&self) -> bool {
+        // SAFETY: a valid tuple has a header.
+        let header = unsafe { (*self.tuple).t_data };
+        // SAFETY: a row of a catalog has this arm of the union.
+        let inserted_by = unsafe { (*header).t_choice.t_heap.t_xmin };
+        // SAFETY: compares backend-local numbers.
+        unsafe { pg_sys::TransactionIdIsCurrentTransactionId(inserted_by) }
+    }
+
     /// A column's value; `T` must be the column's type. `None` for NULL.
     pub fn get<T: FromDatum>(&self, column: &str) -> Option<T> {
         let mut is_null = false;
@@ -307,6 +317,7 @@ pub fn update_subscription(subscription: Oid, columns: &[(&str, Column)]) {
 pub enum Column {
     Text(String),
     Oid(Oid),
+    Bool(bool),
 }
 
 impl Column {
@@ -314,6 +325,7 @@ impl Column {
         match self {
             Self::Text(text) => text.as_str().into_datum().expect("a string is a datum"),
             Self::Oid(oid) => Datum::from(*oid),
+            Self::Bool(value) => Datum::from(*value),
         }
     }
 }
@@ -340,6 +352,19 @@ pub fn remove_subscription_relation(subscription: Oid, relation: Oid) {
 pub fn stop_worker(subscription: Oid, relation: Oid) {
     // SAFETY: interruptible wait; takes and releases its own locks.
     guarded(|| unsafe { server::logicalrep_worker_stop(subscription, relation) })
+}
+
+/// Up to which LSN of its publisher a subscription has applied changes; `None` without an origin, or
+/// before the first. Leaves no lock on the catalog behind.
+pub fn origin_progress(subscription: Oid) -> Option<u64> {
+    let name = CString::new(format!("pg_{}", subscription.to_u32())).ok()?;
+    // SAFETY: a valid C string; a missing origin gives InvalidRepOriginId.
+    let origin = unsafe { pg_sys::replorigin_by_name(name.as_ptr().cast_mut(), true) };
+    if origin == 0 {
+        return None;
+    }
+    // SAFETY: reads shared memory under its lock.
+    Some(unsafe { pg_sys::replorigin_get_progress(origin, false) }).filter(|lsn| *lsn != 0)
 }
 
 /// Drops a replication origin and its progress. Not undone by a rollback.

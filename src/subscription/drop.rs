@@ -24,7 +24,7 @@ fn pg_drop_subscription(arg_subscription_name: Option<&str>, arg_drop_repl_slot:
     raise(run())
 }
 
-fn drop_subscription(name: &str, with_slot: bool) -> Result<()> {
+pub fn drop_subscription(name: &str, with_slot: bool) -> Result<()> {
     let caller = Caller::current()?;
     let subscription = Subscription::find_own(name, caller)?;
     let publisher = match with_slot {
@@ -47,7 +47,7 @@ fn drop_subscription(name: &str, with_slot: bool) -> Result<()> {
     Ok(())
 }
 
-fn connect(subscription: &Subscription, caller: Caller) -> Result<Publisher> {
+pub fn connect(subscription: &Subscription, caller: Caller) -> Result<Publisher> {
     Publisher::connect(&subscription.conninfo()?, caller).map_err(|error| match error.kind {
         Kind::ConnectionRefused => error.hint(format!(
             "If the publisher is gone for good, drop the subscription alone: \

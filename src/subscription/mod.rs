@@ -2,12 +2,16 @@
 //! each; `tables` is what they share: which tables a publisher offers and which may be taken.
 
 mod alter;
+pub mod catch_up;
 mod create;
 mod drop;
 mod guard;
 mod list;
 mod tables;
 
+pub use alter::{alter, refresh_publication};
+pub use create::{Request, create};
+pub use drop::drop_subscription;
 pub use tables::{query_text as tables_query, schema_and_name};
 
 use std::ffi::CStr;

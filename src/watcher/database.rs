@@ -169,7 +169,7 @@ impl Links {
     }
 
     /// Lets every link go on.
-    fn go_on_until(&mut self, until: Instant) {
+    pub fn go_on_until(&mut self, until: Instant) {
         while Instant::now() < until {
             self.step(until);
         }
