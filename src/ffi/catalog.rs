@@ -163,6 +163,12 @@ fn subscription_column(name: &str) -> i16 {
     unsafe { pg_sys::get_attnum(SUBSCRIPTION, name.as_ptr()) }
 }
 
+/// The subscriptions of this database. Leaves no lock on the catalog behind.
+pub fn subscriptions_here() -> Vec<Oid> {
+    let everywhere = super::worker::subscriptions_everywhere().into_iter();
+    everywhere.filter(|(database, _)| *database == my_database()).map(|(_, oid)| oid).collect()
+}
+
 fn my_database() -> Oid {
     // SAFETY: set for the life of the process before any function can run.
     unsafe { pg_sys::MyDatabaseId }

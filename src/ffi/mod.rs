@@ -11,6 +11,7 @@ pub mod identity;
 pub mod libpq;
 pub mod parser;
 pub mod role;
+pub mod rows;
 pub mod settings;
 pub mod shared;
 pub mod transaction;

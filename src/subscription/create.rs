@@ -12,7 +12,7 @@ use crate::ffi::catalog::{self, Column};
 use crate::ffi::settings::with_settings;
 use crate::publisher::{self, Publisher};
 use crate::slot::{self, NewSlot};
-use crate::transaction::{Action, defer};
+use crate::transaction::{Action, defer, makes_slot};
 use crate::{query, secrecy, settings};
 
 /// As in aiven_extras.
@@ -139,7 +139,8 @@ fn prepare_slot(mut publisher: Publisher, slot: &str, options: &Options) -> Resu
         notice(format!("created replication slot \"{slot}\" on publisher"), None);
         return Ok(());
     }
-    if options.enabled.unwrap_or(true) && !slot::exists(&mut publisher, slot)? {
+    let is_wanted = options.enabled.unwrap_or(true) && !makes_slot(slot);
+    if is_wanted && !slot::exists(&mut publisher, slot)? {
         return Err(slot::missing(slot)
             .hint("Let it be created with the subscription, or create it there first."));
     }

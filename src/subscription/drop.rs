@@ -7,7 +7,7 @@ use super::Subscription;
 use super::tables::{self, Recorded};
 use crate::caller::Caller;
 use crate::error::{Kind, Result, notice, raise, required};
-use crate::ffi::catalog;
+use crate::ffi::{catalog, transaction};
 use crate::publisher::Publisher;
 use crate::query;
 use crate::slot::DoomedSlots;
@@ -39,6 +39,9 @@ pub fn drop_subscription(name: &str, with_slot: bool) -> Result<()> {
     drop_without_slot(&subscription)?;
     match publisher {
         Some(publisher) if !slots.is_empty() => {
+            // Apply workers commit asynchronously: what they applied must not be lost with a crash
+            // once the slot is gone.
+            transaction::force_synchronous_commit();
             defer(Action::DropSlots(DoomedSlots { publisher, names: slots }));
         }
         Some(_) => {}

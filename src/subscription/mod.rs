@@ -12,6 +12,7 @@ mod tables;
 pub use alter::{alter, refresh_publication};
 pub use create::{Request, create};
 pub use drop::drop_subscription;
+pub use guard::guard;
 pub use tables::{query_text as tables_query, schema_and_name};
 
 use std::ffi::CStr;
@@ -134,7 +135,7 @@ pub fn visible(name: &str, caller: Caller) -> Result<Oid> {
 }
 
 /// Below 15 an apply worker ignores table privileges: nothing there can be lent to an ordinary role.
-fn require_subscriber() -> Result<()> {
+pub fn require_subscriber() -> Result<()> {
     if crate::MAJOR >= 15 {
         return Ok(());
     }

@@ -165,10 +165,7 @@ fn read(row: SpiHeapTupleData) -> std::result::Result<Look, SpiError> {
 }
 
 /// From FIGURES, of which the first is column `first`.
-fn worker(
-    row: &SpiHeapTupleData,
-    first: usize,
-) -> std::result::Result<Option<Worker>, SpiError> {
+fn worker(row: &SpiHeapTupleData, first: usize) -> std::result::Result<Option<Worker>, SpiError> {
     let age = row.get::<i64>(first + 1)?;
     let last_message_age = age.map(|ms| ms.max(0).unsigned_abs() * (SECOND / 1000) as Micros);
     let wait = WorkerWait::parse(row.get::<&str>(first + 2)?, row.get::<&str>(first + 3)?);
