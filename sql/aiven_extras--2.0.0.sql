@@ -23,7 +23,7 @@ DECLARE
     stranger pg_catalog.text;
     grantee pg_catalog.text;
 BEGIN
-    SELECT n.oid, e.oid, ARRAY[n.nspowner, e.extowner, aiven_extras_caller.oid]
+    SELECT n.oid, e.oid, ARRAY[n.nspowner, e.extowner, outer_user.oid]
       INTO STRICT namespace, extension, owners
       FROM pg_catalog.pg_namespace n,
            pg_catalog.pg_extension e,
@@ -31,11 +31,11 @@ BEGIN
                 (SELECT r.oid FROM pg_catalog.pg_roles r
                   WHERE r.rolname OPERATOR(pg_catalog.=) pg_catalog.current_setting('role')::pg_catalog.name),
                 (SELECT r.oid FROM pg_catalog.pg_roles r
-                  WHERE r.rolname OPERATOR(pg_catalog.=) SESSION_USER)) AS oid) aiven_extras_caller
+                  WHERE r.rolname OPERATOR(pg_catalog.=) SESSION_USER)) AS oid) outer_user
      WHERE n.nspname OPERATOR(pg_catalog.=) 'aiven_extras'
        AND e.extname OPERATOR(pg_catalog.=) 'aiven_extras';
 
-    EXECUTE 'ALTER SCHEMA aiven_extras OWNER TO CURRENT_USER';
+    ALTER SCHEMA aiven_extras OWNER TO CURRENT_USER;
 
     SELECT pg_catalog.pg_describe_object(d.classid, d.objid, 0)
       INTO stranger

@@ -6,12 +6,25 @@ use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 /// psql of the distribution: the only client here that speaks TLS.
 pub fn psql() -> Result<PathBuf> {
     apt::require_that(|| !of_distribution("psql").is_empty(), "postgresql-client")?;
     let (_, newest) = of_distribution("psql").pop_last().context("psql vanished")?;
     Ok(newest)
+}
+
+/// Python with psycopg2, both of the distribution: what clients of aiven_extras are written in.
+pub fn python_with_psycopg2() -> Result<Command> {
+    const PYTHON: &str = "/usr/bin/python3";
+    let has_psycopg2 = || {
+        let mut python = Command::new(PYTHON);
+        python.args(["-c", "import psycopg2"]).stderr(Stdio::null());
+        python.status().is_ok_and(|status| status.success())
+    };
+    apt::require_that(has_psycopg2, "python3-psycopg2")?;
+    Ok(Command::new(PYTHON))
 }
 
 pub fn pgbench() -> Result<PathBuf> {

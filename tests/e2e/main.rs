@@ -10,6 +10,7 @@ mod hostile;
 mod lag;
 mod support;
 
+mod aiven;
 mod arguments;
 mod attacks;
 mod catalog;
