@@ -79,31 +79,30 @@ END
 $schema$;
 
 -- Whoever owned them could change them, or stop being a superuser.
+ALTER TYPE aiven_extras.aiven_pg_subscription OWNER TO CURRENT_USER;
+ALTER TYPE aiven_extras.aiven_pg_stat_replication OWNER TO CURRENT_USER;
+ALTER VIEW aiven_extras.pg_stat_replication OWNER TO CURRENT_USER;
 DO $owner$
 DECLARE
-    member pg_catalog.text;
+    function pg_catalog.text;
 BEGIN
-    FOR member IN
-        SELECT pg_catalog.format('%s %s',
-                   CASE WHEN o.type OPERATOR(pg_catalog.=) 'composite type' THEN 'TYPE'
-                        ELSE pg_catalog.upper(o.type) END,
-                   o.identity)
+    FOR function IN
+        SELECT d.objid::pg_catalog.regprocedure
           FROM pg_catalog.pg_extension e
           JOIN pg_catalog.pg_depend d
             ON d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
            AND d.refobjid OPERATOR(pg_catalog.=) e.oid
            AND d.deptype OPERATOR(pg_catalog.=) 'e'
-         CROSS JOIN LATERAL pg_catalog.pg_identify_object(d.classid, d.objid, 0) o
          WHERE e.extname OPERATOR(pg_catalog.=) 'aiven_extras'
-           AND o.type OPERATOR(pg_catalog.=) ANY (ARRAY['function', 'type', 'composite type', 'view'])
+           AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
     LOOP
-        EXECUTE pg_catalog.concat('ALTER ', member, ' OWNER TO CURRENT_USER');
+        EXECUTE pg_catalog.concat('ALTER FUNCTION ', function, ' OWNER TO CURRENT_USER');
     END LOOP;
 END
 $owner$;
 
 -- Any role could run any SQL on any server by it, as this server.
-DROP FUNCTION aiven_extras.dblink_record_execute(text, text);
+DROP FUNCTION IF EXISTS aiven_extras.dblink_record_execute(text, text);
 
 -- ---------------------------------------------------------------------------------------------
 -- Subscriptions (subscriber: 15 and later)

@@ -2,6 +2,7 @@
 
 use crate::apt;
 use crate::fetch;
+use crate::workspace;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,6 +26,18 @@ pub fn python_with_psycopg2() -> Result<Command> {
     };
     apt::require_that(has_psycopg2, "python3-psycopg2")?;
     Ok(Command::new(PYTHON))
+}
+
+/// The library of pgextwlist, which lets roles that are no superusers create the extensions that its
+/// setting lists. For 15 only: there is no package of Debian for the others that runs here.
+pub fn pgextwlist() -> Result<PathBuf> {
+    let home = workspace::pg_dir().join("pgextwlist");
+    let library = home.join("usr/lib/postgresql/15/lib/pgextwlist.so");
+    let _lock = workspace::lock("pgextwlist")?;
+    if !library.exists() {
+        apt::unpack("bookworm", "postgresql-15-pgextwlist", &home)?;
+    }
+    Ok(library)
 }
 
 pub fn pgbench() -> Result<PathBuf> {

@@ -92,14 +92,25 @@ fn who_does_not_own_a_table_falls_back_to_a_dump(pair: Pair) {
     }
 }
 
+fn run(databases: &Databases, play: &str, in_transaction: bool, tables: &[&str]) {
+    run_on(databases.source, databases.target, &databases.name, play, in_transaction, tables);
+}
+
 /// As `app`, who is no superuser.
-pub fn run(databases: &Databases, play: &str, in_transaction: bool, tables: &[&str]) {
+pub fn run_on(
+    source: &Cluster,
+    target: &Cluster,
+    database: &str,
+    play: &str,
+    in_transaction: bool,
+    tables: &[&str],
+) {
     let order = json!({
         "play": play,
         "in_transaction": in_transaction,
         "tables": tables,
-        "source": connection(databases.source, &databases.name),
-        "target": connection(databases.target, &databases.name),
+        "source": connection(source, database),
+        "target": connection(target, database),
     });
     let mut python = tools::python_with_psycopg2().expect("Python is there");
     python.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/e2e/aiven/client.py"));
