@@ -5,6 +5,6 @@ mod calls;
 mod client;
 mod database;
 mod install;
-mod upgrade;
+pub mod upgrade;
 
 use database::Databases;

@@ -29,12 +29,17 @@ const MEMBERS: &str = "
       LEFT JOIN pg_event_trigger v ON d.classid = 'pg_event_trigger'::regclass AND v.oid = d.objid
      WHERE e.extname = 'aiven_extras' AND e.extversion = '2.0.0' ORDER BY 1";
 
-/// A database on a source of this major, with the original.
-fn with_original(major: u16) -> Databases {
-    let databases = Databases::empty(major, major.max(15));
+/// Beside ours.
+pub fn install_original(major: u16) {
     let install = majors::prepare(major).unwrap();
     let script = install.sharedir.join("extension/aiven_extras--1.1.18.sql");
     std::fs::write(script, include_str!("original.sql")).unwrap();
+}
+
+/// A database on a source of this major, with the original.
+fn with_original(major: u16) -> Databases {
+    let databases = Databases::empty(major, major.max(15));
+    install_original(major);
     databases.on_source("postgres").run("CREATE EXTENSION aiven_extras VERSION '1.1.18'");
     databases
 }
