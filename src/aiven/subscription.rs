@@ -67,7 +67,7 @@ fn check_origin(origin: &str) -> Result<()> {
 /// Below 15 no right to subscribe can be lent. A refusal of rights is what makes clients fall back
 /// to a dump.
 fn require_right() -> Result<()> {
-    subscription::require_subscriber()
+    subscription::require_subscriber(Caller::current()?)
         .map_err(|error| Error { kind: Kind::InsufficientPrivilege, ..error })
 }
 

@@ -129,18 +129,16 @@ impl SubscriptionRow {
         unsafe { pg_sys::TransactionIdIsCurrentTransactionId(inserted_by) }
     }
 
-    /// A column's value; `T` must be the column's type. `None` for NULL.
+    /// A column's value; `T` must be the column's type. `None` for NULL, or a column of a later major.
     pub fn get<T: FromDatum>(&self, column: &str) -> Option<T> {
+        let column = subscription_column(column);
+        if column == 0 {
+            return None; // InvalidAttrNumber
+        }
         let mut is_null = false;
         // SAFETY: a row of this cache, and a column of its relation.
-        let datum = unsafe {
-            pg_sys::SysCacheGetAttr(
-                self.cache,
-                self.tuple,
-                subscription_column(column),
-                &mut is_null,
-            )
-        };
+        let datum =
+            unsafe { pg_sys::SysCacheGetAttr(self.cache, self.tuple, column, &mut is_null) };
         // SAFETY: the caller names the column's type; the value is copied while the row is held.
         unsafe { T::from_datum(datum, is_null) }
     }

@@ -34,7 +34,7 @@ fn pg_create_subscription(
             required("arg_copy_data", arg_copy_data)?,
             required("arg_origin", arg_origin)?,
         );
-        require_subscriber()?;
+        require_subscriber(Caller::current()?)?;
         options.check(crate::MAJOR)?;
         create(&Request {
             name: required("arg_subscription_name", arg_subscription_name)?,
@@ -57,7 +57,7 @@ fn create_subscription(
     let _hidden = secrecy::hide_statement("create_subscription");
     let run = || -> Result<()> {
         let options = required("options", options)?.0;
-        require_subscriber()?;
+        require_subscriber(Caller::current()?)?;
         create(&Request {
             name: required("name", name)?,
             conninfo: required("conninfo", conninfo)?,

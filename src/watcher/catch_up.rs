@@ -117,14 +117,7 @@ fn is_blocked_by_this_session(subscription: Oid) -> Result<bool> {
 
 fn tell(name: &str, reading: &Reading, subscription: Oid) -> Result<()> {
     let mut detail = reading.reason.clone();
-    let copying = query::read(
-        "SELECT pg_catalog.sum(c.tuples_processed)::pg_catalog.int8 \
-           FROM pg_catalog.pg_stat_get_subscription($1) w \
-           JOIN pg_catalog.pg_stat_progress_copy c ON c.pid OPERATOR(pg_catalog.=) w.pid",
-        &[subscription.into()],
-        |row| row.get::<i64>(1),
-    )?;
-    if let Some(rows) = copying.into_iter().flatten().next() {
+    if let Some(rows) = rows_copied(subscription)? {
         detail.push_str(&format!(" {rows} rows of the tables being copied have arrived."));
     }
     report(
@@ -133,4 +126,19 @@ fn tell(name: &str, reading: &Reading, subscription: Oid) -> Result<()> {
             .detail(detail),
     );
     Ok(())
+}
+
+/// Of the tables that are being copied now.
+fn rows_copied(subscription: Oid) -> Result<Option<i64>> {
+    if crate::MAJOR < 14 {
+        return Ok(None); // the first with pg_stat_progress_copy
+    }
+    let copying = query::read(
+        "SELECT pg_catalog.sum(c.tuples_processed)::pg_catalog.int8 \
+           FROM pg_catalog.pg_stat_get_subscription($1) w \
+           JOIN pg_catalog.pg_stat_progress_copy c ON c.pid OPERATOR(pg_catalog.=) w.pid",
+        &[subscription.into()],
+        |row| row.get::<i64>(1),
+    )?;
+    Ok(copying.into_iter().flatten().next())
 }

@@ -112,8 +112,8 @@ fn an_old_target_refuses_subscriptions_as_a_matter_of_rights() {
 }
 
 #[test]
-fn a_superuser_is_bound_by_no_rule_of_ownership_or_passwords() {
-    for major in TARGETS {
+fn a_superuser_is_bound_by_no_rule_of_ownership_passwords_or_majors() {
+    for major in testbed::MAJORS {
         let databases = Databases::new(15, major).with_rows("public.t", 10);
         let name = &databases.name;
         let socket = databases.source.socket_dir().display();
@@ -302,6 +302,13 @@ fn a_drop_of_what_cannot_catch_up_says_so_and_does_not_wait() {
         databases.on_source("app").run("INSERT INTO public.t VALUES (11, 'cannot be applied')");
         let reason = dropped(&databases, &mut app);
         assert!(reason.contains("fails"), "{reason}");
+
+        let databases = Databases::new(15, major).with_rows("public.t", 10);
+        let mut app = databases.on_target("app");
+        app.run("INSERT INTO public.t VALUES (5, 'in the way of the copy')");
+        databases.subscribe(&mut app).unwrap();
+        let reason = dropped(&databases, &mut app);
+        assert!(reason.contains("Copying a table fails"), "{reason}");
 
         let (databases, mut app) = subscribed();
         app.run("BEGIN; LOCK TABLE public.t IN ACCESS EXCLUSIVE MODE");

@@ -46,6 +46,7 @@ fn migrated(pair: Pair, play: &str, in_transaction: bool, tables: &[&str], rows:
     run(&databases, play, in_transaction, tables);
     databases.assert_equal(TABLE);
     assert_eq!(databases.slots(), [""; 0]);
+    databases.assert_no_secret_logged();
 }
 
 fn a_tool_migrates_all_tables(pair: Pair) {

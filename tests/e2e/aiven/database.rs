@@ -6,7 +6,7 @@ use postgres::error::Error;
 use postgres::types::ToSql;
 use testbed::{Cluster, PASSWORD, poll_until};
 
-use crate::support::{DEADLINE, Session, quoted, source, target};
+use crate::support::{DEADLINE, Session, quoted, secrets_in_log, source, target};
 
 static NUMBER: AtomicU32 = AtomicU32::new(1);
 
@@ -14,6 +14,8 @@ pub struct Databases {
     pub source: &'static Cluster,
     pub target: &'static Cluster,
     pub name: String,
+    /// How much had been logged before this test.
+    logged: [usize; 2],
 }
 
 impl Databases {
@@ -30,8 +32,9 @@ impl Databases {
     /// Without the extension.
     pub fn empty(source_major: u16, target_major: u16) -> Databases {
         let name = format!("aiven_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let databases =
-            Databases { source: source(source_major), target: target(target_major), name };
+        let (source, target) = (source(source_major), target(target_major));
+        let logged = [source.log().len(), target.log().len()];
+        let databases = Databases { source, target, name, logged };
         for cluster in [databases.source, databases.target] {
             Session::open(cluster, "postgres", "postgres")
                 .run(&format!("CREATE DATABASE {} OWNER app", quoted(&databases.name)));
@@ -97,6 +100,17 @@ impl Databases {
         let sums: [Option<String>; 2] = self.superusers().map(|mut session| session.value(&sum));
         assert_eq!(sums[0], sums[1], "{table} is the same on both ends");
         assert!(sums[0].is_some(), "{table} has rows");
+    }
+
+    #[track_caller]
+    pub fn assert_no_secret_logged(&self) {
+        for (cluster, logged) in [self.source, self.target].into_iter().zip(self.logged) {
+            assert_eq!(
+                secrets_in_log(&cluster.log()[logged..]),
+                [""; 0],
+                "in the log of {cluster}"
+            );
+        }
     }
 
     /// The source's slots.
