@@ -123,8 +123,10 @@ impl SubscriptionRow {
     pub fn is_of_this_transaction(&self) -> bool {
         // SAFETY: a valid tuple has a header.
         let header = unsafe { (*self.tuple).t_data };
+        // SAFETY: a valid tuple has a header.
+        let header = unsafe { &*header };
         // SAFETY: a row of a catalog has this arm of the union.
-        let inserted_by = unsafe { (*header).t_choice.t_heap.t_xmin };
+        let inserted_by = unsafe { header.t_choice.t_heap }.t_xmin;
         // SAFETY: compares backend-local numbers.
         unsafe { pg_sys::TransactionIdIsCurrentTransactionId(inserted_by) }
     }

@@ -54,15 +54,15 @@ pub fn change(fcinfo: pg_sys::FunctionCallInfo) -> Option<Change> {
 fn names(list: *const pg_sys::List) -> Vec<String> {
     // SAFETY: a list of the parse tree, or NULL for an empty one.
     let Some(list) = (unsafe { list.as_ref() }) else { return Vec::new() };
-    let name = |index: usize| {
-        // SAFETY: the list has this many cells.
-        let cell = unsafe { &*list.elements.add(index) };
+    // SAFETY: the list has this many cells.
+    let cells = unsafe { std::slice::from_raw_parts(list.elements, list.length as usize) };
+    let name = |cell: &pg_sys::ListCell| {
         // SAFETY: a cell of a list of nodes.
         let node = unsafe { cell.ptr_value }.cast::<pg_sys::String>();
         // SAFETY: DROP EXTENSION names each by a String node (gram.y).
         text(unsafe { (*node).sval })
     };
-    (0..list.length.unsigned_abs() as usize).map(name).collect()
+    cells.iter().map(name).collect()
 }
 
 /// The guard is on 15 only.

@@ -18,13 +18,15 @@ pub fn return_query(
     let store = tuple_store(fcinfo);
     Spi::connect(|client| {
         client.select(sql, None, args)?;
-        // SAFETY: set by the query that has just run; NULL would mean that it has no rows.
+        // SAFETY: set by the SELECT that has just run, also where it has no rows.
         let table = unsafe { pg_sys::SPI_tuptable };
+        // SAFETY: as above, and valid until SPI is left.
+        let table = unsafe { &*table };
         // SAFETY: as above.
         let count = unsafe { pg_sys::SPI_processed } as usize;
-        for index in 0..count {
-            // SAFETY: the table has this many rows.
-            let row = unsafe { (*table).vals.add(index) };
+        // SAFETY: the table has this many rows.
+        let rows = unsafe { std::slice::from_raw_parts(table.vals, count) };
+        for row in rows {
             // SAFETY: the store copies the row.
             unsafe { pg_sys::tuplestore_puttuple(store, *row) };
         }
