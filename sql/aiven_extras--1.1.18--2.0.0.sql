@@ -175,7 +175,7 @@ BEGIN
         AS 'MODULE_PATHNAME', 'aiven_guard_alter_subscription_wrapper';
     REVOKE ALL ON FUNCTION aiven_extras.guard_alter_subscription() FROM PUBLIC;
     COMMENT ON FUNCTION aiven_extras.guard_alter_subscription() IS
-        'Event trigger: refuses ALTER SUBSCRIPTION … CONNECTION and … OWNER TO by roles that are not superusers (42501), and that such a role drops this guard while there are subscriptions to guard (55000).';
+        'Event trigger: keeps roles that are not superusers from changing the connection or the owner of a subscription (42501), and from dropping this guard while there are subscriptions to guard (55000).';
     CREATE EVENT TRIGGER aiven_extras_guard ON ddl_command_start
         WHEN TAG IN ('ALTER SUBSCRIPTION', 'DROP EXTENSION', 'DROP OWNED')
         EXECUTE FUNCTION aiven_extras.guard_alter_subscription();

@@ -218,7 +218,10 @@ fn nothing_that_a_role_sets_reaches_the_script() {
          CREATE TEMP TABLE pg_namespace (nspname text, oid oid);
          ALTER DEFAULT PRIVILEGES GRANT ALL ON FUNCTIONS TO stranger;
          ALTER DEFAULT PRIVILEGES IN SCHEMA aiven_extras GRANT ALL ON FUNCTIONS TO stranger;
-         SET search_path = trap, pg_temp, pg_catalog",
+         SET search_path = trap, pg_temp, pg_catalog;
+         SET standard_conforming_strings = off;
+         DO 'BEGIN END';
+         SET plpgsql.extra_errors = 'all'",
     );
     app.run(TRUSTED_ON_15);
     let path: String = app.value("SELECT current_setting('search_path')");
@@ -293,6 +296,17 @@ fn each_of_the_two_extensions_guards_when_the_other_is_dropped() {
             superuser.value(&format!("SELECT count(*) FROM pg_namespace WHERE nspname = '{kept}'"));
         assert_eq!(left, 1);
     }
+}
+
+/// A script is read in the encoding of the database.
+#[test]
+fn the_scripts_are_ascii() {
+    let scripts = [
+        include_str!("../../../sql/aiven_extras--2.0.0.sql"),
+        include_str!("../../../sql/aiven_extras--1.1.18--2.0.0.sql"),
+        include_str!("../../../sql/pgmig_extras--0.1.0.sql"),
+    ];
+    assert!(scripts.iter().all(|script| script.is_ascii()));
 }
 
 #[test]
