@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 
 use super::SCHEMA;
 use crate::error::raise;
-use crate::subscription::guard;
+use crate::subscription::guard::guard;
 
 #[pg_extern(sql = false)]
 fn aiven_guard_alter_subscription(fcinfo: pg_sys::FunctionCallInfo) {

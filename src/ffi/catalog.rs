@@ -7,9 +7,10 @@ use pgrx::pg_sys::{self, Datum, Oid};
 use pgrx::{FromDatum, IntoDatum, PgLogLevel, PgSqlErrorCode};
 
 // Oids of catalogs that pgrx does not bind (pg_subscription.h, pg_subscription_rel.h,
-// pg_replication_origin.h).
+// pg_event_trigger.h, pg_replication_origin.h).
 pub const SUBSCRIPTION: Oid = Oid::from_u32(6100);
 const SUBSCRIPTION_REL: Oid = Oid::from_u32(6102);
+const EVENT_TRIGGER: Oid = Oid::from_u32(3466);
 #[cfg(not(any(feature = "pg16", feature = "pg17", feature = "pg18")))]
 const REPLICATION_ORIGIN: Oid = Oid::from_u32(6000);
 
@@ -244,6 +245,47 @@ pub fn lock_subscription_name(name: &str) {
             pg_sys::AccessExclusiveLock as _,
         )
     }
+}
+
+/// What a transaction does with the guard of this database's subscriptions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guard {
+    /// Makes a subscription that needs it.
+    InUse,
+    Dropped,
+}
+
+/// Lets transactions use the guard or drop it, not both at a time, to their end.
+pub fn lock_guard(guard: Guard) {
+    let mode = match guard {
+        Guard::InUse => pg_sys::ShareLock,
+        Guard::Dropped => pg_sys::ExclusiveLock,
+    };
+    // The number of no event trigger.
+    // SAFETY: takes a lock or raises.
+    unsafe { pg_sys::LockDatabaseObject(EVENT_TRIGGER, Oid::INVALID, 0, mode as _) }
+}
+
+/// Whether one of these event triggers is there, as it is now, and fires in apply workers too. Only
+/// superusers own any.
+pub fn has_event_trigger(names: &[String]) -> bool {
+    /// The first columns of pg_event_trigger (pg_event_trigger.h).
+    #[repr(C)]
+    struct Form {
+        oid: Oid,
+        name: pg_sys::NameData,
+        event: pg_sys::NameData,
+        owner: Oid,
+        function: Oid,
+        enabled: c_char,
+    }
+    let found = scan::<Form, _>(EVENT_TRIGGER, |form| {
+        // SAFETY: a name is NUL-terminated within its 64 bytes.
+        let name = unsafe { std::ffi::CStr::from_ptr(form.name.data.as_ptr()) };
+        let fires_always = form.enabled as u8 == b'A';
+        fires_always && names.iter().any(|wanted| name.to_bytes() == wanted.as_bytes())
+    });
+    found.contains(&true)
 }
 
 /// Keeps the launcher from starting workers, as DropSubscription (subscriptioncmds.c) does, to the

@@ -5,7 +5,7 @@ use pgmig_core::{name, sql};
 use pgrx::prelude::*;
 
 use super::tables::{self, Start};
-use super::{Subscription, missing, require_subscriber};
+use super::{Subscription, guard, missing, require_subscriber};
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, invalid, notice, raise, required};
 use crate::ffi::catalog::{self, Column};
@@ -104,6 +104,9 @@ pub fn create(request: &Request) -> Result<()> {
     let targets = tables::targets(&published, caller)?;
     prepare_slot(publisher, slot, options)?;
 
+    if crate::MAJOR == 15 && !caller.is_superuser() {
+        guard::require()?;
+    }
     catalog::lock_subscription_name(request.name);
     refuse_duplicate(request.name)?;
     create_unconnected(request, slot, caller)?;

@@ -9,7 +9,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::error::{Error, Kind, Result, raise};
-use crate::ffi::catalog::{self, SubscriptionRow};
+use crate::ffi::catalog::{self, Guard, SubscriptionRow};
 use crate::ffi::event_trigger::{Change, change, current_user_is_superuser};
 use crate::ffi::identity;
 use crate::{query, secrecy};
@@ -40,6 +40,7 @@ pub fn guard(
         Change::DropExtension(_) | Change::DropOwned => Ok(()),
         Change::Connection(_) | Change::Owner if current_user_is_superuser() => Ok(()),
         Change::Connection(name) => {
+            // Held while it is raised: a CONTEXT would quote the statement.
             let _hidden = secrecy::hide_call_of(schema, "guard_alter_subscription");
             raise(Err(refused("change the connection of a subscription").hint(instead(&name))))
         }
@@ -48,8 +49,22 @@ pub fn guard(
     }
 }
 
-/// Extensions that bring this guard.
+/// Extensions that bring this guard, as an event trigger of the extension's name and "_guard".
 const GUARDS: [&str; 2] = ["aiven_extras", "pgmig_extras"];
+
+/// To the end of the transaction, an ordinary role's subscription may be made: there is a guard, and
+/// nobody gets rid of it meanwhile.
+pub fn require() -> Result<()> {
+    catalog::lock_guard(Guard::InUse);
+    if catalog::has_event_trigger(&GUARDS.map(|extension| format!("{extension}_guard"))) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::ObjectNotInPrerequisiteState,
+        "the event trigger that guards subscriptions is missing or disabled",
+    )
+    .hint("Ask a superuser to enable it always, or to create the extension again."))
+}
 
 /// An ordinary role must not get rid of the guard while it has something to guard. pgextwlist lets
 /// such a role drop an extension as superuser, so it is the outer user that counts.
@@ -57,6 +72,7 @@ fn keep_guard() -> Result<()> {
     if identity::is_superuser(identity::outer_user()) {
         return Ok(());
     }
+    catalog::lock_guard(Guard::Dropped);
     match ordinary_subscription() {
         None => Ok(()),
         Some(name) => Err(Error::new(

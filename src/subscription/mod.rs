@@ -5,14 +5,13 @@ mod alter;
 pub mod catch_up;
 mod create;
 mod drop;
-mod guard;
+pub mod guard;
 mod list;
 mod tables;
 
 pub use alter::{alter, refresh_publication};
 pub use create::{Request, create};
 pub use drop::drop_subscription;
-pub use guard::guard;
 pub use tables::{query_text as tables_query, schema_and_name};
 
 use std::ffi::CStr;

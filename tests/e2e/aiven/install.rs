@@ -4,11 +4,11 @@
 use std::path::Path;
 
 use postgres::error::SqlState;
-use testbed::{Cluster, PASSWORD, majors, tools};
+use testbed::{Cluster, PASSWORD, majors, poll_until, tools};
 
 use super::database::call;
 use super::{Databases, client};
-use crate::support::{Refused, Session, start_with};
+use crate::support::{DEADLINE, Refused, Session, start_with};
 
 /// A database of `app`, on a server of its own.
 fn on_own_server(cluster: Cluster) -> (Cluster, Session) {
@@ -261,6 +261,39 @@ fn on_15_nobody_gets_rid_of_the_guard_of_a_subscription() {
     }
     call(&mut app, "pg_drop_subscription", &[name]).unwrap();
     app.run("DROP EXTENSION aiven_extras");
+}
+
+#[test]
+fn on_15_the_guard_is_not_dropped_while_a_subscription_is_being_made() {
+    install_trusted_version();
+    let databases = Databases::empty(15, 15).with_rows("public.t", 10);
+    databases.on_source("postgres").run("CREATE EXTENSION aiven_extras");
+    databases.on_source("postgres").run("GRANT USAGE ON SCHEMA aiven_extras TO app");
+    let mut app = databases.on_target("app");
+    app.run(TRUSTED_ON_15);
+    app.run("BEGIN");
+    databases.subscribe(&mut app).unwrap();
+    let mut second = databases.on_target("app");
+    let pid = second.pid();
+    let drop = std::thread::spawn(move || second.batch_execute("DROP EXTENSION aiven_extras"));
+    let mut superuser = databases.on_target("postgres");
+    poll_until(DEADLINE, "the second session to wait", || {
+        let waits: bool =
+            superuser.value(&format!("SELECT cardinality(pg_blocking_pids({pid})) > 0"));
+        Ok(waits.then_some(()))
+    });
+    app.run("COMMIT");
+    drop.join().unwrap().refused(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+}
+
+#[test]
+fn on_15_no_subscription_is_made_without_the_guard() {
+    let databases = Databases::new(15, 15).with_rows("public.t", 10);
+    let mut superuser = databases.on_target("postgres");
+    superuser.run("ALTER EVENT TRIGGER aiven_extras_guard ENABLE"); // not in apply workers
+    let mut app = databases.on_target("app");
+    databases.subscribe(&mut app).refused(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+    assert_eq!(databases.slots(), [""; 0]);
 }
 
 #[test]
