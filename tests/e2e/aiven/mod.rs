@@ -5,6 +5,7 @@ mod calls;
 mod client;
 mod database;
 mod install;
+mod surface;
 pub mod upgrade;
 
 use database::Databases;

@@ -49,3 +49,34 @@ CREATE VIEW aiven_extras.pg_stat_replication AS
            backend_start, backend_xmin, state, sent_lsn, write_lsn, flush_lsn, replay_lsn,
            write_lag, flush_lag, replay_lag, sync_priority, sync_state
       FROM aiven_extras.pg_stat_replication_list();
+
+CREATE FUNCTION aiven_extras.auto_explain_load() RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN END';
+CREATE FUNCTION aiven_extras.set_auto_explain_log_analyze(arg_parameter text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN RETURN arg_parameter; END';
+CREATE FUNCTION aiven_extras.set_auto_explain_log_buffers(arg_parameter text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN RETURN arg_parameter; END';
+CREATE FUNCTION aiven_extras.set_auto_explain_log_format(arg_parameter text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN RETURN arg_parameter; END';
+CREATE FUNCTION aiven_extras.set_auto_explain_log_min_duration(arg_parameter text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN RETURN arg_parameter; END';
+CREATE FUNCTION aiven_extras.set_auto_explain_log_nested_statements(arg_parameter text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN RETURN arg_parameter; END';
+CREATE FUNCTION aiven_extras.set_auto_explain_log_timing(arg_parameter text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN RETURN arg_parameter; END';
+CREATE FUNCTION aiven_extras.set_auto_explain_log_verbose(arg_parameter text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN RETURN arg_parameter; END';
+CREATE FUNCTION aiven_extras.claim_public_schema_ownership() RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN END';
+CREATE FUNCTION aiven_extras.explain_statement(arg_query text, OUT execution_plan json)
+    RETURNS SETOF json LANGUAGE plpgsql STRICT AS 'BEGIN END';
+CREATE FUNCTION aiven_extras.set_pgaudit_parameter(
+    arg_parameter text, arg_database text, arg_value text)
+    RETURNS void LANGUAGE plpgsql AS 'BEGIN END';
+CREATE FUNCTION aiven_extras.set_pgaudit_role_parameter(
+    arg_parameter text, arg_role text, arg_value text)
+    RETURNS void LANGUAGE plpgsql AS 'BEGIN END';
+CREATE FUNCTION aiven_extras.pg_create_logical_replication_slot_on_standby(
+    slot_name name, plugin name, temporary boolean = false, twophase boolean = false,
+    failover boolean = false, synced boolean = false, OUT slot_name name, OUT lsn pg_lsn)
+    LANGUAGE sql AS 'SELECT NULL::name, NULL::pg_lsn';
