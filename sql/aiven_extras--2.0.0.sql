@@ -258,3 +258,126 @@ CREATE FUNCTION aiven_extras.session_replication_role(arg_parameter text)
     AS 'MODULE_PATHNAME', 'aiven_session_replication_role_wrapper';
 COMMENT ON FUNCTION aiven_extras.session_replication_role(text) IS
 'Sets session_replication_role to origin, replica or local for the session, and returns it. Errors: 22023 another value; 22004 a null.';
+
+-- ---------------------------------------------------------------------------------------------
+-- auto_explain, for the session
+-- ---------------------------------------------------------------------------------------------
+
+CREATE FUNCTION aiven_extras.auto_explain_load()
+    RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'auto_explain_load_wrapper';
+COMMENT ON FUNCTION aiven_extras.auto_explain_load() IS
+'Loads auto_explain into the session. By itself it logs nothing. Errors: 58P01 the server does not have it.';
+
+CREATE FUNCTION aiven_extras.set_auto_explain_log_analyze(arg_parameter text)
+    RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'set_auto_explain_log_analyze_wrapper';
+COMMENT ON FUNCTION aiven_extras.set_auto_explain_log_analyze(text) IS
+'Whether auto_explain runs statements with EXPLAIN ANALYZE''s measurements: a boolean. For the session, of which auto_explain then sends plans to the server''s log alone. Returns the value. Errors: 22023 a bad value; 55000 plans would not go to the log; 22004 a null.';
+
+CREATE FUNCTION aiven_extras.set_auto_explain_log_buffers(arg_parameter text)
+    RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'set_auto_explain_log_buffers_wrapper';
+COMMENT ON FUNCTION aiven_extras.set_auto_explain_log_buffers(text) IS
+'Whether auto_explain logs the use of buffers, with log_analyze: a boolean. For the session, of which auto_explain then sends plans to the server''s log alone. Returns the value. Errors: 22023 a bad value; 55000 plans would not go to the log; 22004 a null.';
+
+CREATE FUNCTION aiven_extras.set_auto_explain_log_format(arg_parameter text)
+    RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'set_auto_explain_log_format_wrapper';
+COMMENT ON FUNCTION aiven_extras.set_auto_explain_log_format(text) IS
+'How auto_explain writes plans: text, xml, json or yaml. For the session, of which auto_explain then sends plans to the server''s log alone. Returns the value. Errors: 22023 a bad value; 55000 plans would not go to the log; 22004 a null.';
+
+CREATE FUNCTION aiven_extras.set_auto_explain_log_min_duration(arg_parameter text)
+    RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'set_auto_explain_log_min_duration_wrapper';
+COMMENT ON FUNCTION aiven_extras.set_auto_explain_log_min_duration(text) IS
+'How long a statement must take for its plan to be logged: milliseconds or a time with its unit; 0 logs all, -1 none. For the session, of which auto_explain then sends plans to the server''s log alone. Returns the value. Errors: 22023 a bad value; 55000 plans would not go to the log; 22004 a null.';
+
+CREATE FUNCTION aiven_extras.set_auto_explain_log_nested_statements(arg_parameter text)
+    RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'set_auto_explain_log_nested_statements_wrapper';
+COMMENT ON FUNCTION aiven_extras.set_auto_explain_log_nested_statements(text) IS
+'Whether auto_explain logs statements inside functions: a boolean. For the session, of which auto_explain then sends plans to the server''s log alone. Returns the value. Errors: 22023 a bad value; 55000 plans would not go to the log; 22004 a null.';
+
+CREATE FUNCTION aiven_extras.set_auto_explain_log_timing(arg_parameter text)
+    RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'set_auto_explain_log_timing_wrapper';
+COMMENT ON FUNCTION aiven_extras.set_auto_explain_log_timing(text) IS
+'Whether auto_explain measures each node of a plan, with log_analyze: a boolean. For the session, of which auto_explain then sends plans to the server''s log alone. Returns the value. Errors: 22023 a bad value; 55000 plans would not go to the log; 22004 a null.';
+
+CREATE FUNCTION aiven_extras.set_auto_explain_log_verbose(arg_parameter text)
+    RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'set_auto_explain_log_verbose_wrapper';
+COMMENT ON FUNCTION aiven_extras.set_auto_explain_log_verbose(text) IS
+'Whether auto_explain logs plans in their verbose form: a boolean. For the session, of which auto_explain then sends plans to the server''s log alone. Returns the value. Errors: 22023 a bad value; 55000 plans would not go to the log; 22004 a null.';
+
+-- ---------------------------------------------------------------------------------------------
+-- Schema public, plans, auditing (which a superuser grants by itself)
+-- ---------------------------------------------------------------------------------------------
+
+CREATE FUNCTION aiven_extras.claim_public_schema_ownership()
+    RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'claim_public_schema_ownership_wrapper';
+COMMENT ON FUNCTION aiven_extras.claim_public_schema_ownership() IS
+'Makes the caller the owner of schema public. Errors: 42501 the caller lacks the rights of the database''s owner, or the schema belongs to another role that is no superuser; 3F000 there is no such schema.';
+
+-- With the rights and the search_path of who calls it, as EXPLAIN itself.
+CREATE FUNCTION aiven_extras.explain_statement(
+    arg_query text,
+    OUT execution_plan json)
+    RETURNS SETOF json
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SECURITY INVOKER
+    ROWS 1
+    AS 'MODULE_PATHNAME', 'explain_statement_wrapper';
+COMMENT ON FUNCTION aiven_extras.explain_statement(text) IS
+'The plan of one statement, which is not executed, as EXPLAIN (FORMAT JSON) shows it to the caller. Errors: 42601 no statement, more than one, or one that has no plan; 42501 the caller may not run it.';
+
+CREATE FUNCTION aiven_extras.set_pgaudit_parameter(
+    arg_parameter text,
+    arg_database text,
+    arg_value text)
+    RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'set_pgaudit_parameter_wrapper';
+REVOKE ALL ON FUNCTION aiven_extras.set_pgaudit_parameter(text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION aiven_extras.set_pgaudit_parameter(text, text, text) IS
+'Sets a parameter of pgaudit, named without "pgaudit.", for the new sessions of a database. Not for PUBLIC: a superuser grants EXECUTE. Errors: 42501 the caller lacks the rights of the database''s owner, or that is a superuser; 42704 no such database; 22023 not a parameter to be set here, or a bad value; 55000 the server does not know the parameter; 22004 a null.';
+
+CREATE FUNCTION aiven_extras.set_pgaudit_role_parameter(
+    arg_parameter text,
+    arg_role text,
+    arg_value text)
+    RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'set_pgaudit_role_parameter_wrapper';
+REVOKE ALL ON FUNCTION aiven_extras.set_pgaudit_role_parameter(text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION aiven_extras.set_pgaudit_role_parameter(text, text, text) IS
+'Sets a parameter of pgaudit, named without "pgaudit.", for the new sessions of a role. Not for PUBLIC: a superuser grants EXECUTE. Errors: 42501 the role is the caller, a superuser, or one that the caller does not administer; 42704 no such role; 22023 not a parameter to be set here, or a bad value; 55000 the server does not know the parameter; 22004 a null.';
+
+-- ---------------------------------------------------------------------------------------------
+-- Logical slots on a standby
+-- ---------------------------------------------------------------------------------------------
+
+CREATE FUNCTION aiven_extras.pg_create_logical_replication_slot_on_standby(
+    slot_name name,
+    plugin name,
+    temporary boolean = false,
+    twophase boolean = false,
+    failover boolean = false,
+    synced boolean = false,
+    OUT slot_name name,
+    OUT lsn pg_lsn)
+    RETURNS record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'pg_create_logical_replication_slot_on_standby_wrapper';
+COMMENT ON FUNCTION aiven_extras.pg_create_logical_replication_slot_on_standby(name, name, boolean, boolean, boolean, boolean) IS
+'Creates a logical slot on a standby and returns where its changes begin. Before 16 it is used after a promotion. A rollback leaves it. Waits for the primary''s next record of running transactions. Errors: 42501 the caller lacks REPLICATION; 42602 a bad name; 42710 the slot exists; 55000 this is no standby, wal_level is not logical, or hot_standby_feedback is off; 0A000 failover, synced, or twophase on 13; 22004 a null.';

@@ -3,10 +3,14 @@
 //! SQL signatures stand in `sql/`; the functions behind them are in the module of their subject.
 
 mod aiven;
+mod auto_explain;
 mod caller;
 mod error;
+mod explain;
 mod ffi;
 mod operators;
+mod pgaudit;
+mod public_schema;
 mod publication;
 mod publisher;
 mod query;
@@ -14,6 +18,7 @@ mod secrecy;
 mod session;
 mod settings;
 mod slot;
+mod standby_slot;
 mod subscription;
 mod table;
 mod transaction;

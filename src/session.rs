@@ -1,4 +1,4 @@
-//! Settings of the session that PostgreSQL leaves to superusers.
+//! Settings of the session, also those that PostgreSQL leaves to superusers.
 
 use pgmig_core::error::invalid;
 use pgrx::prelude::*;
@@ -29,10 +29,21 @@ pub fn set_replication_role(role: Option<&str>, is_local: Option<bool>) -> Resul
     set("session_replication_role", &role, is_local)
 }
 
-fn set(parameter: &str, value: &str, is_local: bool) -> Result<Option<String>> {
-    let set = query::column(
+/// Sets a parameter with the rights of a superuser, and returns it as PostgreSQL shows it.
+pub fn set(parameter: &str, value: &str, is_local: bool) -> Result<Option<String>> {
+    let set = query::read(
         "SELECT pg_catalog.set_config($1, $2, $3)",
         &[parameter.into(), value.into(), is_local.into()],
+        |row| row.get::<String>(1),
     )?;
-    Ok(set.into_iter().next())
+    Ok(set.into_iter().flatten().next())
+}
+
+/// A parameter as PostgreSQL shows it; `None` for one that this server does not know.
+pub fn setting(parameter: &str) -> Result<Option<String>> {
+    let shown =
+        query::read("SELECT pg_catalog.current_setting($1, true)", &[parameter.into()], |row| {
+            row.get::<String>(1)
+        })?;
+    Ok(shown.into_iter().flatten().next())
 }

@@ -53,6 +53,19 @@ pub fn check_slot(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Checks the name of an output plugin: the server would load a library from any path.
+pub fn check_output_plugin(name: &str) -> Result<()> {
+    check("output plugin", name)?;
+    if name.contains('/') {
+        return Err(Error::new(
+            Kind::InvalidName,
+            format!("output plugin name \"{name}\" is a path"),
+        )
+        .hint("Name a plugin that is installed, such as pgoutput."));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,5 +91,13 @@ mod tests {
             assert_eq!(check_slot(bad).unwrap_err().kind, Kind::InvalidName, "{bad}");
         }
         assert_eq!(check_slot(&"x".repeat(64)).unwrap_err().kind, Kind::NameTooLong);
+    }
+
+    #[test]
+    fn an_output_plugin_is_not_a_path() {
+        assert!(check_output_plugin("pgoutput").is_ok());
+        for bad in ["", "/tmp/evil", "../evil", "$libdir/pgoutput"] {
+            assert_eq!(check_output_plugin(bad).unwrap_err().kind, Kind::InvalidName, "{bad}");
+        }
     }
 }

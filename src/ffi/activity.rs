@@ -1,5 +1,5 @@
-//! What others see of the current statement: pg_stat_activity and the server log. Called by
-//! `secrecy.rs`.
+//! What others see of the current statement: pg_stat_activity and the server log; and what its client
+//! sees of the log. Called by `secrecy.rs` and `auto_explain.rs`.
 
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char};
@@ -14,6 +14,7 @@ thread_local! {
     /// Start of the statement that carries a secret. A statement is known by when it started, so
     /// nothing has to be reset when it ends, in whatever way.
     static SECRET_STATEMENT: Cell<Option<i64>> = const { Cell::new(None) };
+    static PLANS_STAY_HERE: Cell<bool> = const { Cell::new(false) };
     static NEXT_HOOK: Cell<pg_sys::emit_log_hook_type> = const { Cell::new(None) };
 }
 
@@ -23,6 +24,11 @@ pub fn install_log_hook() {
     NEXT_HOOK.set(previous);
     // SAFETY: hooks are set by each backend for itself.
     unsafe { pg_sys::emit_log_hook = Some(redact) };
+}
+
+/// From here on, to the end of the session, what auto_explain reports goes to the server's log alone.
+pub fn keep_plans_from_the_client() {
+    PLANS_STAY_HERE.set(true);
 }
 
 /// While it lives, reports have no CONTEXT: that of a surrounding function would quote its statement,
@@ -69,6 +75,9 @@ unsafe extern "C-unwind" fn redact(edata: *mut pg_sys::ErrorData) {
         watcher::errors::keep(subscription, bytes(report.message), bytes(report.context));
     }
     redact_report(report);
+    if PLANS_STAY_HERE.get() && bytes(report.filename).ends_with(b"auto_explain.c") {
+        report.output_to_client = false;
+    }
     if let Some(next) = NEXT_HOOK.get() {
         // SAFETY: the hook that was installed before this one, with its own argument.
         unsafe { next(edata) }
@@ -100,10 +109,10 @@ fn redact_report(report: &mut pg_sys::ErrorData) {
         report.context = std::ptr::null_mut();
         report.internalquery = std::ptr::null_mut();
     }
-    if report.elevel != pg_sys::LOG as i32 {
+    if ![pg_sys::LOG, pg_sys::LOG_SERVER_ONLY].contains(&(report.elevel as u32)) {
         return; // the text of an ERROR is ours or PostgreSQL's own
     }
-    // log_statement, log_min_duration_statement, auto_explain: text and parameters go.
+    // log_statement, log_min_duration_statement, auto_explain, pgaudit: text and parameters go.
     if let Some(message) = secrecy::redacted(bytes(report.message), statement, marked) {
         let message = CString::new(message).unwrap_or_default();
         // SAFETY: a copy in the report's own context, which elog.c frees with the report.

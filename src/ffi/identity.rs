@@ -13,6 +13,12 @@ pub fn outer_user() -> Oid {
     unsafe { pg_sys::GetOuterUserId() }
 }
 
+/// The role that logged in, or that a superuser put in its place; SET ROLE leaves it.
+pub fn session_user() -> Oid {
+    // SAFETY: reads a backend-local variable that is set once a user is logged in.
+    unsafe { pg_sys::GetSessionUserId() }
+}
+
 /// Whether PostgreSQL, and not a statement of the outer user's own, has this code run. Often it does
 /// so as the code's owner, of which the outer user need know nothing:
 /// - maintenance and refreshes run index expressions and views, and since 16 apply workers run what
@@ -38,6 +44,12 @@ fn trigger_depth() -> i32 {
 pub fn is_superuser(role: Oid) -> bool {
     // SAFETY: a catalog cache look-up; a role that is gone is no superuser.
     unsafe { pg_sys::superuser_arg(role) }
+}
+
+/// Whether a role may have replication slots: a superuser, or one with REPLICATION.
+pub fn may_replicate(role: Oid) -> bool {
+    // SAFETY: a catalog cache look-up.
+    is_superuser(role) || unsafe { pg_sys::has_rolreplication(role) }
 }
 
 pub fn has_rights_of(member: Oid, role: Oid) -> bool {

@@ -1,6 +1,6 @@
-//! The server's own parser, asked whether a text is one expression. Called by `publication/`.
+//! The server's own parser, asked what a text is. Called by `publication/` and `explain.rs`.
 
-use std::ffi::{CString, c_void};
+use std::ffi::{CStr, CString, c_void};
 
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::pg_sys::{self, Node, NodeTag};
@@ -27,6 +27,15 @@ pub fn check_expression(text: &str) -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+/// Whether a text is one EXPLAIN and nothing else. An ERROR where it has no syntax.
+pub fn is_one_explain(text: &CStr) -> bool {
+    // SAFETY: a valid C string; the tree lives in the current memory context.
+    let statements = unsafe { pg_sys::pg_parse_query(text.as_ptr()) };
+    let Some(statement) = only::<pg_sys::RawStmt>(statements) else { return false };
+    // SAFETY: the raw parser makes a List of RawStmts.
+    tag(unsafe { (*statement).stmt }) == Some(NodeTag::T_ExplainStmt)
 }
 
 /// Catching an ERROR without a subtransaction is right here: the raw parser only allocates memory.

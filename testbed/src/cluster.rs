@@ -104,15 +104,7 @@ impl Builder {
     }
 
     pub fn start(self) -> Result<Cluster> {
-        sweep_once();
-        let install = majors::prepare(self.major)?;
-        let account = Account::for_servers()?;
-        let prefix = format!("{PREFIX}{}-", std::process::id());
-        let dir = tempfile::Builder::new().prefix(&prefix).tempdir_in(CLUSTERS)?;
-        account::give(dir.path(), account.as_ref())?;
-        let port = Port::reserve()?;
-        let environment = self.environment.clone();
-        let mut cluster = Cluster { install, account, environment, port, postmaster: None, dir };
+        let mut cluster = Cluster::without_data(self.major, self.environment.clone())?;
         cluster.initdb()?;
         cluster.configure(&self)?;
         cluster.launch(Lifetime::OfParent)?;
@@ -177,6 +169,28 @@ impl Cluster {
 
     pub fn start(major: u16) -> Result<Cluster> {
         Cluster::builder(major).start()
+    }
+
+    /// A streaming standby that accepts connections, configured as this server is but for `settings`.
+    /// It has a slot of its own here.
+    pub fn standby(&self, settings: &[(&str, &str)]) -> Result<Cluster> {
+        let mut standby = Cluster::without_data(self.major(), self.environment.clone())?;
+        let slot = format!("standby_{}", standby.port());
+        standby.copy_from(self, &slot)?;
+        standby.follow(self, &slot, settings)?;
+        standby.launch(Lifetime::OfParent)?;
+        Ok(standby)
+    }
+
+    fn without_data(major: u16, environment: Vec<(String, String)>) -> Result<Cluster> {
+        sweep_once();
+        let install = majors::prepare(major)?;
+        let account = Account::for_servers()?;
+        let prefix = format!("{PREFIX}{}-", std::process::id());
+        let dir = tempfile::Builder::new().prefix(&prefix).tempdir_in(CLUSTERS)?;
+        account::give(dir.path(), account.as_ref())?;
+        let port = Port::reserve()?;
+        Ok(Cluster { install, account, environment, port, postmaster: None, dir })
     }
 
     pub fn major(&self) -> u16 {
@@ -374,6 +388,37 @@ impl Cluster {
             ),
             None => "initdb failed".to_owned(),
         })
+    }
+
+    fn copy_from(&self, primary: &Cluster, slot: &str) -> Result<()> {
+        let program = tools::pg_basebackup(self.major())?;
+        let mut command =
+            account::server_command(&program, self.account.as_ref(), Lifetime::OfParent);
+        command.arg("-D").arg(self.data_dir());
+        command.arg("-d").arg(primary.own_conninfo(SUPERUSER, "postgres"));
+        command.args(["--checkpoint=fast", "--no-sync", "--create-slot", "--slot", slot]);
+        command::output(&mut command).map(drop).with_context(|| format!("cannot copy {primary}"))
+    }
+
+    /// Makes the copied configuration this server's own. Not by pg_basebackup, whose libpq may be newer
+    /// than the server's and know keywords that the server's does not.
+    fn follow(&self, primary: &Cluster, slot: &str, settings: &[(&str, &str)]) -> Result<()> {
+        let port = self.port().to_string();
+        let socket_dir = self.socket_dir().display().to_string();
+        let conninfo = primary.own_conninfo(SUPERUSER, "postgres");
+        let own = [
+            ("port", port.as_str()),
+            ("unix_socket_directories", &socket_dir),
+            ("primary_conninfo", &conninfo),
+            ("primary_slot_name", slot),
+            ("hot_standby_feedback", "on"),
+        ];
+        let mut conf = fs::read_to_string(self.data_dir().join("postgresql.conf"))?;
+        for (name, value) in own.iter().chain(settings) {
+            conf.push_str(&format!("{name} = {}\n", setting_value(value)));
+        }
+        fs::write(self.data_dir().join("postgresql.conf"), conf)?;
+        Ok(fs::write(self.data_dir().join("standby.signal"), "")?)
     }
 
     fn configure(&self, builder: &Builder) -> Result<()> {

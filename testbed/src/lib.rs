@@ -14,6 +14,7 @@ pub mod build;
 pub mod cluster;
 pub mod command;
 pub mod majors;
+pub mod pgaudit;
 pub mod poll;
 pub mod tls;
 pub mod tools;

