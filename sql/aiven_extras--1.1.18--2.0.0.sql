@@ -312,7 +312,7 @@ COMMENT ON FUNCTION aiven_extras.set_auto_explain_log_verbose(text) IS
 'Whether auto_explain logs plans in their verbose form: a boolean. For the session, of which auto_explain then sends plans to the server''s log alone. Returns the value. Errors: 22023 a bad value; 55000 plans would not go to the log; 22004 a null.';
 
 -- ---------------------------------------------------------------------------------------------
--- Schema public, plans, auditing (which a superuser grants by itself)
+-- Schema public, plans, auditing
 -- ---------------------------------------------------------------------------------------------
 
 CREATE OR REPLACE FUNCTION aiven_extras.claim_public_schema_ownership()

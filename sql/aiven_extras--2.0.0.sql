@@ -2,7 +2,7 @@
 --
 -- All functions are owned by the superuser who creates the extension, for a trusted one the bootstrap
 -- superuser, and run as that role (SECURITY DEFINER). They check rights against the caller: the outer
--- user. USAGE on the schema is what makes an operator, so EXECUTE stays with PUBLIC.
+-- user. USAGE on the schema is what makes an operator, so EXECUTE stays with PUBLIC, but for auditing.
 
 -- The schema may have belonged to somebody else until now, and comes first in the search path.
 SET LOCAL search_path = pg_catalog, pg_temp;
@@ -320,7 +320,7 @@ COMMENT ON FUNCTION aiven_extras.set_auto_explain_log_verbose(text) IS
 'Whether auto_explain logs plans in their verbose form: a boolean. For the session, of which auto_explain then sends plans to the server''s log alone. Returns the value. Errors: 22023 a bad value; 55000 plans would not go to the log; 22004 a null.';
 
 -- ---------------------------------------------------------------------------------------------
--- Schema public, plans, auditing (which a superuser grants by itself)
+-- Schema public, plans, auditing
 -- ---------------------------------------------------------------------------------------------
 
 CREATE FUNCTION aiven_extras.claim_public_schema_ownership()

@@ -66,7 +66,7 @@ const FUNCTIONS: &[(&str, &str, &str)] = &[
 
 /// As the caller, like EXPLAIN itself; and the guard, which must run as who alters.
 const NOT_ELEVATED: [&str; 2] = ["explain_statement", "guard_alter_subscription"];
-/// A superuser gives these by themselves, on 15 and elsewhere; the guard is for no one to call.
+/// Auditing is for a superuser to grant; the guard is for no one to call.
 const NOT_PUBLIC: [&str; 3] =
     ["guard_alter_subscription", "set_pgaudit_parameter", "set_pgaudit_role_parameter"];
 
