@@ -235,7 +235,7 @@ fn nothing_that_a_role_sets_reaches_the_script() {
     assert_eq!(granted, 0);
     let unsafe_paths: Vec<String> = superuser.column(
         "SELECT proname::text FROM pg_proc WHERE pronamespace = 'aiven_extras'::regnamespace
-            AND proconfig IS DISTINCT FROM ARRAY['search_path=pg_catalog, pg_temp']",
+            AND prosecdef AND proconfig IS DISTINCT FROM ARRAY['search_path=pg_catalog, pg_temp']",
     );
     assert_eq!(unsafe_paths, [""; 0]);
 }
