@@ -160,9 +160,9 @@ BEGIN
         AS 'MODULE_PATHNAME', 'guard_alter_subscription_wrapper';
     REVOKE ALL ON FUNCTION pgmig_extras.guard_alter_subscription() FROM PUBLIC;
     COMMENT ON FUNCTION pgmig_extras.guard_alter_subscription() IS
-        'Event trigger: refuses ALTER SUBSCRIPTION … CONNECTION and … OWNER TO by roles that are not superusers (42501).';
+        'Event trigger: keeps roles that are not superusers from changing the connection or the owner of a subscription (42501), and from dropping this guard while there are subscriptions to guard (55000).';
     CREATE EVENT TRIGGER pgmig_extras_guard ON ddl_command_start
-        WHEN TAG IN ('ALTER SUBSCRIPTION')
+        WHEN TAG IN ('ALTER SUBSCRIPTION', 'DROP EXTENSION', 'DROP OWNED')
         EXECUTE FUNCTION pgmig_extras.guard_alter_subscription();
     ALTER EVENT TRIGGER pgmig_extras_guard ENABLE ALWAYS;
 END

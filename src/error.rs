@@ -70,3 +70,8 @@ pub fn required<T>(argument: &str, value: Option<T>) -> Result<T> {
 pub fn denied(what: impl std::fmt::Display) -> Error {
     Error::new(Kind::InsufficientPrivilege, format!("permission denied for {what}"))
 }
+
+/// What SPI says when a query is not what it was thought to be.
+pub fn internal(error: pgrx::spi::SpiError) -> Error {
+    Error::new(Kind::Internal, format!("unexpected answer of SPI: {error}"))
+}

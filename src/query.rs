@@ -4,7 +4,7 @@ use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use pgrx::spi::{SpiError, SpiHeapTupleData};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Result, internal};
 
 /// Runs a statement that returns nothing of interest.
 pub fn execute(sql: &str, args: &[DatumWithOid]) -> Result<()> {
@@ -40,8 +40,4 @@ pub fn read<T>(
         client.select(sql, None, args)?.map(map).collect::<std::result::Result<_, _>>()
     })
     .map_err(internal)
-}
-
-fn internal(error: SpiError) -> Error {
-    Error::new(Kind::Internal, format!("unexpected answer of SPI: {error}"))
 }

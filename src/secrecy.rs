@@ -11,6 +11,7 @@ use crate::ffi::activity::{self, WithoutContext};
 /// functions whose names end alike.
 const SECRET_CALLS: &[&str] = &[
     "create_subscription",
+    "dblink_slot_create_or_drop",
     "alter_subscription_connection",
     "pgmig_extras.create_replication_slot",
     "pgmig_extras.drop_replication_slot",
@@ -22,7 +23,12 @@ pub fn install() {
 
 /// To be called first by every function that is given a connection string, and held to its end.
 pub fn hide_statement(function: &str) -> WithoutContext {
-    activity::hide_statement(&format!("SELECT pgmig_extras.{function}(<hidden>)"))
+    hide_call_of("pgmig_extras", function)
+}
+
+/// The same for a function of another extension of this library.
+pub fn hide_call_of(schema: &str, function: &str) -> WithoutContext {
+    activity::hide_statement(&format!("SELECT {schema}.{function}(<hidden>)"))
 }
 
 /// Whether a statement calls one of these functions, as far as its text tells.

@@ -15,17 +15,18 @@ fn session_replication_role(
     arg_parameter: Option<&str>,
     arg_is_local: Option<bool>,
 ) -> Option<String> {
-    let run = || -> Result<Option<String>> {
-        Caller::current()?;
-        let role = required("arg_parameter", arg_parameter)?.to_ascii_lowercase();
-        let is_local = required("arg_is_local", arg_is_local)?;
-        if !ROLES.contains(&role.as_str()) {
-            return Err(invalid(format!("invalid session replication role: \"{role}\""))
-                .hint(format!("Use one of: {}.", ROLES.join(", "))));
-        }
-        set("session_replication_role", &role, is_local)
-    };
-    raise(run())
+    raise(set_replication_role(arg_parameter, arg_is_local))
+}
+
+pub fn set_replication_role(role: Option<&str>, is_local: Option<bool>) -> Result<Option<String>> {
+    Caller::current()?;
+    let role = required("arg_parameter", role)?.to_ascii_lowercase();
+    let is_local = required("arg_is_local", is_local)?;
+    if !ROLES.contains(&role.as_str()) {
+        return Err(invalid(format!("invalid session replication role: \"{role}\""))
+            .hint(format!("Use one of: {}.", ROLES.join(", "))));
+    }
+    set("session_replication_role", &role, is_local)
 }
 
 /// Sets a parameter with the rights of a superuser, and returns it as PostgreSQL shows it.

@@ -13,6 +13,7 @@ static REQUIRE_PASSWORD: GucSetting<bool> = GucSetting::<bool>::new(true);
 static ALLOWED_HOSTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static SSL_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static CONNECT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10);
+static CATCH_UP_BEFORE_DROP: GucSetting<bool> = GucSetting::<bool>::new(true);
 static PUBLISHER_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60);
 
 static WATCH: GucSetting<bool> = GucSetting::<bool>::new(true);
@@ -152,6 +153,14 @@ fn define_connections() {
         GucContext::Userset,
         GucFlags::UNIT_S,
     );
+    GucRegistry::define_bool_guc(
+        c"pgmig_extras.catch_up_before_drop",
+        c"Lets aiven_extras.pg_drop_subscription() first wait until nothing is missing.",
+        c"It waits until tables are copied and what the publisher had at the call is applied.",
+        &CATCH_UP_BEFORE_DROP,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
 }
 
 pub fn watch() -> bool {
@@ -195,6 +204,10 @@ pub fn allowed_hosts() -> Vec<String> {
 
 pub fn ssl_directory() -> Option<PathBuf> {
     Some(text(&SSL_DIRECTORY)).filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+pub fn catch_up_before_drop() -> bool {
+    CATCH_UP_BEFORE_DROP.get()
 }
 
 pub fn connect_timeout() -> Duration {

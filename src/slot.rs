@@ -71,6 +71,10 @@ impl NewSlot {
         Ok((slot, lsn))
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Makes it permanent.
     pub fn keep(&mut self) -> Result<()> {
         if self.made {

@@ -42,6 +42,15 @@ pub fn defer(action: Action) {
     PENDING.with_borrow_mut(|pending| pending.push(Pending { subtransaction, action }));
 }
 
+/// Whether this transaction is to make a slot of this name on a publisher.
+pub fn makes_slot(name: &str) -> bool {
+    PENDING.with_borrow(|pending| {
+        pending
+            .iter()
+            .any(|entry| matches!(&entry.action, Action::KeepSlot(slot) if slot.name() == name))
+    })
+}
+
 pub fn on_event(event: Event) {
     match event {
         Event::PreCommit => before_commit(),

@@ -7,9 +7,10 @@ use pgrx::pg_sys::{self, Datum, Oid};
 use pgrx::{FromDatum, IntoDatum, PgLogLevel, PgSqlErrorCode};
 
 // Oids of catalogs that pgrx does not bind (pg_subscription.h, pg_subscription_rel.h,
-// pg_replication_origin.h).
+// pg_event_trigger.h, pg_replication_origin.h).
 pub const SUBSCRIPTION: Oid = Oid::from_u32(6100);
 const SUBSCRIPTION_REL: Oid = Oid::from_u32(6102);
+const EVENT_TRIGGER: Oid = Oid::from_u32(3466);
 #[cfg(not(any(feature = "pg16", feature = "pg17", feature = "pg18")))]
 const REPLICATION_ORIGIN: Oid = Oid::from_u32(6000);
 
@@ -119,18 +120,28 @@ impl SubscriptionRow {
         (!tuple.is_null()).then(|| Self { tuple, cache })
     }
 
-    /// A column's value; `T` must be the column's type. `None` for NULL.
+    /// Whether this very transaction made or changed it, which nobody else can see yet.
+    pub fn is_of_this_transaction(&self) -> bool {
+        // SAFETY: a valid tuple has a header.
+        let header = unsafe { (*self.tuple).t_data };
+        // SAFETY: a valid tuple has a header.
+        let header = unsafe { &*header };
+        // SAFETY: a row of a catalog has this arm of the union.
+        let inserted_by = unsafe { header.t_choice.t_heap }.t_xmin;
+        // SAFETY: compares backend-local numbers.
+        unsafe { pg_sys::TransactionIdIsCurrentTransactionId(inserted_by) }
+    }
+
+    /// A column's value; `T` must be the column's type. `None` for NULL, or a column of a later major.
     pub fn get<T: FromDatum>(&self, column: &str) -> Option<T> {
+        let column = subscription_column(column);
+        if column == 0 {
+            return None; // InvalidAttrNumber
+        }
         let mut is_null = false;
         // SAFETY: a row of this cache, and a column of its relation.
-        let datum = unsafe {
-            pg_sys::SysCacheGetAttr(
-                self.cache,
-                self.tuple,
-                subscription_column(column),
-                &mut is_null,
-            )
-        };
+        let datum =
+            unsafe { pg_sys::SysCacheGetAttr(self.cache, self.tuple, column, &mut is_null) };
         // SAFETY: the caller names the column's type; the value is copied while the row is held.
         unsafe { T::from_datum(datum, is_null) }
     }
@@ -151,6 +162,12 @@ fn subscription_column(name: &str) -> i16 {
     let name = CString::new(name).expect("a column name has no NUL");
     // SAFETY: a catalog cache look-up by name.
     unsafe { pg_sys::get_attnum(SUBSCRIPTION, name.as_ptr()) }
+}
+
+/// The subscriptions of this database. Leaves no lock on the catalog behind.
+pub fn subscriptions_here() -> Vec<Oid> {
+    let everywhere = super::worker::subscriptions_everywhere().into_iter();
+    everywhere.filter(|(database, _)| *database == my_database()).map(|(_, oid)| oid).collect()
 }
 
 fn my_database() -> Oid {
@@ -230,6 +247,47 @@ pub fn lock_subscription_name(name: &str) {
     }
 }
 
+/// What a transaction does with the guard of this database's subscriptions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guard {
+    /// Makes a subscription that needs it.
+    InUse,
+    Dropped,
+}
+
+/// Lets transactions use the guard or drop it, not both at a time, to their end.
+pub fn lock_guard(guard: Guard) {
+    let mode = match guard {
+        Guard::InUse => pg_sys::ShareLock,
+        Guard::Dropped => pg_sys::ExclusiveLock,
+    };
+    // The number of no event trigger.
+    // SAFETY: takes a lock or raises.
+    unsafe { pg_sys::LockDatabaseObject(EVENT_TRIGGER, Oid::INVALID, 0, mode as _) }
+}
+
+/// Whether one of these event triggers is there, as it is now, and fires in apply workers too. Only
+/// superusers own any.
+pub fn has_event_trigger(names: &[String]) -> bool {
+    /// The first columns of pg_event_trigger (pg_event_trigger.h).
+    #[repr(C)]
+    struct Form {
+        oid: Oid,
+        name: pg_sys::NameData,
+        event: pg_sys::NameData,
+        owner: Oid,
+        function: Oid,
+        enabled: c_char,
+    }
+    let found = scan::<Form, _>(EVENT_TRIGGER, |form| {
+        // SAFETY: a name is NUL-terminated within its 64 bytes.
+        let name = unsafe { std::ffi::CStr::from_ptr(form.name.data.as_ptr()) };
+        let fires_always = form.enabled as u8 == b'A';
+        fires_always && names.iter().any(|wanted| name.to_bytes() == wanted.as_bytes())
+    });
+    found.contains(&true)
+}
+
 /// Keeps the launcher from starting workers, as DropSubscription (subscriptioncmds.c) does, to the
 /// end of the transaction. To be taken after the subscription's own lock, which a starting worker
 /// holds while it reads the catalog; core does it the other way round, and can deadlock with it.
@@ -307,6 +365,7 @@ pub fn update_subscription(subscription: Oid, columns: &[(&str, Column)]) {
 pub enum Column {
     Text(String),
     Oid(Oid),
+    Bool(bool),
 }
 
 impl Column {
@@ -314,6 +373,7 @@ impl Column {
         match self {
             Self::Text(text) => text.as_str().into_datum().expect("a string is a datum"),
             Self::Oid(oid) => Datum::from(*oid),
+            Self::Bool(value) => Datum::from(*value),
         }
     }
 }
@@ -340,6 +400,19 @@ pub fn remove_subscription_relation(subscription: Oid, relation: Oid) {
 pub fn stop_worker(subscription: Oid, relation: Oid) {
     // SAFETY: interruptible wait; takes and releases its own locks.
     guarded(|| unsafe { server::logicalrep_worker_stop(subscription, relation) })
+}
+
+/// Up to which LSN of its publisher a subscription has applied changes; `None` without an origin, or
+/// before the first. Leaves no lock on the catalog behind.
+pub fn origin_progress(subscription: Oid) -> Option<u64> {
+    let name = CString::new(format!("pg_{}", subscription.to_u32())).ok()?;
+    // SAFETY: a valid C string; a missing origin gives InvalidRepOriginId.
+    let origin = unsafe { pg_sys::replorigin_by_name(name.as_ptr().cast_mut(), true) };
+    if origin == 0 {
+        return None;
+    }
+    // SAFETY: reads shared memory under its lock.
+    Some(unsafe { pg_sys::replorigin_get_progress(origin, false) }).filter(|lsn| *lsn != 0)
 }
 
 /// Drops a replication origin and its progress. Not undone by a rollback.

@@ -4,11 +4,14 @@ use std::ffi::{CStr, c_char};
 
 use pgrx::pg_sys;
 
-/// A change that concerns who a subscription connects to, or who it is.
+/// A change that concerns who a subscription connects to, or who it is, or that may end the guard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     Connection(String),
     Owner,
+    /// DROP EXTENSION, with their names.
+    DropExtension(Vec<String>),
+    DropOwned,
 }
 
 /// The statement that the event trigger fired for. `None` when it is any other, or when the
@@ -33,7 +36,39 @@ pub fn change(fcinfo: pg_sys::FunctionCallInfo) -> Option<Change> {
         let subscription = pg_sys::ObjectType::OBJECT_SUBSCRIPTION;
         return (statement.objectType == subscription).then_some(Change::Owner);
     }
+    if has_tag(parse_tree, pg_sys::NodeTag::T_DropOwnedStmt) {
+        return Some(Change::DropOwned);
+    }
+    if has_tag(parse_tree, pg_sys::NodeTag::T_DropStmt) {
+        // SAFETY: the tag says what it is.
+        let statement = unsafe { &*parse_tree.cast::<pg_sys::DropStmt>() };
+        let extension = pg_sys::ObjectType::OBJECT_EXTENSION;
+        return (statement.removeType == extension)
+            .then(|| Change::DropExtension(names(statement.objects)));
+    }
     None
+}
+
+/// A list of names in a parse tree.
+#[cfg(feature = "pg15")]
+fn names(list: *const pg_sys::List) -> Vec<String> {
+    // SAFETY: a list of the parse tree, or NULL for an empty one.
+    let Some(list) = (unsafe { list.as_ref() }) else { return Vec::new() };
+    // SAFETY: the list has this many cells.
+    let cells = unsafe { std::slice::from_raw_parts(list.elements, list.length as usize) };
+    let name = |cell: &pg_sys::ListCell| {
+        // SAFETY: a cell of a list of nodes.
+        let node = unsafe { cell.ptr_value }.cast::<pg_sys::String>();
+        // SAFETY: DROP EXTENSION names each by a String node (gram.y).
+        text(unsafe { (*node).sval })
+    };
+    cells.iter().map(name).collect()
+}
+
+/// The guard is on 15 only.
+#[cfg(not(feature = "pg15"))]
+fn names(_list: *const pg_sys::List) -> Vec<String> {
+    Vec::new()
 }
 
 pub fn current_user_is_superuser() -> bool {

@@ -13,6 +13,7 @@ pub mod library;
 pub mod parser;
 pub mod plan;
 pub mod role;
+pub mod rows;
 pub mod settings;
 pub mod shared;
 pub mod slots;

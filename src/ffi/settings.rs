@@ -20,7 +20,7 @@ pub fn reserve_prefix(prefix: &'static CStr) {
 
 /// Runs `work` with parameters set for its time only. On ERROR the abort of the (sub)transaction
 /// restores them, as it does for a function's own SET clause.
-pub fn with<R>(parameters: &[(&CStr, &CStr)], work: impl FnOnce() -> R) -> R {
+pub fn with_settings<R>(parameters: &[(&CStr, &CStr)], work: impl FnOnce() -> R) -> R {
     // SAFETY: opens a nest level, which the close below or the abort ends.
     let level = unsafe { pg_sys::NewGUCNestLevel() };
     for (name, value) in parameters {

@@ -36,6 +36,12 @@ pub fn install() {
     unsafe { pg_sys::RegisterResourceReleaseCallback(Some(on_release), std::ptr::null_mut()) };
 }
 
+/// The commit of this transaction waits until it is on disk, whatever synchronous_commit says.
+pub fn force_synchronous_commit() {
+    // SAFETY: sets a backend-local variable.
+    unsafe { pg_sys::ForceSyncCommit() }
+}
+
 pub fn current_subtransaction() -> u32 {
     // SAFETY: reads the transaction state.
     unsafe { pg_sys::GetCurrentSubTransactionId() }

@@ -22,7 +22,7 @@ use crate::{MAJOR, query};
 use replica_identity::Policy;
 
 /// The tables that a VARIADIC argument names.
-type Names = Option<Vec<Option<String>>>;
+pub type Names = Option<Vec<Option<String>>>;
 
 #[pg_extern(sql = false)]
 fn pg_create_publication(
@@ -30,15 +30,16 @@ fn pg_create_publication(
     arg_publish: Option<&str>,
     arg_tables: Names,
 ) {
-    let run = || -> Result<()> {
-        let caller = Caller::current()?;
-        let name = publication_name("arg_publication_name", arg_publication_name)?;
-        let options = publishing(arg_publish)?;
-        let tables = tables::resolve(&table_names("arg_tables", arg_tables)?, caller)?;
-        create(name, Scope::Nothing, options, &tables, caller)?;
-        Policy::Warn.apply(name)
-    };
-    raise(run())
+    raise(publish_tables(arg_publication_name, arg_publish, arg_tables))
+}
+
+pub fn publish_tables(name: Option<&str>, publish: Option<&str>, tables: Names) -> Result<()> {
+    let caller = Caller::current()?;
+    let name = publication_name("arg_publication_name", name)?;
+    let options = publishing(publish)?;
+    let tables = tables::resolve(&table_names("arg_tables", tables)?, caller)?;
+    create(name, Scope::Nothing, options, &tables, caller)?;
+    Policy::Warn.apply(name)
 }
 
 #[pg_extern(sql = false)]
@@ -46,12 +47,13 @@ fn pg_create_publication_for_all_tables(
     arg_publication_name: Option<&str>,
     arg_publish: Option<&str>,
 ) {
-    let run = || -> Result<()> {
-        let name = publication_name("arg_publication_name", arg_publication_name)?;
-        create_for_all_tables(name, publishing(arg_publish)?, Caller::current()?)?;
-        Policy::Warn.apply(name)
-    };
-    raise(run())
+    raise(publish_all_tables(arg_publication_name, arg_publish))
+}
+
+pub fn publish_all_tables(name: Option<&str>, publish: Option<&str>) -> Result<()> {
+    let name = publication_name("arg_publication_name", name)?;
+    create_for_all_tables(name, publishing(publish)?, Caller::current()?)?;
+    Policy::Warn.apply(name)
 }
 
 #[pg_extern(sql = false)]
@@ -113,7 +115,7 @@ fn create_for_all_tables(name: &str, options: Options, caller: Caller) -> Result
     create(name, Scope::Nothing, options, &tables, caller)?;
     notice(
         format!("publication \"{name}\" publishes the tables that exist now ({})", tables.len()),
-        Some("Add later ones with alter_publication_add_tables().".to_owned()),
+        Some("Add later ones with ALTER PUBLICATION … ADD TABLE.".to_owned()),
     );
     Ok(())
 }

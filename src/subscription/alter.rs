@@ -16,7 +16,7 @@ use crate::ffi::catalog::{self, Column};
 use crate::publisher::{self, Publisher};
 use crate::slot::{self, DoomedSlots};
 use crate::transaction::{Action, defer};
-use crate::{query, secrecy};
+use crate::{query, secrecy, settings};
 
 #[pg_extern(sql = false)]
 fn pg_alter_subscription_enable(arg_subscription_name: Option<&str>) {
@@ -41,7 +41,7 @@ fn pg_alter_subscription_skip(arg_subscription_name: Option<&str>, arg_lsn: Opti
 }
 
 /// Runs one ALTER SUBSCRIPTION that reads no connection string.
-fn alter(name: Option<&str>, action: &str) -> Result<()> {
+pub fn alter(name: Option<&str>, action: &str) -> Result<()> {
     let name = required("arg_subscription_name", name)?;
     let subscription = Subscription::open(name, Caller::current()?)?;
     query::execute(&format!("ALTER SUBSCRIPTION {} {action}", sql::ident(&subscription.name)), &[])
@@ -73,7 +73,10 @@ fn set_connection(name: Option<&str>, text: Option<&str>) -> Result<()> {
         );
     }
     let subscription = subscription.locked()?;
-    let columns = [("subconninfo", Column::Text(conninfo.to_text()))];
+    let mut columns = vec![("subconninfo", Column::Text(conninfo.to_text()))];
+    if crate::MAJOR >= 16 && !caller.is_superuser() {
+        columns.push(("subpasswordrequired", Column::Bool(settings::require_password())));
+    }
     catalog::update_subscription(subscription.oid, &columns);
     Ok(())
 }
@@ -83,15 +86,16 @@ fn pg_alter_subscription_refresh_publication(
     arg_subscription_name: Option<&str>,
     arg_copy_data: Option<bool>,
 ) {
-    let run = || -> Result<()> {
-        let caller = Caller::current()?;
-        let name = required("arg_subscription_name", arg_subscription_name)?;
-        let copy_data = required("arg_copy_data", arg_copy_data)?;
-        let subscription = Subscription::find_own(name, caller)?;
-        let publications = subscription.publications.clone();
-        refresh(subscription, &publications, copy_data, caller)
-    };
-    raise(run())
+    raise(refresh_publication(arg_subscription_name, arg_copy_data))
+}
+
+pub fn refresh_publication(name: Option<&str>, copy_data: Option<bool>) -> Result<()> {
+    let caller = Caller::current()?;
+    let name = required("arg_subscription_name", name)?;
+    let copy_data = required("arg_copy_data", copy_data)?;
+    let subscription = Subscription::find_own(name, caller)?;
+    let publications = subscription.publications.clone();
+    refresh(subscription, &publications, copy_data, caller)
 }
 
 /// Replaces the list of publications and refreshes the tables.

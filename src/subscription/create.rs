@@ -5,15 +5,15 @@ use pgmig_core::{name, sql};
 use pgrx::prelude::*;
 
 use super::tables::{self, Start};
-use super::{Subscription, missing, require_subscriber};
+use super::{Subscription, guard, missing, require_subscriber};
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, invalid, notice, raise, required};
 use crate::ffi::catalog::{self, Column};
-use crate::ffi::settings;
+use crate::ffi::settings::with_settings;
 use crate::publisher::{self, Publisher};
 use crate::slot::{self, NewSlot};
-use crate::transaction::{Action, defer};
-use crate::{query, secrecy};
+use crate::transaction::{Action, defer, makes_slot};
+use crate::{query, secrecy, settings};
 
 /// As in aiven_extras.
 #[pg_extern(sql = false)]
@@ -34,7 +34,7 @@ fn pg_create_subscription(
             required("arg_copy_data", arg_copy_data)?,
             required("arg_origin", arg_origin)?,
         );
-        require_subscriber()?;
+        require_subscriber(Caller::current()?)?;
         options.check(crate::MAJOR)?;
         create(&Request {
             name: required("arg_subscription_name", arg_subscription_name)?,
@@ -57,7 +57,7 @@ fn create_subscription(
     let _hidden = secrecy::hide_statement("create_subscription");
     let run = || -> Result<()> {
         let options = required("options", options)?.0;
-        require_subscriber()?;
+        require_subscriber(Caller::current()?)?;
         create(&Request {
             name: required("name", name)?,
             conninfo: required("conninfo", conninfo)?,
@@ -81,14 +81,14 @@ pub fn publication_names(
     Ok(names)
 }
 
-struct Request<'a> {
-    name: &'a str,
-    conninfo: &'a str,
-    publications: Vec<String>,
-    options: Options,
+pub struct Request<'a> {
+    pub name: &'a str,
+    pub conninfo: &'a str,
+    pub publications: Vec<String>,
+    pub options: Options,
 }
 
-fn create(request: &Request) -> Result<()> {
+pub fn create(request: &Request) -> Result<()> {
     let caller = Caller::current()?;
     let options = &request.options;
     name::check("subscription", request.name)?;
@@ -104,9 +104,12 @@ fn create(request: &Request) -> Result<()> {
     let targets = tables::targets(&published, caller)?;
     prepare_slot(publisher, slot, options)?;
 
+    if crate::MAJOR == 15 && !caller.is_superuser() {
+        guard::require()?;
+    }
     catalog::lock_subscription_name(request.name);
     refuse_duplicate(request.name)?;
-    create_unconnected(request, slot)?;
+    create_unconnected(request, slot, caller)?;
     let subscription = Subscription::find(request.name).ok_or_else(|| missing(request.name))?;
     give_to(caller, &subscription, &conninfo.to_text())?;
     tables::add(
@@ -139,7 +142,8 @@ fn prepare_slot(mut publisher: Publisher, slot: &str, options: &Options) -> Resu
         notice(format!("created replication slot \"{slot}\" on publisher"), None);
         return Ok(());
     }
-    if options.enabled.unwrap_or(true) && !slot::exists(&mut publisher, slot)? {
+    let is_wanted = options.enabled.unwrap_or(true) && !makes_slot(slot);
+    if is_wanted && !slot::exists(&mut publisher, slot)? {
         return Err(slot::missing(slot)
             .hint("Let it be created with the subscription, or create it there first."));
     }
@@ -148,16 +152,19 @@ fn prepare_slot(mut publisher: Publisher, slot: &str, options: &Options) -> Resu
 
 /// Creates the subscription with a placeholder for its connection string: no SQL text that could be
 /// logged or quoted in an error's CONTEXT ever holds the real one.
-fn create_unconnected(request: &Request, slot: &str) -> Result<()> {
+fn create_unconnected(request: &Request, slot: &str, caller: Caller) -> Result<()> {
+    let mut options = request.options.with_list(slot, crate::MAJOR);
+    if crate::MAJOR >= 16 && !caller.is_superuser() && !settings::require_password() {
+        options.push_str(", password_required = false");
+    }
     let text = format!(
-        "CREATE SUBSCRIPTION {} CONNECTION '' PUBLICATION {} WITH ({})",
+        "CREATE SUBSCRIPTION {} CONNECTION '' PUBLICATION {} WITH ({options})",
         sql::ident(request.name),
         sql::idents(&request.publications),
-        request.options.with_list(slot, crate::MAJOR)
     );
     // Its WARNING that tables were not subscribed would not be true.
     let quiet = [(c"client_min_messages", c"error"), (c"log_min_messages", c"error")];
-    settings::with(&quiet, || query::execute(&text, &[]))
+    with_settings(&quiet, || query::execute(&text, &[]))
 }
 
 /// Sets the owner and the connection string. 16 and later give a subscription to an ordinary role

@@ -7,7 +7,7 @@ use super::Subscription;
 use super::tables::{self, Recorded};
 use crate::caller::Caller;
 use crate::error::{Kind, Result, notice, raise, required};
-use crate::ffi::catalog;
+use crate::ffi::{catalog, transaction};
 use crate::publisher::Publisher;
 use crate::query;
 use crate::slot::DoomedSlots;
@@ -24,7 +24,7 @@ fn pg_drop_subscription(arg_subscription_name: Option<&str>, arg_drop_repl_slot:
     raise(run())
 }
 
-fn drop_subscription(name: &str, with_slot: bool) -> Result<()> {
+pub fn drop_subscription(name: &str, with_slot: bool) -> Result<()> {
     let caller = Caller::current()?;
     let subscription = Subscription::find_own(name, caller)?;
     let publisher = match with_slot {
@@ -39,6 +39,9 @@ fn drop_subscription(name: &str, with_slot: bool) -> Result<()> {
     drop_without_slot(&subscription)?;
     match publisher {
         Some(publisher) if !slots.is_empty() => {
+            // Apply workers commit asynchronously: what they applied must not be lost with a crash
+            // once the slot is gone.
+            transaction::force_synchronous_commit();
             defer(Action::DropSlots(DoomedSlots { publisher, names: slots }));
         }
         Some(_) => {}
@@ -47,7 +50,7 @@ fn drop_subscription(name: &str, with_slot: bool) -> Result<()> {
     Ok(())
 }
 
-fn connect(subscription: &Subscription, caller: Caller) -> Result<Publisher> {
+pub fn connect(subscription: &Subscription, caller: Caller) -> Result<Publisher> {
     Publisher::connect(&subscription.conninfo()?, caller).map_err(|error| match error.kind {
         Kind::ConnectionRefused => error.hint(format!(
             "If the publisher is gone for good, drop the subscription alone: \

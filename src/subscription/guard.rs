@@ -2,31 +2,110 @@
 //! subscription may re-point CONNECTION anywhere, without a password, even from a trigger inside the
 //! apply worker. From 16 on the server has its own rules and the trigger is not created.
 
+use std::ffi::CStr;
+
 use pgmig_core::sql;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::error::{Error, Kind, raise};
+use crate::error::{Error, Kind, Result, raise};
+use crate::ffi::catalog::{self, Guard, SubscriptionRow};
 use crate::ffi::event_trigger::{Change, change, current_user_is_superuser};
-use crate::secrecy;
+use crate::ffi::identity;
+use crate::{query, secrecy};
 
 #[pg_extern(sql = false)]
 fn guard_alter_subscription(fcinfo: pg_sys::FunctionCallInfo) {
-    if current_user_is_superuser() {
-        return;
-    }
-    let Some(change) = change(fcinfo) else { return };
-    let _hidden = secrecy::hide_statement("guard_alter_subscription");
-    raise(Err(match change {
-        Change::Connection(name) => {
-            refused("change the connection of a subscription").hint(format!(
-                "Use SELECT pgmig_extras.pg_alter_subscription_connection({}, '…');",
-                sql::literal(&name).trim_start()
-            ))
-        }
-        Change::Owner => refused("change the owner of a subscription")
-            .hint("Let the new owner create a subscription of its own."),
+    raise(guard(fcinfo, "pgmig_extras", |name| {
+        let name = sql::literal(name);
+        let name = name.trim_start();
+        format!("Use SELECT pgmig_extras.pg_alter_subscription_connection({name}, '…');")
     }))
+}
+
+/// `instead` says what to do instead of changing the connection of the named subscription.
+pub fn guard(
+    fcinfo: pg_sys::FunctionCallInfo,
+    schema: &str,
+    instead: fn(&str) -> String,
+) -> Result<()> {
+    let Some(change) = change(fcinfo) else { return Ok(()) };
+    match change {
+        Change::DropExtension(names)
+            if names.iter().any(|name| GUARDS.contains(&name.as_str())) =>
+        {
+            keep_guard()
+        }
+        Change::DropOwned if has_ordinary_owner()? => keep_guard(),
+        Change::DropExtension(_) | Change::DropOwned => Ok(()),
+        Change::Connection(_) | Change::Owner if current_user_is_superuser() => Ok(()),
+        Change::Connection(name) => {
+            // Held while it is raised: a CONTEXT would quote the statement.
+            let _hidden = secrecy::hide_call_of(schema, "guard_alter_subscription");
+            raise(Err(refused("change the connection of a subscription").hint(instead(&name))))
+        }
+        Change::Owner => Err(refused("change the owner of a subscription")
+            .hint("Let the new owner create a subscription of its own.")),
+    }
+}
+
+/// Extensions that bring this guard, as an event trigger of the extension's name and "_guard".
+const GUARDS: [&str; 2] = ["aiven_extras", "pgmig_extras"];
+
+/// To the end of the transaction, an ordinary role's subscription may be made: there is a guard, and
+/// nobody gets rid of it meanwhile.
+pub fn require() -> Result<()> {
+    catalog::lock_guard(Guard::InUse);
+    if catalog::has_event_trigger(&GUARDS.map(|extension| format!("{extension}_guard"))) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::ObjectNotInPrerequisiteState,
+        "the event trigger that guards subscriptions is missing or disabled",
+    )
+    .hint("Ask a superuser to enable it always, or to create the extension again."))
+}
+
+/// An ordinary role must not get rid of the guard while it has something to guard. pgextwlist lets
+/// such a role drop an extension as superuser, so it is the outer user that counts.
+fn keep_guard() -> Result<()> {
+    if identity::is_superuser(identity::outer_user()) {
+        return Ok(());
+    }
+    catalog::lock_guard(Guard::Dropped);
+    match ordinary_subscription() {
+        None => Ok(()),
+        Some(name) => Err(Error::new(
+            Kind::ObjectNotInPrerequisiteState,
+            format!("cannot drop the extension that guards subscription \"{name}\""),
+        )
+        .detail(
+            "Without it the subscription's owner could use it to connect anywhere as this server.",
+        )
+        .hint("Drop the subscription first, or ask a superuser to drop the extension.")),
+    }
+}
+
+/// A subscription of this database whose owner is no superuser.
+fn ordinary_subscription() -> Option<String> {
+    catalog::subscriptions_here().into_iter().find_map(|oid| {
+        let row = SubscriptionRow::by_oid(oid)?;
+        let is_ordinary = !identity::is_superuser(row.get("subowner")?);
+        let name = row.get::<&CStr>("subname")?.to_string_lossy().into_owned();
+        is_ordinary.then_some(name)
+    })
+}
+
+/// Whether DROP OWNED can drop one of the extensions: it was created where it is trusted.
+fn has_ordinary_owner() -> Result<bool> {
+    let found = query::read(
+        "SELECT 1 FROM pg_catalog.pg_extension e \
+           JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) e.extowner \
+          WHERE e.extname OPERATOR(pg_catalog.=) ANY ($1) AND NOT r.rolsuper",
+        &[GUARDS.map(str::to_owned).to_vec().into()],
+        |_| Ok(()),
+    )?;
+    Ok(!found.is_empty())
 }
 
 fn refused(what: &str) -> Error {

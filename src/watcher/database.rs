@@ -204,7 +204,7 @@ impl Links {
     }
 
     /// Lets every link go on until one has news.
-    fn go_on_until(&mut self, until: Instant) {
+    pub fn go_on_until(&mut self, until: Instant) {
         while Instant::now() < until && !self.have_news() {
             self.step(until);
         }

@@ -2,6 +2,7 @@
 //! in shared memory. Only where the library is in shared_preload_libraries.
 
 mod announce;
+pub mod catch_up;
 mod database;
 pub mod errors;
 mod launcher;
@@ -12,6 +13,8 @@ mod shared;
 mod slots;
 mod subscriber;
 mod views;
+
+pub use subscriber::Listed;
 
 use pgmig_core::lag::Micros;
 

@@ -101,57 +101,93 @@ pub fn look() -> Result<Vec<Look>> {
     query::read(
         &format!(
             "SELECT s.oid, s.subname::pg_catalog.text, s.subenabled, s.subslotname::pg_catalog.text, \
-                    w.pid, (EXTRACT(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) w.last_msg_receipt_time) OPERATOR(pg_catalog.*) 1000)::pg_catalog.int8, \
-                    a.wait_event_type, a.wait_event, \
-                    CASE a.wait_event_type WHEN 'Lock' THEN (pg_catalog.pg_blocking_pids(a.pid))[1] END, \
+                    {FIGURES}, \
                     CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_replication_origin o \
                                        WHERE o.roname OPERATOR(pg_catalog.=) pg_catalog.concat('pg_', s.oid)) \
                          THEN (pg_catalog.pg_replication_origin_progress(pg_catalog.concat('pg_', s.oid), false) \
                                OPERATOR(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.int8 END, \
-                    t.ready, t.total, e.apply, e.sync, e.conflicts \
+                    t.ready, t.total \
                FROM pg_catalog.pg_subscription s \
                JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) s.subdbid \
-               LEFT JOIN LATERAL (SELECT w.pid, w.last_msg_receipt_time \
-                                    FROM pg_catalog.pg_stat_get_subscription(s.oid) w WHERE {LEADER} LIMIT 1) w ON true \
-               LEFT JOIN LATERAL (SELECT a.pid, a.wait_event_type, a.wait_event \
-                                    FROM pg_catalog.pg_stat_get_subscription(s.oid) p, \
-                                         pg_catalog.pg_stat_get_activity(p.pid) a \
-                                   WHERE p.relid IS NULL \
-                                   ORDER BY (a.wait_event_type OPERATOR(pg_catalog.=) 'Lock' \
-                                             AND a.wait_event OPERATOR(pg_catalog.<>) 'applytransaction') IS TRUE DESC, \
-                                            p.pid OPERATOR(pg_catalog.=) w.pid DESC LIMIT 1) a ON true \
+               {workers} \
                LEFT JOIN LATERAL (SELECT pg_catalog.count(*) FILTER (WHERE r.srsubstate OPERATOR(pg_catalog.=) 'r') AS ready, \
                                          pg_catalog.count(*) AS total \
                                     FROM pg_catalog.pg_subscription_rel r \
                                    WHERE r.srsubid OPERATOR(pg_catalog.=) s.oid) t ON true \
-               LEFT JOIN LATERAL {ERRORS} e ON true \
-              WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()"
+              WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()",
+            workers = workers(),
         ),
         &[],
         read,
     )
 }
 
+/// One subscription's workers and errors: nothing here locks a catalog of subscriptions, which a
+/// caller may be about to lock whole.
+pub fn workers_of(subscription: Oid) -> Result<(Option<Worker>, Errors)> {
+    let found = query::read(
+        &format!(
+            "SELECT {FIGURES} FROM (SELECT $1::pg_catalog.oid) s(oid) {workers}",
+            workers = workers()
+        ),
+        &[subscription.into()],
+        |row| Ok((worker(&row, 1)?, errors(&row, 1)?)),
+    )?;
+    Ok(found.into_iter().next().unwrap_or_default())
+}
+
+/// Columns for `worker` and `errors`.
+const FIGURES: &str = "\
+w.pid, (EXTRACT(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) w.last_msg_receipt_time) OPERATOR(pg_catalog.*) 1000)::pg_catalog.int8, \
+a.wait_event_type, a.wait_event, \
+CASE a.wait_event_type WHEN 'Lock' THEN (pg_catalog.pg_blocking_pids(a.pid))[1] END, \
+e.apply, e.sync, e.conflicts";
+
+/// What FIGURES are taken from, to be joined to `s(oid)`.
+fn workers() -> String {
+    format!(
+        "LEFT JOIN LATERAL (SELECT w.pid, w.last_msg_receipt_time \
+                              FROM pg_catalog.pg_stat_get_subscription(s.oid) w WHERE {LEADER} LIMIT 1) w ON true \
+         LEFT JOIN LATERAL (SELECT a.pid, a.wait_event_type, a.wait_event \
+                              FROM pg_catalog.pg_stat_get_subscription(s.oid) p, \
+                                   pg_catalog.pg_stat_get_activity(p.pid) a \
+                             WHERE p.relid IS NULL \
+                             ORDER BY (a.wait_event_type OPERATOR(pg_catalog.=) 'Lock' \
+                                       AND a.wait_event OPERATOR(pg_catalog.<>) 'applytransaction') IS TRUE DESC, \
+                                      p.pid OPERATOR(pg_catalog.=) w.pid DESC LIMIT 1) a ON true \
+         LEFT JOIN LATERAL {ERRORS} e ON true"
+    )
+}
+
 fn read(row: SpiHeapTupleData) -> std::result::Result<Look, SpiError> {
-    let wait = WorkerWait::parse(row.get::<&str>(7)?, row.get::<&str>(8)?);
-    let blocked_by = row.get::<i32>(9)?;
-    let age = row.get::<i64>(6)?;
-    let last_message_age = age.map(|ms| ms.max(0).unsigned_abs() * (SECOND / 1000) as Micros);
-    let worker = row.get::<i32>(5)?;
-    let worker = worker.map(|pid| Worker { pid, wait, blocked_by, last_message_age });
     Ok(Look {
         oid: row.get(1)?.unwrap_or(Oid::INVALID),
         name: row.get(2)?.unwrap_or_default(),
         enabled: row.get(3)?.unwrap_or(false),
         slot: row.get(4)?,
-        worker,
-        origin: lsn(&row, 10)?,
-        tables: Tables { ready: count(&row, 11)? as u32, total: count(&row, 12)? as u32 },
-        errors: Errors {
-            apply: count(&row, 13)?,
-            sync: count(&row, 14)?,
-            conflicts: row.get::<i64>(15)?.map(i64::unsigned_abs),
-        },
+        worker: worker(&row, 5)?,
+        errors: errors(&row, 5)?,
+        origin: lsn(&row, 13)?,
+        tables: Tables { ready: count(&row, 14)? as u32, total: count(&row, 15)? as u32 },
+    })
+}
+
+/// From FIGURES, of which the first is column `first`.
+fn worker(row: &SpiHeapTupleData, first: usize) -> std::result::Result<Option<Worker>, SpiError> {
+    let age = row.get::<i64>(first + 1)?;
+    let last_message_age = age.map(|ms| ms.max(0).unsigned_abs() * (SECOND / 1000) as Micros);
+    let wait = WorkerWait::parse(row.get::<&str>(first + 2)?, row.get::<&str>(first + 3)?);
+    let blocked_by = row.get::<i32>(first + 4)?;
+    let pid = row.get::<i32>(first)?;
+    Ok(pid.map(|pid| Worker { pid, wait, blocked_by, last_message_age }))
+}
+
+/// From FIGURES, of which the first is column `first`.
+fn errors(row: &SpiHeapTupleData, first: usize) -> std::result::Result<Errors, SpiError> {
+    Ok(Errors {
+        apply: count(row, first + 5)?,
+        sync: count(row, first + 6)?,
+        conflicts: row.get::<i64>(first + 7)?.map(i64::unsigned_abs),
     })
 }
 

@@ -15,13 +15,30 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const LIBRARY: &str = "pgmig_extras";
+/// The optional extension on the same library.
+const AIVEN_EXTRAS: &str = "aiven_extras";
 
 /// Cargo decides whether there is anything to compile; files that are the same stay untouched.
 pub fn build_and_install(install: &Install, release: bool) -> Result<()> {
     let _lock = workspace::lock("build")?;
     let library = build(install, release)?;
     install_file(&library, &install.pkglibdir.join(format!("{LIBRARY}.so")))?;
-    for (from, name) in extension_files()? {
+    install_extension(install, LIBRARY, workspace::root())
+}
+
+/// For an installation that has the library already. Replaces the files of the original.
+pub fn install_aiven_extras(install: &Install) -> Result<()> {
+    let _lock = workspace::lock("build")?;
+    // Not beside the other control file: cargo-pgrx takes the first that it finds there.
+    install_extension(install, AIVEN_EXTRAS, &workspace::root().join("sql"))
+}
+
+/// The extension's control file, which stands in `folder`, and its SQL files.
+fn install_extension(install: &Install, extension: &str, folder: &Path) -> Result<()> {
+    let control = format!("{extension}.control");
+    let mut files = vec![(folder.join(&control), control)];
+    files.extend(sql_files(extension)?);
+    for (from, name) in files {
         install_file(&from, &install.sharedir.join("extension").join(name))?;
     }
     Ok(())
@@ -87,28 +104,15 @@ fn require_libclang() -> Result<()> {
     apt::require_that(|| env::var_os("LIBCLANG_PATH").is_some() || has_libclang(), "libclang-dev")
 }
 
-/// Each control file of the workspace, and the SQL files of its extension.
-fn extension_files() -> Result<Vec<(PathBuf, String)>> {
-    let root = workspace::root();
-    let controls = files_named(root, |name| name.ends_with(".control"))?;
-    let mut files = controls.clone();
-    for (_, control) in controls {
-        let prefix = control.replace(".control", "--");
-        files.extend(files_named(&root.join("sql"), |name| {
-            name.starts_with(&prefix) && name.ends_with(".sql")
-        })?);
-    }
-    Ok(files)
-}
-
-fn files_named(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<(PathBuf, String)>> {
+fn sql_files(extension: &str) -> Result<Vec<(PathBuf, String)>> {
+    let folder = workspace::root().join("sql");
     let entries =
-        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+        fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let mut files = Vec::new();
     for entry in entries {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if wanted(&name) {
+        if name.starts_with(&format!("{extension}--")) && name.ends_with(".sql") {
             files.push((entry.path(), name));
         }
     }

@@ -2,16 +2,42 @@
 
 use crate::apt;
 use crate::fetch;
+use crate::workspace;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 /// psql of the distribution: the only client here that speaks TLS.
 pub fn psql() -> Result<PathBuf> {
     apt::require_that(|| !of_distribution("psql").is_empty(), "postgresql-client")?;
     let (_, newest) = of_distribution("psql").pop_last().context("psql vanished")?;
     Ok(newest)
+}
+
+/// Python with psycopg2, both of the distribution: what clients of aiven_extras are written in.
+pub fn python_with_psycopg2() -> Result<Command> {
+    const PYTHON: &str = "/usr/bin/python3";
+    let has_psycopg2 = || {
+        let mut python = Command::new(PYTHON);
+        python.args(["-c", "import psycopg2"]).stderr(Stdio::null());
+        python.status().is_ok_and(|status| status.success())
+    };
+    apt::require_that(has_psycopg2, "python3-psycopg2")?;
+    Ok(Command::new(PYTHON))
+}
+
+/// The library of pgextwlist, which lets roles that are no superusers create the extensions that its
+/// setting lists. For 15 only: there is no package of Debian for the others that runs here.
+pub fn pgextwlist() -> Result<PathBuf> {
+    let home = workspace::pg_dir().join("pgextwlist");
+    let library = home.join("usr/lib/postgresql/15/lib/pgextwlist.so");
+    let _lock = workspace::lock("pgextwlist")?;
+    if !library.exists() {
+        apt::unpack("bookworm", "postgresql-15-pgextwlist", &home)?;
+    }
+    Ok(library)
 }
 
 pub fn pgbench() -> Result<PathBuf> {

@@ -1,5 +1,5 @@
-//! What README and the reference say, held against servers: the migration of README is run as it
-//! stands there, and both name every function and setting, with its signature or default.
+//! What README, the reference and the page on aiven_extras say, held against servers: the examples of
+//! README and that page are run as they stand there, and README and the reference name every function and setting, with its signature or default.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -8,9 +8,11 @@ use std::process::{Command, Stdio};
 
 use testbed::{Cluster, PASSWORD, poll_until, tools};
 
+use crate::aiven::upgrade::install_original;
 use crate::support::{DEADLINE, Session, start, start_with};
 
 const README: &str = include_str!("../../README.md");
+const AIVEN_EXTRAS: &str = include_str!("../../docs/aiven_extras.md");
 const REFERENCE: &str = include_str!("../../docs/reference.md");
 
 #[test]
@@ -19,30 +21,57 @@ fn the_migration_of_the_readme_runs_as_it_stands_there() {
     let target = start_with(17, |builder| builder.preload("pgmig_extras"));
     prepare(&source, "REPLICATION");
     prepare(&target, "");
-    Session::open(&source, "migrator", "shop").run(
-        "CREATE TABLE customers (id int PRIMARY KEY, name text);
-         CREATE TABLE orders (id int PRIMARY KEY, customer int REFERENCES customers);
-         INSERT INTO customers SELECT i, 'customer ' || i FROM generate_series(1, 1000) i;
-         INSERT INTO orders SELECT i, i FROM generate_series(1, 1000) i",
-    );
-    for block in blocks(README) {
-        let text = with_servers(block.text, &source, &target);
-        if text.contains("pg_drop_subscription") {
-            wait_until_equal(&source, &target);
+    Session::open(&source, "migrator", "shop").run(&format!("{TABLES}; {ROWS}"));
+    run_blocks(README, &source, &target);
+    assert_migrated(&source, &target);
+}
+
+/// Where nobody waits: the drop does.
+#[test]
+fn the_examples_of_aiven_extras_run_as_they_stand_there() {
+    let (source, target) = (start(15), start(17));
+    for server in [&source, &target] {
+        prepare(server, "REPLICATION");
+        install_original(server.major());
+        Session::open(server, "postgres", "shop")
+            .run("CREATE EXTENSION aiven_extras VERSION '1.1.18'");
+        Session::open(server, "migrator", "shop").run(TABLES);
+    }
+    Session::open(&source, "migrator", "shop").run(ROWS);
+    run_blocks(AIVEN_EXTRAS, &source, &target);
+    assert_migrated(&source, &target);
+}
+
+const TABLES: &str = "
+    CREATE TABLE customers (id int PRIMARY KEY, name text);
+    CREATE TABLE orders (id int PRIMARY KEY, customer int REFERENCES customers)";
+const ROWS: &str = "
+    INSERT INTO customers SELECT i, 'customer ' || i FROM generate_series(1, 1000) i;
+    INSERT INTO orders SELECT i, i FROM generate_series(1, 1000) i";
+
+/// Every block of a document, in its order.
+fn run_blocks(document: &str, source: &Cluster, target: &Cluster) {
+    for block in blocks(document) {
+        let text = with_servers(block.text, source, target);
+        if text.contains("pgmig_extras.pg_drop_subscription") {
+            wait_until_equal(source, target);
         }
         match block.info {
-            "sql superuser" => [&source, &target].iter().for_each(|it| psql(it, "postgres", &text)),
-            "sql source" => psql(&source, "migrator", &text),
-            "sql target" => psql(&target, "migrator", &text),
+            "sql superuser" => [source, target].iter().for_each(|it| psql(it, "postgres", &text)),
+            "sql source" => psql(source, "migrator", &text),
+            "sql target" => psql(target, "migrator", &text),
             "sh" if text.contains("pg_dump") => shell(&text),
-            // Commands of cargo.
-            info => assert_eq!(info, "sh", "{text}"),
+            // Commands of cargo, and lines of configuration.
+            info => assert!(["sh", ""].contains(&info), "{text}"),
         }
     }
-    let mut left = Session::open(&source, "postgres", "shop");
+}
+
+fn assert_migrated(source: &Cluster, target: &Cluster) {
+    let mut left = Session::open(source, "postgres", "shop");
     assert_eq!(left.column::<String>("SELECT slot_name::text FROM pg_replication_slots"), [""; 0]);
     assert_eq!(left.column::<String>("SELECT pubname::text FROM pg_publication"), [""; 0]);
-    let mut left = Session::open(&target, "postgres", "shop");
+    let mut left = Session::open(target, "postgres", "shop");
     assert_eq!(left.column::<String>("SELECT subname::text FROM pg_subscription"), [""; 0]);
     assert_eq!(left.value::<i64>("SELECT count(*) FROM orders"), 1000);
 }

@@ -7,6 +7,7 @@ mod source;
 mod hostile;
 mod support;
 
+mod aiven;
 mod arguments;
 mod attacks;
 mod auto_explain;

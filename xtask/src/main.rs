@@ -31,6 +31,9 @@ enum Command {
         /// The server's pg_config
         #[arg(long, value_name = "PATH")]
         pg_config: PathBuf,
+        /// Also the extension of that name, in place of the original's files
+        #[arg(long)]
+        with_aiven_extras: bool,
     },
     /// Measure against the real alternative
     Bench { name: bench::Name },
@@ -56,7 +59,9 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Prepare { majors } => prepare(&majors)?,
-        Command::Install { pg_config } => install::run(&pg_config)?,
+        Command::Install { pg_config, with_aiven_extras } => {
+            install::run(&pg_config, with_aiven_extras)?
+        }
         Command::Bench { name } => bench::run(name)?,
         Command::Demo(options) => demo::run(&options)?,
         Command::Check => check::run()?,

@@ -10,7 +10,7 @@ mod session;
 pub use bed::{Bed, quoted};
 pub use proxy::Proxy;
 pub use secrets::{assert_no_secret, secrets_in, secrets_in_log};
-pub use servers::{source, start, start_with};
+pub use servers::{source, start, start_with, target};
 pub use session::{Refused, Session};
 
 use std::time::Duration;

@@ -77,5 +77,6 @@ fn install_extension(major: u16) {
     INSTALLED[&major].get_or_init(|| {
         let install = testbed::majors::prepare(major).expect("the major is there");
         testbed::build::build_and_install(&install, false).expect("the extension builds");
+        testbed::build::install_aiven_extras(&install).expect("the other one is there too");
     });
 }

@@ -1,0 +1,44 @@
+//! Publications, as aiven_extras has them.
+
+use pgrx::prelude::*;
+
+use super::answer;
+use crate::error::{Result, invalid};
+use crate::publication::{self, Names};
+use crate::query;
+
+#[pg_extern(sql = false)]
+fn aiven_pg_create_publication(
+    arg_publication_name: Option<&str>,
+    arg_publish: Option<&str>,
+    arg_tables: Names,
+) {
+    answer(
+        check_parts(&arg_tables).and_then(|()| {
+            publication::publish_tables(arg_publication_name, arg_publish, arg_tables)
+        }),
+    )
+}
+
+#[pg_extern(sql = false)]
+fn aiven_pg_create_publication_for_all_tables(
+    arg_publication_name: Option<&str>,
+    arg_publish: Option<&str>,
+) {
+    answer(publication::publish_all_tables(arg_publication_name, arg_publish))
+}
+
+/// Clients know this text.
+fn check_parts(tables: &Names) -> Result<()> {
+    let names: Vec<String> = tables.iter().flatten().flatten().cloned().collect();
+    let longer = query::read(
+        "SELECT 1 FROM pg_catalog.unnest($1) t(name) \
+          WHERE pg_catalog.cardinality(pg_catalog.parse_ident(t.name)) OPERATOR(pg_catalog.>) 2",
+        &[names.into()],
+        |_| Ok(()),
+    )?;
+    if longer.is_empty() {
+        return Ok(());
+    }
+    Err(invalid("Only simple table names or tables qualified with schema names allowed"))
+}

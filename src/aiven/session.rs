@@ -1,0 +1,11 @@
+//! Settings of the session, as aiven_extras has them.
+
+use pgrx::prelude::*;
+
+use super::answer;
+use crate::session;
+
+#[pg_extern(sql = false)]
+fn aiven_session_replication_role(arg_parameter: Option<&str>) -> Option<String> {
+    answer(session::set_replication_role(arg_parameter, Some(false)))
+}

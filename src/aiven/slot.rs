@@ -1,0 +1,49 @@
+//! A slot of a publisher, as aiven_extras has it: made unless it is there, dropped if it is there.
+
+use pgmig_core::name;
+use pgrx::prelude::*;
+
+use super::{SCHEMA, answer};
+use crate::caller::Caller;
+use crate::error::{Result, invalid, required};
+use crate::ffi::catalog::require_writable;
+use crate::publisher::{self, Publisher};
+use crate::secrecy;
+use crate::slot::{self, DoomedSlots, NewSlot};
+use crate::transaction::{Action, defer};
+
+#[pg_extern(sql = false)]
+fn aiven_dblink_slot_create_or_drop(
+    arg_connection_string: Option<&str>,
+    arg_slot_name: Option<&str>,
+    arg_action: Option<&str>,
+) {
+    let _hidden = secrecy::hide_call_of(SCHEMA, "dblink_slot_create_or_drop");
+    answer(create_or_drop(arg_connection_string, arg_slot_name, arg_action))
+}
+
+fn create_or_drop(conninfo: Option<&str>, slot: Option<&str>, action: Option<&str>) -> Result<()> {
+    let caller = Caller::current()?;
+    let conninfo = publisher::conninfo(required("arg_connection_string", conninfo)?, caller)?;
+    let name = required("arg_slot_name", slot)?;
+    name::check_slot(name)?;
+    let action = required("arg_action", action)?;
+    if !matches!(action, "create" | "drop") {
+        return Err(
+            invalid(format!("invalid action: \"{action}\"")).hint("Use \"create\" or \"drop\".")
+        );
+    }
+    require_writable(c"dblink_slot_create_or_drop()");
+    let mut publisher = Publisher::connect(&conninfo, caller)?;
+    match (action, slot::exists(&mut publisher, name)?) {
+        ("create", false) => {
+            let (slot, _) = NewSlot::create(publisher, name, false)?;
+            defer(Action::KeepSlot(slot));
+        }
+        ("drop", true) => {
+            defer(Action::DropSlots(DoomedSlots { publisher, names: vec![name.to_owned()] }));
+        }
+        _ => {} // it is as it was asked to be
+    }
+    Ok(())
+}

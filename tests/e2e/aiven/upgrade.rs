@@ -1,0 +1,153 @@
+//! From the original to ours, by ALTER EXTENSION … UPDATE. `original.sql` stands in for the original.
+
+use postgres::error::SqlState;
+use testbed::{majors, poll_until};
+
+use super::Databases;
+use crate::support::{DEADLINE, Refused, Session};
+
+const INSTALL: &str = include_str!("../../../sql/aiven_extras--2.0.0.sql");
+const UPGRADE: &str = include_str!("../../../sql/aiven_extras--1.1.18--2.0.0.sql");
+
+/// What the catalogs know of the members of the extension, but for numbers: default values also have
+/// their place in the script.
+const MEMBERS: &str = "
+    SELECT format('%s %s: %s', o.type, o.identity, concat_ws(' | ',
+               to_jsonb(p) - ARRAY['oid', 'pronamespace', 'prorettype', 'proargtypes', 'proallargtypes', 'proargdefaults'],
+               pg_get_function_result(p.oid), pg_get_function_arguments(p.oid),
+               pg_get_viewdef(c.oid), to_jsonb(c.relacl), c.relowner::regrole, t.typowner::regrole,
+               to_jsonb(v) - ARRAY['oid', 'evtfoid'],
+               obj_description(d.objid, d.classid::regclass::name),
+               (SELECT initprivs::text FROM pg_init_privs i
+                 WHERE i.classoid = d.classid AND i.objoid = d.objid)))
+      FROM pg_extension e
+      JOIN pg_depend d ON refclassid = 'pg_extension'::regclass AND refobjid = e.oid AND deptype = 'e'
+     CROSS JOIN pg_identify_object(d.classid, d.objid, 0) o
+      LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+      LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+      LEFT JOIN pg_type t ON d.classid = 'pg_type'::regclass AND t.oid = d.objid
+      LEFT JOIN pg_event_trigger v ON d.classid = 'pg_event_trigger'::regclass AND v.oid = d.objid
+     WHERE e.extname = 'aiven_extras' AND e.extversion = '2.0.0' ORDER BY 1";
+
+/// Beside ours.
+pub fn install_original(major: u16) {
+    let install = majors::prepare(major).unwrap();
+    let script = install.sharedir.join("extension/aiven_extras--1.1.18.sql");
+    std::fs::write(script, include_str!("original.sql")).unwrap();
+}
+
+/// A database on a source of this major, with the original.
+fn with_original(major: u16) -> Databases {
+    let databases = Databases::empty(major, major.max(15));
+    install_original(major);
+    databases.on_source("postgres").run("CREATE EXTENSION aiven_extras VERSION '1.1.18'");
+    databases
+}
+
+#[test]
+fn an_upgraded_extension_is_the_same_as_a_new_one() {
+    for major in testbed::MAJORS {
+        let upgraded = with_original(major);
+        upgraded.on_source("postgres").run("ALTER EXTENSION aiven_extras UPDATE");
+        let fresh = Databases::empty(major, major.max(15));
+        fresh.on_source("postgres").run("CREATE EXTENSION aiven_extras");
+        let members = |databases: &Databases| -> Vec<String> {
+            databases.on_source("postgres").column(MEMBERS)
+        };
+        let (upgraded, fresh) = (members(&upgraded), members(&fresh));
+        assert!(fresh.len() >= 27, "{fresh:#?}");
+        for (upgraded, fresh) in upgraded.iter().zip(&fresh) {
+            assert_eq!(upgraded, fresh, "on {major}");
+        }
+        assert_eq!(upgraded.len(), fresh.len(), "on {major}");
+    }
+}
+
+#[test]
+fn functions_are_replaced_in_place_with_their_dependents_and_grants() {
+    let databases = with_original(15);
+    let mut superuser = databases.on_source("postgres");
+    superuser.run(
+        "CREATE VIEW public.mine AS SELECT * FROM aiven_extras.pg_list_all_subscriptions();
+         REVOKE EXECUTE ON FUNCTION aiven_extras.session_replication_role(text) FROM PUBLIC;
+         CREATE ROLE upgrade_admin SUPERUSER;
+         ALTER FUNCTION aiven_extras.pg_drop_subscription(text, boolean) OWNER TO upgrade_admin",
+    );
+    superuser.run("ALTER EXTENSION aiven_extras UPDATE");
+    superuser.run("SELECT * FROM public.mine");
+    let is_public: bool = superuser.value(
+        "SELECT has_function_privilege('stranger', 'aiven_extras.session_replication_role(text)', 'EXECUTE')",
+    );
+    assert!(!is_public, "what was revoked stays revoked");
+    let owner: String = superuser.value(
+        "SELECT proowner::regrole::text FROM pg_proc WHERE proname = 'pg_drop_subscription'
+            AND pronamespace = 'aiven_extras'::regnamespace",
+    );
+    assert_eq!(owner, "postgres");
+    superuser.run("DROP ROLE upgrade_admin");
+    let gone: bool =
+        superuser.value("SELECT to_regproc('aiven_extras.dblink_record_execute') IS NULL");
+    assert!(gone, "dblink_record_execute");
+}
+
+#[test]
+fn a_subscription_runs_on_through_the_upgrade() {
+    let databases = with_original(15).with_rows("public.t", 10);
+    let name = &databases.name;
+    // As the original left it: a superuser's. The other cluster is the publisher.
+    databases.on_target("app").run("CREATE PUBLICATION p FOR TABLE public.t");
+    databases
+        .on_target("postgres")
+        .run(&format!("SELECT pg_create_logical_replication_slot('{name}', 'pgoutput')"));
+    databases.on_source("app").run("TRUNCATE public.t");
+    let conninfo = databases.target.conninfo("app", testbed::PASSWORD, name).replace('\'', "''");
+    let mut superuser = databases.on_source("postgres");
+    superuser.run(&format!(
+        "CREATE SUBSCRIPTION {name} CONNECTION '{conninfo}' PUBLICATION p
+         WITH (create_slot = false, slot_name = '{name}')"
+    ));
+    let worker =
+        "SELECT pid FROM pg_stat_subscription WHERE subname = current_database() AND relid IS NULL";
+    let pid = |session: &mut Session| {
+        poll_until(DEADLINE, "the worker", || {
+            let pids: Vec<Option<i32>> = session.column(worker);
+            Ok(pids.into_iter().flatten().next())
+        })
+    };
+    let before = pid(&mut superuser);
+    superuser.run("ALTER EXTENSION aiven_extras UPDATE");
+    databases.on_target("app").run("INSERT INTO public.t VALUES (1, 'after')");
+    poll_until(DEADLINE, "the row", || {
+        let count: i64 = superuser.value("SELECT count(*) FROM public.t");
+        Ok((count == 1).then_some(()))
+    });
+    assert_eq!(pid(&mut superuser), before);
+    superuser.run(&format!("SELECT aiven_extras.pg_drop_subscription('{name}')"));
+}
+
+#[test]
+fn what_was_planted_beside_the_original_stops_the_upgrade() {
+    let databases = with_original(15);
+    let mut superuser = databases.on_source("postgres");
+    superuser.run("GRANT USAGE, CREATE ON SCHEMA aiven_extras TO app");
+    databases.on_source("app").run(
+        "CREATE FUNCTION aiven_extras.pg_drop_subscription(text) RETURNS void LANGUAGE sql AS ''",
+    );
+    let refusal = superuser
+        .batch_execute("ALTER EXTENSION aiven_extras UPDATE")
+        .refused(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+    assert!(refusal.detail().unwrap().contains("pg_drop_subscription(text)"), "{refusal:?}");
+}
+
+/// What differs must differ: types stay, functions and the view are replaced.
+#[test]
+fn the_upgrade_has_every_function_of_the_new_extension() {
+    let in_place = INSTALL
+        .replace("\nCREATE FUNCTION", "\nCREATE OR REPLACE FUNCTION")
+        .replace("\nCREATE VIEW", "\nCREATE OR REPLACE VIEW");
+    let statements = in_place.split("\n\n").filter(|statement| {
+        statement.starts_with("CREATE OR REPLACE") || statement.starts_with("GRANT")
+    });
+    let missing: Vec<_> = statements.filter(|statement| !UPGRADE.contains(statement)).collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+}
