@@ -306,7 +306,7 @@ fn shown(text: &str, conninfo: &Conninfo) -> String {
 }
 
 /// The same, of a publisher that is known by its connection string.
-pub fn masked(text: &str, conninfo: &str) -> String {
+pub fn shown_of(text: &str, conninfo: &str) -> String {
     parse(conninfo).map_or_else(String::new, |conninfo| shown(text, &conninfo))
 }
 

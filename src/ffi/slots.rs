@@ -14,24 +14,34 @@ pub fn inactive() -> Vec<Name> {
     let count = usize::try_from(unsafe { pg_sys::max_replication_slots }).unwrap_or(0);
     // What is allocated under the lock would raise there if memory ran out.
     let mut names = Vec::with_capacity(count);
-    // SAFETY: the array is set up in every process before code of ours runs.
-    let lock = unsafe { &raw mut (*pg_sys::MainLWLockArray.add(CONTROL_LOCK)).lock };
+    let lock = control_lock();
+    // SAFETY: set up in every process before code of ours runs.
+    let control = unsafe { pg_sys::ReplicationSlotCtl };
+    // SAFETY: as above; an array of `count`, of which the type names one.
+    let slots =
+        unsafe { &raw const (*control).replication_slots }.cast::<pg_sys::ReplicationSlot>();
     // SAFETY: the server's own lock, released below; nothing in between can raise.
     unsafe { pg_sys::LWLockAcquire(lock, pg_sys::LWLockMode::LW_SHARED) };
     for index in 0..count {
-        // SAFETY: shared memory that holds `count` slots; they are neither made nor dropped while the
-        // lock is held. `active_pid` may change meanwhile, and is read once.
-        let slot = unsafe { (*pg_sys::ReplicationSlotCtl).replication_slots.as_ptr().add(index) };
-        // SAFETY: as above.
-        let (in_use, active_pid) =
-            unsafe { ((*slot).in_use, (&raw const (*slot).active_pid).read_volatile()) };
-        // SAFETY: as above.
-        let data = unsafe { &(*slot).data };
-        if in_use && active_pid == 0 && data.database != pg_sys::InvalidOid {
-            names.push(data.name.data.map(|byte| byte as u8));
+        // SAFETY: within the array.
+        let slot = unsafe { slots.add(index) };
+        // SAFETY: slots are neither made nor dropped while the lock is held. A walsender may take
+        // this one meanwhile: that is one word, and the next look sees it.
+        let slot = unsafe { &*slot };
+        if slot.in_use && slot.active_pid == 0 && slot.data.database != pg_sys::InvalidOid {
+            names.push(slot.data.name.data.map(|byte| byte as u8));
         }
     }
     // SAFETY: taken above.
     unsafe { pg_sys::LWLockRelease(lock) };
     names
+}
+
+fn control_lock() -> *mut pg_sys::LWLock {
+    // SAFETY: set up in every process before code of ours runs.
+    let locks = unsafe { pg_sys::MainLWLockArray };
+    // SAFETY: there are more locks than this number.
+    let lock = unsafe { locks.add(CONTROL_LOCK) };
+    // SAFETY: as above; the lock lies within its padding.
+    unsafe { &raw mut (*lock).lock }
 }

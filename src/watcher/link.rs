@@ -351,7 +351,7 @@ impl Link {
         // The first failure may be no more than the end of a connection.
         if self.failures == 2 {
             self.cause =
-                self.target.as_ref().map(|target| publisher::masked(cause, &target.conninfo));
+                self.target.as_ref().map(|target| publisher::shown_of(cause, &target.conninfo));
         }
         let interval = settings::watch_interval();
         let longest = LONGEST_PAUSE.max(interval);
