@@ -14,6 +14,9 @@ pub fn inactive() -> Vec<Name> {
     let count = usize::try_from(unsafe { pg_sys::max_replication_slots }).unwrap_or(0);
     // What is allocated under the lock would raise there if memory ran out.
     let mut names = Vec::with_capacity(count);
+    if count == 0 {
+        return names; // then the server has no array
+    }
     let lock = control_lock();
     // SAFETY: set up in every process before code of ours runs.
     let control = unsafe { pg_sys::ReplicationSlotCtl };

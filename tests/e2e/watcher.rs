@@ -723,6 +723,8 @@ fn a_source_remembers_since_when_a_slot_has_had_no_subscriber() {
         };
         pair.subscribe_natively("shop", "orders");
         since(&pair, "IS NULL AND active");
+        // What happens between two looks goes unnoticed.
+        wait_for_cycles(&mut session(&pair.source, "shop"), 1);
         let before: String = session(&pair.source, "shop").value("SELECT clock_timestamp()::text");
         target.run("ALTER SUBSCRIPTION orders DISABLE");
         since(&pair, &format!("BETWEEN '{before}' AND clock_timestamp() AND NOT active"));
