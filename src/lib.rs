@@ -21,6 +21,7 @@ mod slot;
 mod standby_slot;
 mod subscription;
 mod table;
+mod text;
 mod transaction;
 mod watcher;
 

@@ -4,20 +4,21 @@ use pgrx::prelude::*;
 
 use super::answer;
 use crate::error::{Result, invalid};
-use crate::publication::{self, Names};
-use crate::query;
+use crate::text::{self, Names, Texts};
+use crate::{publication, query};
 
 #[pg_extern(sql = false)]
 fn aiven_pg_create_publication(
     arg_publication_name: Option<&str>,
     arg_publish: Option<&str>,
-    arg_tables: Names,
+    arg_tables: Texts,
 ) {
-    answer(
-        check_parts(&arg_tables).and_then(|()| {
-            publication::publish_tables(arg_publication_name, arg_publish, arg_tables)
-        }),
-    )
+    let run = || -> Result<()> {
+        let tables = text::names(arg_tables)?;
+        check_parts(&tables)?;
+        publication::publish_tables(arg_publication_name, arg_publish, tables)
+    };
+    answer(run())
 }
 
 #[pg_extern(sql = false)]

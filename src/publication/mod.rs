@@ -18,19 +18,20 @@ use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, denied, invalid, notice, raise, required};
 use crate::ffi::identity;
 use crate::ffi::role::as_role;
+use crate::text::{self, Names, Texts};
 use crate::{MAJOR, query};
 use replica_identity::Policy;
-
-/// The tables that a VARIADIC argument names.
-pub type Names = Option<Vec<Option<String>>>;
 
 #[pg_extern(sql = false)]
 fn pg_create_publication(
     arg_publication_name: Option<&str>,
     arg_publish: Option<&str>,
-    arg_tables: Names,
+    arg_tables: Texts,
 ) {
-    raise(publish_tables(arg_publication_name, arg_publish, arg_tables))
+    raise(
+        text::names(arg_tables)
+            .and_then(|tables| publish_tables(arg_publication_name, arg_publish, tables)),
+    )
 }
 
 pub fn publish_tables(name: Option<&str>, publish: Option<&str>, tables: Names) -> Result<()> {
@@ -74,11 +75,11 @@ fn create_publication(name: Option<&str>, spec: Option<pgrx::JsonB>) {
 }
 
 #[pg_extern(sql = false)]
-fn alter_publication_add_tables(name: Option<&str>, tables: Names) {
+fn alter_publication_add_tables(name: Option<&str>, tables: Texts) {
     let run = || -> Result<()> {
         let caller = Caller::current()?;
         let name = own_publication(name, caller)?;
-        let tables = tables::resolve(&some_table_names("tables", tables)?, caller)?;
+        let tables = tables::resolve(&some_table_names("tables", text::names(tables)?)?, caller)?;
         add_tables(name, &tables, caller)?;
         Policy::Warn.apply(name)
     };
@@ -86,11 +87,11 @@ fn alter_publication_add_tables(name: Option<&str>, tables: Names) {
 }
 
 #[pg_extern(sql = false)]
-fn alter_publication_drop_tables(name: Option<&str>, tables: Names) {
+fn alter_publication_drop_tables(name: Option<&str>, tables: Texts) {
     let run = || -> Result<()> {
         let caller = Caller::current()?;
         let name = own_publication(name, caller)?;
-        let tables = some_table_names("tables", tables)?;
+        let tables = some_table_names("tables", text::names(tables)?)?;
         let tables = tables.iter().map(tables::parse_name).collect::<Result<Vec<_>>>()?;
         execute_as(caller, &publication::drop_tables(name, &tables))
     };

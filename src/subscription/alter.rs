@@ -15,6 +15,7 @@ use crate::error::{Error, Kind, Result, raise, report, required};
 use crate::ffi::catalog::{self, Column};
 use crate::publisher::{self, Publisher};
 use crate::slot::{self, DoomedSlots};
+use crate::text::Texts;
 use crate::transaction::{Action, defer};
 use crate::{query, secrecy, settings};
 
@@ -102,7 +103,7 @@ pub fn refresh_publication(name: Option<&str>, copy_data: Option<bool>) -> Resul
 #[pg_extern(sql = false)]
 fn pg_alter_subscription_set_publication(
     arg_subscription_name: Option<&str>,
-    arg_publication_names: Option<Vec<Option<String>>>,
+    arg_publication_names: Texts,
     arg_copy_data: Option<bool>,
 ) {
     let run = || -> Result<()> {

@@ -12,6 +12,7 @@ use crate::ffi::catalog::{self, Column};
 use crate::ffi::settings::with_settings;
 use crate::publisher::{self, Publisher};
 use crate::slot::{self, NewSlot};
+use crate::text::{self, Texts};
 use crate::transaction::{Action, defer, makes_slot};
 use crate::{query, secrecy, settings};
 
@@ -51,7 +52,7 @@ fn pg_create_subscription(
 fn create_subscription(
     name: Option<&str>,
     conninfo: Option<&str>,
-    publications: Option<Vec<Option<String>>>,
+    publications: Texts,
     options: Option<pgrx::JsonB>,
 ) {
     let _hidden = secrecy::hide_statement("create_subscription");
@@ -69,11 +70,9 @@ fn create_subscription(
 }
 
 /// A list of publications without NULLs, of which there is at least one.
-pub fn publication_names(
-    argument: &str,
-    names: Option<Vec<Option<String>>>,
-) -> Result<Vec<String>> {
-    let names: Option<Vec<String>> = required(argument, names)?.into_iter().collect();
+pub fn publication_names(argument: &str, names: Texts) -> Result<Vec<String>> {
+    let names = required(argument, text::names(names)?)?;
+    let names: Option<Vec<String>> = names.into_iter().collect();
     let names = required(&format!("{argument}[]"), names)?;
     if names.is_empty() {
         return Err(invalid(format!("argument \"{argument}\" must name at least one publication")));

@@ -18,13 +18,14 @@ use std::ffi::CStr;
 
 use pgmig_core::conninfo::Conninfo;
 use pgmig_core::name;
+use pgrx::datum::Array;
 use pgrx::pg_sys::Oid;
 
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, denied};
 use crate::ffi::catalog::{self, SubscriptionRow};
 use crate::ffi::identity;
-use crate::publisher;
+use crate::{publisher, text};
 
 /// A row of pg_subscription in this database.
 #[derive(PartialEq)]
@@ -70,7 +71,7 @@ impl Subscription {
     fn find(name: &str) -> Option<Self> {
         let row = SubscriptionRow::find(name)?;
         let slot = row.get::<&CStr>("subslotname");
-        let publications = row.get::<Vec<Option<String>>>("subpublications");
+        let publications = row.get::<Array<&[u8]>>("subpublications").map(text::lossy);
         Some(Self {
             oid: row.get("oid")?,
             name: name.to_owned(),
@@ -78,7 +79,7 @@ impl Subscription {
             enabled: row.get("subenabled")?,
             conninfo: row.get("subconninfo")?,
             slot: slot.map(|slot| slot.to_string_lossy().into_owned()),
-            publications: publications?.into_iter().flatten().collect(),
+            publications: publications?,
             two_phase_enabled: row.get::<i8>("subtwophasestate") == Some(b'e' as i8),
         })
     }

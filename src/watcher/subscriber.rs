@@ -8,7 +8,7 @@ use pgrx::pg_sys::Oid;
 use pgrx::spi::{SpiError, SpiHeapTupleData};
 
 use crate::error::Result;
-use crate::query;
+use crate::{query, text};
 
 /// A subscription of this database, and how to reach its publisher.
 pub struct Listed {
@@ -22,20 +22,26 @@ pub struct Listed {
 
 pub fn list() -> Result<Vec<Listed>> {
     query::read(
-        "SELECT s.oid, s.subowner, r.rolsuper, s.subconninfo, s.subslotname::pg_catalog.text, s.subpublications \
-           FROM pg_catalog.pg_subscription s \
-           JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) s.subowner \
-           JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) s.subdbid \
-          WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()",
+        &format!(
+            "SELECT s.oid, s.subowner, r.rolsuper, {conninfo}, {slot}, {publications} \
+               FROM pg_catalog.pg_subscription s \
+               JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) s.subowner \
+               JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) s.subdbid \
+              WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()",
+            conninfo = text::as_utf8("s.subconninfo"),
+            slot = text::as_utf8("s.subslotname::pg_catalog.text"),
+            publications = text::as_utf8("pg_catalog.to_json(s.subpublications)::pg_catalog.text"),
+        ),
         &[],
         |row| {
+            let publications = row.get::<Vec<u8>>(6)?.unwrap_or_default();
             Ok(Listed {
                 oid: row.get(1)?.unwrap_or(Oid::INVALID),
                 owner: row.get(2)?.unwrap_or(Oid::INVALID),
                 is_superusers: row.get(3)?.unwrap_or(false),
-                conninfo: row.get(4)?.unwrap_or_default(),
-                slot: row.get(5)?,
-                publications: row.get(6)?.unwrap_or_default(),
+                conninfo: text::from_bytes(row.get(4)?).unwrap_or_default(),
+                slot: text::from_bytes(row.get(5)?),
+                publications: serde_json::from_slice(&publications).unwrap_or_default(),
             })
         },
     )
@@ -100,7 +106,7 @@ impl Look {
 pub fn look() -> Result<Vec<Look>> {
     query::read(
         &format!(
-            "SELECT s.oid, s.subname::pg_catalog.text, s.subenabled, s.subslotname::pg_catalog.text, \
+            "SELECT s.oid, {name}, s.subenabled, {slot}, \
                     {FIGURES}, \
                     CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_replication_origin o \
                                        WHERE o.roname OPERATOR(pg_catalog.=) pg_catalog.concat('pg_', s.oid)) \
@@ -116,6 +122,8 @@ pub fn look() -> Result<Vec<Look>> {
                                    WHERE r.srsubid OPERATOR(pg_catalog.=) s.oid) t ON true \
               WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()",
             workers = workers(),
+            name = text::as_utf8("s.subname::pg_catalog.text"),
+            slot = text::as_utf8("s.subslotname::pg_catalog.text"),
         ),
         &[],
         read,
@@ -162,9 +170,9 @@ fn workers() -> String {
 fn read(row: SpiHeapTupleData) -> std::result::Result<Look, SpiError> {
     Ok(Look {
         oid: row.get(1)?.unwrap_or(Oid::INVALID),
-        name: row.get(2)?.unwrap_or_default(),
+        name: text::from_bytes(row.get(2)?).unwrap_or_default(),
         enabled: row.get(3)?.unwrap_or(false),
-        slot: row.get(4)?,
+        slot: text::from_bytes(row.get(4)?),
         worker: worker(&row, 5)?,
         errors: errors(&row, 5)?,
         origin: lsn(&row, 13)?,

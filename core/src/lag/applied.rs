@@ -19,11 +19,22 @@ struct Proof {
 pub struct Applied {
     confirmed: Option<Lsn>,
     proof: Option<Proof>,
+    drained: Option<Proof>,
+}
+
+/// How far the subscriber is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Position {
+    /// All transactions that end by it are applied. Part of a transaction that is being applied lies
+    /// before it: the time of the next change to come is that of this LSN.
+    pub passed: Option<Lsn>,
+    /// The same without that part, of which nothing is to be seen yet.
+    pub applied: Option<Lsn>,
 }
 
 impl Applied {
     pub const fn new() -> Self {
-        Self { confirmed: None, proof: None }
+        Self { confirmed: None, proof: None, drained: None }
     }
 
     /// The greatest of three, `None` without any of them:
@@ -33,15 +44,15 @@ impl Applied {
     /// - the origin's progress as it is now: a crash of the subscriber loses it, and the rows;
     /// - what its worker has [proven](proven). That holds for later, too, unless the origin falls
     ///   below where it was: then the subscriber crashed and forgot rows.
-    pub fn observe(&mut self, confirmed: Option<Lsn>, subscriber: &Subscriber) -> Option<Lsn> {
+    pub fn observe(&mut self, confirmed: Option<Lsn>, subscriber: &Subscriber) -> Position {
         let origin = subscriber.origin;
         self.confirmed = self.confirmed.max(confirmed);
-        self.proof = self.proof.filter(|proof| proof.origin <= origin);
-        let proof = proven(subscriber).map(|lsn| Proof { lsn, origin });
-        if proof.map(|proof| proof.lsn) > self.proof.map(|proof| proof.lsn) {
-            self.proof = proof;
-        }
-        [self.confirmed, origin, self.proof.map(|proof| proof.lsn)].into_iter().flatten().max()
+        self.proof = later(self.proof, proven(subscriber), origin);
+        self.drained = later(self.drained, drained(subscriber), origin);
+        let best = |proof: Option<Proof>| {
+            [self.confirmed, origin, proof.map(|proof| proof.lsn)].into_iter().flatten().max()
+        };
+        Position { passed: best(self.proof), applied: best(self.drained) }
     }
 }
 
@@ -54,10 +65,21 @@ impl Applied {
 /// What ends right there is applied, too, if `received` was read first and the same worker is then
 /// found waiting in `LogicalApplyMain`: it does so only when it has nothing left. All majors.
 fn proven(subscriber: &Subscriber) -> Option<Lsn> {
+    let Received { lsn, .. } = subscriber.received?;
+    Some(drained(subscriber).unwrap_or(Lsn(lsn.0.saturating_sub(1))))
+}
+
+fn drained(subscriber: &Subscriber) -> Option<Lsn> {
     let Received { pid, lsn } = subscriber.received?;
     let waiting = |worker: Worker| worker.pid == pid && worker.wait == WorkerWait::Messages;
-    let drained = subscriber.worker.is_some_and(waiting);
-    Some(if drained { lsn } else { Lsn(lsn.0.saturating_sub(1)) })
+    subscriber.worker.is_some_and(waiting).then_some(lsn)
+}
+
+/// What was proven before, unless rows were forgotten since, or what is now.
+fn later(before: Option<Proof>, now: Option<Lsn>, origin: Option<Lsn>) -> Option<Proof> {
+    let before = before.filter(|proof| proof.origin <= origin);
+    let now = now.map(|lsn| Proof { lsn, origin });
+    if now.map(|proof| proof.lsn) > before.map(|proof| proof.lsn) { now } else { before }
 }
 
 #[cfg(test)]
@@ -96,22 +118,22 @@ mod tests {
 
     #[test]
     fn without_evidence_nothing_is_known() {
-        assert_eq!(Applied::new().observe(None, &subscriber(None, None)), None);
+        assert_eq!(Applied::new().observe(None, &subscriber(None, None)).passed, None);
     }
 
     #[test]
     fn a_confirmed_lsn_that_goes_back_with_the_publishers_crash_stays() {
         let mut applied = Applied::new();
-        assert_eq!(applied.observe(Some(Lsn(100)), &subscriber(None, None)), Some(Lsn(100)));
-        assert_eq!(applied.observe(Some(Lsn(40)), &subscriber(None, None)), Some(Lsn(100)));
+        assert_eq!(applied.observe(Some(Lsn(100)), &subscriber(None, None)).passed, Some(Lsn(100)));
+        assert_eq!(applied.observe(Some(Lsn(40)), &subscriber(None, None)).passed, Some(Lsn(100)));
     }
 
     #[test]
     fn origin_progress_that_a_crash_of_the_subscriber_loses_is_not_remembered() {
         let mut applied = Applied::new();
         let none = subscriber(None, None);
-        assert_eq!(applied.observe(Some(Lsn(10)), &with_origin(100, none)), Some(Lsn(100)));
-        assert_eq!(applied.observe(Some(Lsn(10)), &with_origin(50, none)), Some(Lsn(50)));
+        assert_eq!(applied.observe(Some(Lsn(10)), &with_origin(100, none)).passed, Some(Lsn(100)));
+        assert_eq!(applied.observe(Some(Lsn(10)), &with_origin(50, none)).passed, Some(Lsn(50)));
     }
 
     #[test]
@@ -125,7 +147,7 @@ mod tests {
             (None, 99),
         ];
         for (worker, expected) in cases {
-            let applied = Applied::new().observe(None, &subscriber(Some((1, 100)), worker));
+            let applied = Applied::new().observe(None, &subscriber(Some((1, 100)), worker)).passed;
             assert_eq!(applied, Some(Lsn(expected)), "{worker:?}");
         }
     }
@@ -137,7 +159,7 @@ mod tests {
         let busy = with_origin(30, subscriber(Some((1, 101)), Some((1, BUSY))));
         let other = with_origin(30, subscriber(Some((2, 40)), Some((2, WAITING))));
         for look in [idle, busy, other] {
-            assert_eq!(applied.observe(None, &look), Some(Lsn(100)));
+            assert_eq!(applied.observe(None, &look).passed, Some(Lsn(100)));
         }
     }
 
@@ -145,9 +167,25 @@ mod tests {
     fn what_was_proven_goes_when_the_subscriber_forgot_rows() {
         let mut applied = Applied::new();
         let idle = with_origin(30, subscriber(Some((1, 100)), Some((1, WAITING))));
-        assert_eq!(applied.observe(None, &idle), Some(Lsn(100)));
-        assert_eq!(applied.observe(None, &with_origin(20, subscriber(None, None))), Some(Lsn(20)));
-        assert_eq!(applied.observe(None, &with_origin(30, subscriber(None, None))), Some(Lsn(30)));
+        assert_eq!(applied.observe(None, &idle).passed, Some(Lsn(100)));
+        assert_eq!(
+            applied.observe(None, &with_origin(20, subscriber(None, None))).passed,
+            Some(Lsn(20))
+        );
+        assert_eq!(
+            applied.observe(None, &with_origin(30, subscriber(None, None))).passed,
+            Some(Lsn(30))
+        );
+    }
+
+    #[test]
+    fn of_a_transaction_that_is_being_applied_nothing_is() {
+        let mut applied = Applied::new();
+        let idle = with_origin(30, subscriber(Some((1, 100)), Some((1, WAITING))));
+        let busy = with_origin(30, subscriber(Some((1, 900)), Some((1, BUSY))));
+        applied.observe(None, &idle);
+        let position = applied.observe(None, &busy);
+        assert_eq!(position, Position { passed: Some(Lsn(899)), applied: Some(Lsn(100)) });
     }
 
     proptest! {
@@ -165,7 +203,7 @@ mod tests {
                 let proven = if waits { received } else { received.saturating_sub(1) };
                 let shown = confirmed.max(origin).max(proven);
                 ever = ever.max(shown);
-                let lsn = applied.observe(Some(Lsn(confirmed)), &look).unwrap();
+                let lsn = applied.observe(Some(Lsn(confirmed)), &look).passed.unwrap();
                 prop_assert!((shown..=ever).contains(&lsn.0));
             }
         }

@@ -15,7 +15,7 @@ pub struct Progress {
     counters: Option<Errors>,
     /// Errors since watching began.
     pub errors: Errors,
-    /// Time since applied_lsn last changed.
+    /// Time since applied_lsn last changed, with something to apply.
     pub unmoved: Micros,
     /// Time for which the worker has been waiting for a lock.
     pub locked: Micros,
@@ -42,6 +42,11 @@ impl Progress {
         }
     }
 
+    /// The server's own, as they were at the last look.
+    pub fn counters(&self) -> Errors {
+        self.counters.unwrap_or_default()
+    }
+
     pub fn observe(
         &mut self,
         look: &Observation,
@@ -57,7 +62,8 @@ impl Progress {
         let worker = look.subscriber.worker;
         let locked = worker.is_some_and(|worker| worker.wait == WorkerWait::Lock);
 
-        lasts(&mut self.unmoved, !moved, since.elapsed);
+        let waits = pending != Some(0);
+        lasts(&mut self.unmoved, !moved && waits, since.elapsed);
         lasts(&mut self.locked, locked, since.elapsed);
         lasts(&mut self.absent, is_absent(worker, sender), since.elapsed);
         lasts(&mut self.apply_failures, !moved && pending != Some(0), counted.apply);

@@ -1,6 +1,6 @@
 //! One subscription: every look goes in, and what is known can be read at any time.
 
-use super::applied::Applied;
+use super::applied::{Applied, Position};
 use super::contact::{Contact, Since};
 use super::estimate::{Estimate, Found};
 use super::history::{History, Sample};
@@ -85,7 +85,7 @@ pub struct Reading {
     pub metrics: Metrics,
     pub eta: Option<Micros>,
     pub tables: Tables,
-    /// Errors since watching began.
+    /// The server's counters.
     pub errors: Errors,
     /// Bytes of WAL per second, smoothed.
     pub production: Option<f64>,
@@ -156,23 +156,23 @@ impl Tracker {
             self.rates = Rates::new();
         }
         let confirmed = slot.and_then(|slot| slot.confirmed_flush);
-        let applied = self.applied.observe(confirmed, &look.subscriber);
-        self.rates.observe(flush, applied, since.elapsed, settings.interval);
+        let Position { passed, applied } = self.applied.observe(confirmed, &look.subscriber);
+        self.rates.observe(flush, passed, since.elapsed, settings.interval);
         self.sender = slot.and_then(|slot| slot.walsender).map(|sender| sender.wait);
         let open_transaction = self.open_transaction.observe(publisher.oldest_xid, slot);
         self.last.metrics = Metrics { open_transaction, ..Metrics::measure(publisher, applied) };
-        self.last.applied = applied;
+        self.last.applied = passed;
     }
 
     /// Without an answer, what the publisher said last is kept until it counts as out of reach.
     fn go_on(&mut self, look: &Observation) {
-        let applied = self.applied.observe(None, &look.subscriber);
+        let Position { passed, applied } = self.applied.observe(None, &look.subscriber);
+        self.last.applied = passed;
         if self.contact.lost().is_some() {
             self.last.metrics = Metrics::new();
         }
-        let newest = self.ring.newest();
+        let newest = self.ring.newest().filter(|_| self.contact.lost().is_none());
         self.last.metrics.pending = applied.zip(newest).map(|(from, to)| distance(from, to));
-        self.last.applied = applied;
     }
 
     fn estimate(&self, look: &Observation, settings: &Settings) -> Estimate {
@@ -274,7 +274,7 @@ impl Tracker {
             metrics: last.metrics,
             eta: last.eta,
             tables: last.tables,
-            errors: self.progress.errors,
+            errors: self.progress.counters(),
             production: self.rates.production.per_second(),
             consumption: self.rates.consumption.per_second(),
             sampled_at: last.at,
@@ -484,7 +484,7 @@ mod tests {
         let mut lost = look(2, 0, 100);
         lost.publisher = Answer::Failed;
         let reading = after(&[look(1, 150, 100), lost]).read(2 * SECOND);
-        assert_eq!(reading.metrics, Metrics { pending: Some(50), ..Metrics::new() });
+        assert_eq!(reading.metrics, Metrics::new());
         assert_eq!(after(&[look(1, 150, 100)]).read(SECOND).metrics.retained, Some(150));
     }
 
