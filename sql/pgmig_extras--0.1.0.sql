@@ -553,9 +553,8 @@ CREATE VIEW pgmig_extras.slot_lag AS
                    'The next checkpoint may take WAL that it needs.'
                WHEN NOT s.active THEN
                    'No subscriber is connected; WAL is kept until one comes or the slot is dropped.'
-               WHEN pg_catalog.pg_wal_lsn_diff(w.lsn, s.confirmed_flush_lsn) > 16777216 THEN
-                   'The subscriber has not confirmed this much yet.'
-               ELSE 'The subscriber keeps up.'
+               ELSE pg_catalog.format('The subscriber has confirmed all but %s.',
+                   pg_catalog.pg_size_pretty(pg_catalog.pg_wal_lsn_diff(w.lsn, s.confirmed_flush_lsn)))
            END AS meaning
       FROM pg_catalog.pg_replication_slots s
       LEFT JOIN pgmig_extras.inactive_slots() i ON i.slot = s.slot_name::text

@@ -72,7 +72,8 @@ unsafe extern "C-unwind" fn redact(edata: *mut pg_sys::ErrorData) {
     if report.elevel >= PgLogLevel::ERROR as i32
         && let Some(subscription) = replicating_for()
     {
-        watcher::errors::keep(subscription, bytes(report.message), bytes(report.context));
+        let (message, context) = (bytes(report.message), bytes(report.context));
+        watcher::errors::keep(subscription, report.sqlerrcode, message, context);
     }
     redact_report(report);
     if PLANS_STAY_HERE.get() && bytes(report.filename).ends_with(b"auto_explain.c") {

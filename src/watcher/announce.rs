@@ -2,6 +2,7 @@
 //! subscription's database.
 
 use pgmig_core::lag::threshold::{Crossing, Measure};
+use pgmig_core::lag::units;
 use pgmig_core::lag::{Outcome, Reading, SECOND, State};
 use pgrx::PgLogLevel;
 use serde_json::json;
@@ -50,15 +51,17 @@ fn log(is_warning: bool, text: String, detail: Option<String>) {
 }
 
 fn log_crossing(look: &Look, crossing: &Crossing) {
-    let what = match crossing.measure {
-        Measure::LagBytes => "pending bytes",
-        Measure::LagTime => "lag in microseconds",
-        Measure::RetainedBytes => "retained bytes",
+    let (what, unit, setting): (_, fn(u64) -> String, _) = match crossing.measure {
+        Measure::LagBytes => ("pending", units::bytes, "lag_warning_bytes"),
+        Measure::LagTime => ("lag", units::duration, "lag_warning_time"),
+        Measure::RetainedBytes => ("retained", units::bytes, "retained_warning_bytes"),
     };
-    let side = if crossing.over { "above" } else { "below" };
+    let side = if crossing.over { "above" } else { "not above" };
     let text = format!(
-        "subscription \"{}\": {what} {} {side} the limit of {}",
-        look.name, crossing.value, crossing.limit
+        "subscription \"{}\": {} {what} is {side} pgmig_extras.{setting} ({})",
+        look.name,
+        unit(crossing.value),
+        unit(crossing.limit)
     );
     log(crossing.over, text, None);
 }

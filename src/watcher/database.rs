@@ -228,6 +228,11 @@ impl Links {
         self.0.values_mut().for_each(Link::go_on);
     }
 
+    /// The tables of its publications, as the publisher listed them last.
+    pub fn published(&self, subscription: Oid) -> &[(String, String)] {
+        self.0.get(&subscription.to_u32()).map_or(&[], |link| &link.published)
+    }
+
     pub fn take_answer(&mut self, subscription: Oid) -> Answer {
         self.0.get_mut(&subscription.to_u32()).map_or(Answer::Failed, Link::take_answer)
     }

@@ -25,8 +25,28 @@ pub struct Report {
     text: [AtomicU8; LENGTH],
 }
 
+/// SQLSTATE classes as elog.h packs them, six bits a character: 08, 22 and P0.
+const CONNECTION: i32 = 8 << 6;
+const DATA: i32 = 2 | 2 << 6;
+const PLPGSQL: i32 = 32;
+
+/// Without what the subscription's owner must not learn: which ports are open, and values of tables
+/// that it may not be able to read any more.
+fn shown(sqlstate: i32, message: &[u8]) -> &[u8] {
+    match sqlstate & 0xFFF {
+        CONNECTION => b"the connection to the publisher failed; the cause is in this server's log",
+        PLPGSQL => b"a function raised an exception; its text is in this server's log",
+        DATA => match message.windows(3).position(|text| text == b": \"") {
+            Some(value) => &message[..value],
+            None => message,
+        },
+        _ => message,
+    }
+}
+
 /// Keeps what a worker of `subscription` reports, with the "finished at" LSN of its context.
-pub fn keep(subscription: u32, message: &[u8], context: &[u8]) {
+pub fn keep(subscription: u32, sqlstate: i32, message: &[u8], context: &[u8]) {
+    let message = shown(sqlstate, message);
     let Some(reports) = shared::reports() else { return };
     let own = |report: &&Report| report.subscription.load(Ordering::Acquire) == subscription;
     let take = |report: &&Report| {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use pgmig_core::lag::history::Sample;
-use pgmig_core::lag::observation::Answer;
+use pgmig_core::lag::observation::{Answer, Tables};
 use pgmig_core::lag::{Micros, Reading, Tracker};
 use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
@@ -82,6 +82,7 @@ fn lag_readings() -> TableIterator<
 /// What can be known without a past: a connection to the publisher of each subscription of the
 /// caller's, all at the same time.
 fn single_look(caller: Caller) -> Result<Vec<(Oid, Reading)>> {
+    say_what_is_missing("lag is measured at this moment only, and has no history");
     let mut listed = subscriber::list()?;
     listed.retain(|there| caller.has_rights_of(there.owner));
     if listed.is_empty() {
@@ -94,18 +95,19 @@ fn single_look(caller: Caller) -> Result<Vec<(Oid, Reading)>> {
     let received = subscriber::received()?;
     let mut looks = subscriber::look()?;
     looks.retain(|look| listed.iter().any(|there| there.oid == look.oid));
-    say_what_is_missing("lag is measured at this moment only, and has no history");
     let settings = settings::lag();
     let readings = looks.iter().map(|look| {
         let mut tracker = Tracker::new();
+        let unsubscribed = subscriber::unsubscribed(look.oid, links.published(look.oid))?;
+        let tables = Tables { total: look.tables.total + unsubscribed, ..look.tables };
         let answer = match links.take_answer(look.oid) {
             Answer::Pending => Answer::Failed, // it had its time
             answer => answer,
         };
-        tracker.observe(&database::observation(look, answer, &received, look.tables), &settings);
-        (look.oid, tracker.read(now()))
+        tracker.observe(&database::observation(look, answer, &received, tables), &settings);
+        Ok((look.oid, tracker.read(now())))
     });
-    Ok(readings.collect())
+    readings.collect()
 }
 
 /// Without preload.

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
 use testbed::{Builder, Cluster, Mode, PASSWORD, poll_until};
 
@@ -742,6 +743,58 @@ fn a_source_remembers_since_when_a_slot_has_had_no_subscriber() {
         since(&pair, &format!("> '{first}'"));
         assert_eq!(errors(&pair.source.log()), [""; 0]);
     }
+}
+
+#[test]
+fn last_error_tells_no_values_of_rows_and_no_open_ports() {
+    let pair = Pair::start(17);
+    session(&pair.source, "shop").run("INSERT INTO t VALUES (1, 'top-secret')");
+    let mut shop = pair.shop();
+    shop.run("ALTER TABLE t ALTER note TYPE int USING NULL");
+    pair.subscribe_natively("shop", "orders");
+    let tells = |text: &str| lag("orders", &format!("coalesce(last_error, '') LIKE '%{text}%'"));
+    pair.target.wait_for("shop", &tells("invalid input syntax for type integer"));
+    assert!(!shop.value::<bool>(&tells("secret")));
+    shop.run("ALTER SUBSCRIPTION orders CONNECTION 'host=127.0.0.1 port=1 user=app dbname=shop'");
+    pair.target.wait_for("shop", &tells("the connection to the publisher failed"));
+    assert!(!shop.value::<bool>(&tells("refused")));
+    shop.run("ALTER SUBSCRIPTION orders DISABLE");
+    shop.run("ALTER SUBSCRIPTION orders SET (slot_name = NONE)");
+    pair.drop_subscription("shop", "orders");
+}
+
+/// Names there are taken as they are, and never for UTF-8.
+#[test]
+fn a_name_in_another_encoding_ends_nothing() {
+    let pair = Pair::start(17);
+    session(&pair.target, "postgres").run(
+        "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'",
+    );
+    let mut latin = session(&pair.target, "latin");
+    latin.run("CREATE EXTENSION pgmig_extras");
+    latin.run(
+        "CREATE SUBSCRIPTION cafes CONNECTION 'host=127.0.0.1 port=1 user=app password=x dbname=shop'
+         PUBLICATION \"caf\u{e9}\" WITH (connect = false)",
+    );
+    latin.run("ALTER SUBSCRIPTION cafes RENAME TO \"caf\u{e9}s\"");
+    let started: String = latin.value("SELECT pg_postmaster_start_time()::text");
+    latin.run("ALTER SUBSCRIPTION \"caf\u{e9}s\" SET (slot_name = 'cafes')");
+    latin.run("ALTER SUBSCRIPTION \"caf\u{e9}s\" ENABLE");
+    pair.target.wait_for(
+        "latin",
+        "SELECT state = 'unreachable' FROM pgmig_extras.subscription_lag WHERE database = 'latin'",
+    );
+    let call = "SELECT pgmig_extras.pg_create_publication('p', 'insert', 's.caf\u{e9}')";
+    assert!(latin.batch_execute(call).is_err());
+    let list =
+        "SELECT pgmig_extras.create_subscription('s', 'host=a', ARRAY['p', 'caf\u{e9}'], '{}')";
+    let error = latin.batch_execute(list).unwrap_err();
+    assert_eq!(error.code(), Some(&SqlState::FEATURE_NOT_SUPPORTED), "{error:?}");
+    assert_eq!(latin.value::<String>("SELECT pg_postmaster_start_time()::text"), started);
+    assert!(!pair.target.log().contains("terminated by signal"));
+    latin.run("ALTER SUBSCRIPTION \"caf\u{e9}s\" DISABLE");
+    latin.run("ALTER SUBSCRIPTION \"caf\u{e9}s\" SET (slot_name = NONE)");
+    latin.run("DROP SUBSCRIPTION \"caf\u{e9}s\"");
 }
 
 #[test]
