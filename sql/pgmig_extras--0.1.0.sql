@@ -574,7 +574,8 @@ CREATE FUNCTION pgmig_extras.watcher_processes(
     OUT last_cycle_us bigint,
     OUT cycle_us bigint,
     OUT subscriptions bigint,
-    OUT unreachable bigint)
+    OUT unreachable bigint,
+    OUT errors bigint)
     RETURNS SETOF record
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     ROWS 10
@@ -586,11 +587,13 @@ CREATE VIEW pgmig_extras.watcher_status AS
     SELECT p.kind, p.pid, d.datname AS database,
            pg_catalog.clock_timestamp() - p.last_cycle_us * interval '1 microsecond' AS last_cycle,
            p.cycle_us * interval '1 microsecond' AS cycle_time,
-           p.subscriptions, p.unreachable
+           CASE WHEN p.kind = 'watcher' THEN p.subscriptions END AS subscriptions,
+           CASE WHEN p.kind = 'watcher' THEN p.unreachable END AS unreachable,
+           p.errors
       FROM pgmig_extras.watcher_processes() p
       LEFT JOIN pg_catalog.pg_database d ON d.oid = p.database;
 COMMENT ON VIEW pgmig_extras.watcher_status IS
-'The launcher and the watcher of each database with subscriptions: when they last looked, how long it took, how many subscriptions they watch and of how many the publisher can''t be reached. Empty without preload.';
+'The launcher and the watcher of each database with subscriptions: when they last looked, how long it took, how many subscriptions they watch and of how many the publisher can''t be reached; errors: attempts that failed since the process started, of a watcher to reach a publisher, of the launcher to start a watcher. Empty without preload.';
 GRANT SELECT ON pgmig_extras.watcher_status TO PUBLIC;
 
 -- ---------------------------------------------------------------------------------------------

@@ -162,12 +162,14 @@ impl Watcher {
         shared::track(look.oid, |tracker| tracker.observe(&observation, &settings))
     }
 
-    fn finish(&self, start: Instant) {
+    fn finish(&mut self, start: Instant) {
+        let failed: u32 = self.links.0.values_mut().map(Link::take_failed).sum();
         let links = || self.links.0.values();
         let unreachable = links().filter(|link| link.is_down()).count() as u32;
         process::with_own(|process| {
             process.unreachable = unreachable;
             process.watched = links().count() as u32;
+            process.errors += u64::from(failed);
             process.finish_cycle(start.elapsed());
         });
     }

@@ -8,7 +8,7 @@ use pgrx::PgLogLevel;
 use pgrx::pg_sys::{Datum, Oid};
 use pgrx::prelude::*;
 
-use super::process::{self, Claim};
+use super::process::{self, Claim, Process};
 use super::shared;
 use crate::error::{Error, Kind, report};
 use crate::ffi::{slots, wait, worker};
@@ -36,7 +36,7 @@ pub extern "C-unwind" fn pgmig_extras_launcher(_argument: Datum) {
     worker::handle_signals();
     worker::connect_to_shared_catalogs();
     worker::at_exit(on_exit);
-    shared::write(|header, _| header.launcher.pid = worker::my_pid());
+    shared::write(|header, _| header.launcher = Process::launcher(worker::my_pid()));
     let mut launcher = Launcher { told: None };
     loop {
         worker::reload_configuration();
@@ -92,6 +92,7 @@ impl Launcher {
 
     /// Once, until a worker could be started again.
     fn tell(&mut self, obstacle: Obstacle, database: Oid) {
+        shared::write(|header, _| header.launcher.errors += 1);
         if self.told.replace(obstacle) == Some(obstacle) {
             return;
         }

@@ -40,6 +40,8 @@ pub struct Link {
     pub unsubscribed: u32,
     tables_due: Instant,
     failures: u32,
+    /// The same since they were last taken.
+    failed: u32,
     /// Why it is down, until that was told.
     cause: Option<String>,
 }
@@ -98,6 +100,7 @@ impl Default for Link {
             unsubscribed: 0,
             tables_due: now,
             failures: 0,
+            failed: 0,
             cause: None,
         }
     }
@@ -161,6 +164,11 @@ impl Link {
     /// A lost connection that is being opened again is not down yet.
     pub fn is_down(&self) -> bool {
         self.failures > 1
+    }
+
+    /// How often it failed since the last time.
+    pub fn take_failed(&mut self) -> u32 {
+        std::mem::take(&mut self.failed)
     }
 
     /// Why it went down, once.
@@ -348,6 +356,7 @@ impl Link {
 
     fn fail(&mut self, cause: &str) {
         self.failures += 1;
+        self.failed += 1;
         // The first failure may be no more than the end of a connection.
         if self.failures == 2 {
             self.cause =

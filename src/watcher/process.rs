@@ -24,6 +24,9 @@ pub struct Process {
     /// Publishers that could not be reached in the last cycle.
     pub unreachable: u32,
     pub watched: u32,
+    /// Failures since this process started: of a watcher to reach a publisher, of the launcher to
+    /// start a watcher.
+    pub errors: u64,
 }
 
 /// How long a worker may take to show up before it is asked for again. One that fails as soon as it
@@ -48,7 +51,12 @@ impl Process {
         cycle: 0,
         unreachable: 0,
         watched: 0,
+        errors: 0,
     };
+
+    pub fn launcher(pid: i32) -> Self {
+        Self { pid, ..Self::NONE }
+    }
 
     fn asked_for(database: Oid) -> Self {
         Self { database, asked_at: now(), ..Self::NONE }

@@ -193,6 +193,7 @@ fn watcher_processes() -> TableIterator<
         name!(cycle_us, i64),
         name!(subscriptions, i64),
         name!(unreachable, i64),
+        name!(errors, i64),
     ),
 > {
     let now = now();
@@ -214,6 +215,7 @@ fn watcher_processes() -> TableIterator<
             process.cycle as i64,
             process.watched.into(),
             process.unreachable.into(),
+            process.errors as i64,
         )
     }))
 }

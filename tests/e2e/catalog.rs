@@ -32,7 +32,7 @@ const HISTORY_COLUMNS: &str = "TABLE(sampled_at timestamp with time zone, span i
 const SAMPLE_COLUMNS: &str = "TABLE(age_us bigint, span_us bigint, state text, lag_us bigint, \
     lag_is_lower_bound boolean, pending_bytes bigint, retained_bytes bigint)";
 const PROCESS_COLUMNS: &str = "TABLE(kind text, pid integer, database oid, last_cycle_us bigint, \
-    cycle_us bigint, subscriptions bigint, unreachable bigint)";
+    cycle_us bigint, subscriptions bigint, unreachable bigint, errors bigint)";
 
 /// What changes something: name, arguments, result. Only operators may call these.
 const CHANGING: &[(&str, &str, &str)] = &[

@@ -810,6 +810,10 @@ fn the_log_says_once_why_a_publisher_can_not_be_watched() {
     let unreachable = lag("orders", "state = 'unreachable'");
     pair.target.wait_for("shop", &unreachable);
     wait_for_cycles(&mut pair.shop(), 5);
+    pair.target.wait_for(
+        "shop",
+        "SELECT errors > 1 AND unreachable = 1 FROM pgmig_extras.watcher_status WHERE kind = 'watcher'",
+    );
     let log = pair.target.log();
     let told = |text: &str| log.lines().filter(|line| line.contains(text)).count();
     assert_eq!(told("the publisher of subscription \"orders\" can't be watched"), 1, "{log}");
