@@ -53,6 +53,12 @@ pub fn parse(text: &str) -> Option<Conninfo> {
 
 /// A stored connection string with its secrets masked.
 pub fn masked(text: &str) -> String {
+/// Applies the rules to a stored connection string, which may have been written by ALTER
+/// SUBSCRIPTION … CONNECTION. `responsible`: whose word it is.
+pub fn stored(parsed: Conninfo, responsible: Caller) -> Result<Conninfo> {
+    if responsible.is_superuser() { Ok(parsed) } else { parsed.rechecked(&rules()) }
+}
+
     parse(text).map_or_else(|| "<invalid>".to_owned(), |parsed| parsed.masked())
 }
 
