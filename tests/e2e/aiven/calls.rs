@@ -197,6 +197,33 @@ fn a_slot_and_its_subscription_are_made_in_one_transaction() {
     databases.assert_equal("public.t");
 }
 
+#[test]
+fn a_slot_is_made_or_dropped_once_in_a_transaction() {
+    let databases = Databases::new(15, 15);
+    let (name, conninfo) = (&databases.name, databases.conninfo());
+    let mut app = databases.on_target("app");
+    let slot = |app: &mut Session, action: &str| {
+        call(app, "dblink_slot_create_or_drop", &[&conninfo, name, &action])
+    };
+    for again in ["create", "drop"] {
+        app.run("BEGIN");
+        slot(&mut app, "create").unwrap();
+        slot(&mut app, again).refused(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+        app.run("ROLLBACK");
+    }
+    slot(&mut app, "create").unwrap();
+    app.run("BEGIN");
+    slot(&mut app, "drop").unwrap();
+    slot(&mut app, "create").refused(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+    app.run("ROLLBACK");
+    assert_eq!(databases.slots(), [name.as_str()]);
+    app.run("BEGIN");
+    slot(&mut app, "drop").unwrap();
+    slot(&mut app, "drop").expect("both want the same");
+    app.run("COMMIT");
+    assert_eq!(databases.slots(), [""; 0]);
+}
+
 /// Keeps rows from arriving in the table, but nobody from looking at it.
 const HOLD: &str = "BEGIN; LOCK TABLE public.t IN SHARE MODE";
 
