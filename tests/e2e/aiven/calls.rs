@@ -224,6 +224,36 @@ fn a_slot_is_made_or_dropped_once_in_a_transaction() {
     assert_eq!(databases.slots(), [""; 0]);
 }
 
+#[test]
+fn a_drop_names_the_published_tables_that_were_never_subscribed() {
+    for major in TARGETS {
+        for refreshes in [false, true] {
+            let databases = Databases::new(15, major).with_rows("public.t", 10);
+            let mut app = databases.on_target("app");
+            databases.subscribe(&mut app).unwrap();
+            databases.wait_until_copied();
+            let databases = databases.with_rows("public.later", 10);
+            if refreshes {
+                let refresh = "pg_alter_subscription_refresh_publication";
+                call(&mut app, refresh, &[&databases.name, &true]).unwrap();
+            }
+            call(&mut app, "pg_drop_subscription", &[&databases.name]).unwrap();
+            let notices = app.notices();
+            let told = notices.iter().find(|n| n.message().contains("every published table"));
+            if refreshes {
+                assert!(told.is_none(), "{told:?}");
+                databases.assert_equal("public.later");
+            } else {
+                let told = told.unwrap_or_else(|| panic!("no warning among {notices:?}"));
+                let detail = told.detail().unwrap();
+                assert!(detail.ends_with("never copied: public.later."), "{detail}");
+                assert!(told.hint().unwrap().contains("Refresh"), "{told:?}");
+            }
+            assert_eq!(databases.slots(), [""; 0]);
+        }
+    }
+}
+
 /// Keeps rows from arriving in the table, but nobody from looking at it.
 const HOLD: &str = "BEGIN; LOCK TABLE public.t IN SHARE MODE";
 
