@@ -39,6 +39,12 @@ impl Caller {
         identity::is_superuser(self.0)
     }
 
+    /// Who answers for what `owner` may have written and the caller uses: the one of the two who is
+    /// no superuser.
+    pub fn together_with(self, owner: Oid) -> Self {
+        if self.is_superuser() { Self(owner) } else { self }
+    }
+
     /// Whether the caller has the rights of `role`, as PostgreSQL's own ownership checks ask.
     pub fn has_rights_of(self, role: Oid) -> bool {
         identity::has_rights_of(self.0, role)

@@ -8,6 +8,7 @@ use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
 use pgmig_core::conninfo::{Conninfo, Rules};
+use pgmig_core::sql;
 use pgrx::PgLogLevel;
 use pgrx::datum::DatumWithOid;
 
@@ -27,6 +28,13 @@ const MAX_TEXT: usize = 500;
 /// How to wait for a socket: `wait::interruptible` or `wait::quiet`.
 type Wait = fn(RawFd, For, Instant) -> bool;
 
+/// A connection of ours as its server lists it: under a name that only we know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    pid: i32,
+    nonce: String,
+}
+
 pub struct Publisher {
     connection: Connection,
     /// As connected, addresses resolved.
@@ -43,6 +51,12 @@ pub fn conninfo(text: &str, caller: Caller) -> Result<Conninfo> {
         )
     })?;
     if caller.is_superuser() { Ok(parsed) } else { parsed.checked(&rules()) }
+}
+
+/// Applies the rules to a stored connection string, which may have been written by ALTER
+/// SUBSCRIPTION … CONNECTION. `responsible`: whose word it is.
+pub fn stored(parsed: Conninfo, responsible: Caller) -> Result<Conninfo> {
+    if responsible.is_superuser() { Ok(parsed) } else { parsed.rechecked(&rules()) }
 }
 
 /// Parses a stored connection string.
@@ -102,6 +116,21 @@ impl Publisher {
 
     pub fn backend_pid(&self) -> i32 {
         self.connection.backend_pid()
+    }
+
+    pub fn mark(&self) -> Mark {
+        Mark { pid: self.backend_pid(), nonce: self.nonce.clone() }
+    }
+
+    /// Whether another open connection of ours ends at the same server, by whatever address.
+    pub fn is_server_of(&mut self, other: &Mark) -> Result<bool> {
+        let rows = self.query(&format!(
+            "SELECT 1 FROM pg_catalog.pg_stat_get_activity({}) a \
+             WHERE a.application_name OPERATOR(pg_catalog.=) {}",
+            other.pid,
+            sql::literal(&other.nonce)
+        ))?;
+        Ok(!rows.is_empty())
     }
 
     pub fn major(&self) -> u16 {

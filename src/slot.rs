@@ -18,7 +18,7 @@ use crate::ffi::catalog::require_writable;
 use crate::ffi::wait;
 use crate::publisher::{self, Failure, Publisher};
 use crate::secrecy;
-use crate::transaction::{Action, defer};
+use crate::transaction::{Action, Plan, defer, plans_for_slot};
 
 /// How long dropping slots may take once the transaction is committed.
 const DROP_TIME: Duration = Duration::from_secs(10);
@@ -49,6 +49,7 @@ impl NewSlot {
             )
             .hint("Remove the option \"failover\"."));
         }
+        refuse_planned(&mut publisher, name, &[Plan::Create, Plan::Drop])?;
         if exists(&mut publisher, name)? {
             return Err(Error::new(
                 Kind::DuplicateObject,
@@ -73,6 +74,10 @@ impl NewSlot {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    pub fn publisher(&self) -> &Publisher {
+        &self.publisher
     }
 
     /// Makes it permanent.
@@ -223,6 +228,39 @@ pub fn exists(publisher: &mut Publisher, name: &str) -> Result<bool> {
     Ok(!rows.is_empty())
 }
 
+/// What this transaction is already to do to a slot of this publisher.
+pub fn plans(publisher: &mut Publisher, name: &str) -> Result<Vec<Plan>> {
+    let mut plans = Vec::new();
+    for (plan, mark) in plans_for_slot(name) {
+        if publisher.is_server_of(&mark)? {
+            plans.push(plan);
+        }
+    }
+    Ok(plans)
+}
+
+/// The publisher does not show yet what waits for the commit: what is done after a look at it could
+/// undo that, or be undone.
+pub fn refuse_planned(publisher: &mut Publisher, name: &str, refused: &[Plan]) -> Result<()> {
+    match plans(publisher, name)?.into_iter().find(|plan| refused.contains(plan)) {
+        Some(plan) => Err(planned(name, plan)),
+        None => Ok(()),
+    }
+}
+
+fn planned(name: &str, plan: Plan) -> Error {
+    let what = match plan {
+        Plan::Create => "created",
+        Plan::Drop => "dropped",
+    };
+    Error::new(
+        Kind::ObjectNotInPrerequisiteState,
+        format!("slot \"{name}\" is already to be {what} by this transaction"),
+    )
+    .detail("That happens on the publisher when the transaction commits.")
+    .hint("Commit first.")
+}
+
 fn own_cluster(name: &str) -> Error {
     Error::new(
         Kind::ObjectNotInPrerequisiteState,
@@ -272,6 +310,7 @@ fn drop_slot(conninfo: Option<&str>, slot: Option<&str>) -> Result<()> {
     let conninfo = publisher::conninfo(text, caller)?;
     require_writable(c"drop_replication_slot()");
     let mut publisher = Publisher::connect(&conninfo, caller)?;
+    refuse_planned(&mut publisher, name, &[Plan::Create])?;
     if !exists(&mut publisher, name)? {
         return Err(missing(name));
     }

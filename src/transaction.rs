@@ -13,12 +13,34 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::error::{Error, Kind, raise};
 use crate::ffi::catalog;
 use crate::ffi::transaction::{self as ffi, Event, SubEvent};
+use crate::publisher::Mark;
 use crate::slot::{DoomedSlots, NewSlot};
 
 pub enum Action {
     KeepSlot(NewSlot),
     DropSlots(DoomedSlots),
     DropOrigin(String),
+}
+
+/// What is to become of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plan {
+    Create,
+    Drop,
+}
+
+impl Action {
+    fn plan_for_slot(&self, name: &str) -> Option<(Plan, Mark)> {
+        match self {
+            Self::KeepSlot(slot) if slot.name() == name => {
+                Some((Plan::Create, slot.publisher().mark()))
+            }
+            Self::DropSlots(slots) if slots.names.iter().any(|slot| slot == name) => {
+                Some((Plan::Drop, slots.publisher.mark()))
+            }
+            _ => None,
+        }
+    }
 }
 
 struct Pending {
@@ -42,12 +64,10 @@ pub fn defer(action: Action) {
     PENDING.with_borrow_mut(|pending| pending.push(Pending { subtransaction, action }));
 }
 
-/// Whether this transaction is to make a slot of this name on a publisher.
-pub fn makes_slot(name: &str) -> bool {
+/// What this transaction is to do to slots of this name, and on which connections.
+pub fn plans_for_slot(name: &str) -> Vec<(Plan, Mark)> {
     PENDING.with_borrow(|pending| {
-        pending
-            .iter()
-            .any(|entry| matches!(&entry.action, Action::KeepSlot(slot) if slot.name() == name))
+        pending.iter().filter_map(|entry| entry.action.plan_for_slot(name)).collect()
     })
 }
 

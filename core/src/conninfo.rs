@@ -42,6 +42,8 @@ const ALLOWED: &[&str] = &[
 
 /// A path that is nobody's file: /dev/null is not a directory, so libpq finds nothing below it.
 const NO_FILE: &str = "/dev/null/none";
+const NO_PASSFILE: &str = "/dev/null";
+const PASSWORD_METHODS: &str = "password,md5,scram-sha-256";
 
 /// The limits that the platform owner set, and what this server can do.
 #[derive(Debug, Clone, Default)]
@@ -118,6 +120,12 @@ impl Conninfo {
         self.check_environment(rules)?;
         self.complete(rules);
         Ok(self)
+    }
+
+    /// The same for a string that was stored, which may be one that is complete already.
+    pub fn rechecked(mut self, rules: &Rules) -> Result<Self> {
+        self.0.retain(|(key, value)| !is_completion(key, value));
+        self.checked(rules)
     }
 
     fn check_keywords(&self) -> Result<()> {
@@ -250,10 +258,10 @@ impl Conninfo {
             self.set("sslcert", NO_FILE);
         }
         if self.get("password").is_none() {
-            self.set("passfile", "/dev/null");
+            self.set("passfile", NO_PASSFILE);
         } else if rules.libpq_16 && rules.require_password {
             // The apply worker's libpq then refuses a publisher that does not ask for the password.
-            self.set("require_auth", "password,md5,scram-sha-256");
+            self.set("require_auth", PASSWORD_METHODS);
         }
     }
 }
@@ -271,6 +279,17 @@ fn is_file_below(file: &Path, directory: &Path) -> bool {
         && resolved().is_some_and(|(file, directory)| file.starts_with(directory) && file.is_file())
 }
 
+/// Whether `complete` writes this, for a keyword or a value that a caller may not use.
+fn is_completion(keyword: &str, value: &str) -> bool {
+    match keyword {
+        "sslcert" | "sslcrl" | "sslrootcert" => value == NO_FILE,
+        "sslcertmode" => value == "disable",
+        "passfile" => value == NO_PASSFILE,
+        "require_auth" => value == PASSWORD_METHODS,
+        _ => false,
+    }
+}
+
 fn refused(keyword: &str) -> Error {
     Error::new(
         Kind::InsufficientPrivilege,
@@ -285,6 +304,8 @@ fn missing(keyword: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     const BASE: &[(&str, &str)] = &[("host", "db.example"), ("user", "app"), ("password", "s3")];
@@ -328,6 +349,30 @@ mod tests {
         let checked = conninfo(BASE).checked(&Rules { libpq_16: true, ..rules() }).unwrap();
         assert_eq!(checked.get("require_auth"), Some("password,md5,scram-sha-256"));
         assert_eq!(checked.get("sslcertmode"), Some("disable"));
+    }
+
+    #[test]
+    fn a_completed_string_passes_again_and_stays_as_it_is() {
+        let same = |one: &Conninfo, other: &Conninfo| {
+            let sorted = |c: &Conninfo| BTreeMap::from_iter(c.0.clone());
+            assert_eq!(sorted(one), sorted(other));
+        };
+        for libpq_16 in [false, true] {
+            for (params, require_password) in [(BASE, true), (&BASE[..2], false)] {
+                let rules = Rules { libpq_16, require_password, ..Rules::default() };
+                let stored = conninfo(params).checked(&rules).unwrap();
+                same(&stored.clone().rechecked(&rules).unwrap(), &stored);
+            }
+        }
+        for (keyword, value) in [
+            ("sslcert", "/tmp/x"),
+            ("passfile", "/tmp/x"),
+            ("require_auth", "none"),
+            ("host", "/tmp"),
+        ] {
+            let refused = with(&[(keyword, value)]).rechecked(&rules()).unwrap_err();
+            assert_eq!(refused.kind, Kind::InsufficientPrivilege, "{keyword}={value}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::ffi::catalog::require_writable;
 use crate::publisher::{self, Publisher};
 use crate::secrecy;
 use crate::slot::{self, DoomedSlots, NewSlot};
-use crate::transaction::{Action, defer};
+use crate::transaction::{Action, Plan, defer};
 
 #[pg_extern(sql = false)]
 fn aiven_dblink_slot_create_or_drop(
@@ -35,6 +35,11 @@ fn create_or_drop(conninfo: Option<&str>, slot: Option<&str>, action: Option<&st
     }
     require_writable(c"dblink_slot_create_or_drop()");
     let mut publisher = Publisher::connect(&conninfo, caller)?;
+    let contrary: &[Plan] = match action {
+        "create" => &[Plan::Create, Plan::Drop],
+        _ => &[Plan::Create],
+    };
+    slot::refuse_planned(&mut publisher, name, contrary)?;
     match (action, slot::exists(&mut publisher, name)?) {
         ("create", false) => {
             let (slot, _) = NewSlot::create(publisher, name, false)?;

@@ -133,7 +133,7 @@ fn refresh(
     caller: Caller,
 ) -> Result<()> {
     check_refreshable(&subscription, copy_data)?;
-    let mut publisher = Publisher::connect(&subscription.conninfo()?, caller)?;
+    let mut publisher = subscription.connect(caller)?;
     let published = tables::published(&mut publisher, publications)?;
     let wanted = tables::targets(&published, caller)?;
 

@@ -1,18 +1,23 @@
 //! Nothing is lost by a drop that first lets the subscription have what its publisher had.
 
+use std::collections::BTreeSet;
+
 use pgmig_core::lsn::Lsn;
 use pgrx::PgLogLevel;
 
-use super::Subscription;
 use super::drop::connect;
+use super::{Subscription, tables};
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, report};
 use crate::ffi::catalog::SubscriptionRow;
 use crate::ffi::identity;
 use crate::publisher::{self, Publisher};
 use crate::settings;
-use crate::watcher::Listed;
 use crate::watcher::catch_up::{self, End};
+use crate::watcher::{Listed, unsubscribed};
+
+/// The most tables that one message names.
+const MAX_SHOWN: usize = 5;
 
 /// Waits until a subscription of the caller's has all that its publisher has now, unless it can't
 /// get there: then a WARNING says why. Does nothing where the setting is off.
@@ -45,12 +50,45 @@ fn catch_up(subscription: &Subscription, needs_publisher: bool, caller: Caller) 
     if SubscriptionRow::by_oid(subscription.oid).is_none_or(|row| row.is_of_this_transaction()) {
         return stuck("It was made or changed in this very transaction.");
     }
-    let goal = match connect(subscription, caller) {
-        Ok(mut publisher) => goal(&mut publisher)?,
+    let mut publisher = match connect(subscription, caller) {
+        Ok(publisher) => publisher,
         Err(error) if needs_publisher => return Err(error),
         Err(error) => return Ok(End::Stuck(format!("{}.", error.message))),
     };
+    warn_of_unsubscribed(subscription, &mut publisher)?;
+    let goal = goal(&mut publisher)?;
+    drop(publisher);
     catch_up::wait(&subscription.listed(), &subscription.name, goal)
+}
+
+/// No catching up brings the rows of tables that were published after the last refresh.
+fn warn_of_unsubscribed(subscription: &Subscription, publisher: &mut Publisher) -> Result<()> {
+    let query = tables::query_text(publisher.major(), &subscription.publications);
+    let published: Result<BTreeSet<_>> =
+        publisher.query(&query)?.into_iter().map(tables::schema_and_name).collect();
+    let published: Vec<_> = published?.into_iter().collect();
+    let missing = unsubscribed(subscription.oid, &published)?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    report(
+        PgLogLevel::WARNING,
+        Error::new(
+            Kind::Warning,
+            format!("subscription \"{}\" does not have every published table", subscription.name),
+        )
+        .detail(format!("The rows of these tables were never copied: {}.", shortened(&missing)))
+        .hint("Refresh a subscription before it is dropped; copy these tables now by other means."),
+    );
+    Ok(())
+}
+
+fn shortened(labels: &[String]) -> String {
+    let (shown, rest) = labels.split_at(labels.len().min(MAX_SHOWN));
+    match rest.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 /// Where the publisher is now. The message that is then written there, in a transaction that is

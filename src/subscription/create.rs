@@ -13,7 +13,7 @@ use crate::ffi::settings::with_settings;
 use crate::publisher::{self, Publisher};
 use crate::slot::{self, NewSlot};
 use crate::text::{self, Texts};
-use crate::transaction::{Action, defer, makes_slot};
+use crate::transaction::{Action, Plan, defer};
 use crate::{query, secrecy, settings};
 
 /// As in aiven_extras.
@@ -141,8 +141,10 @@ fn prepare_slot(mut publisher: Publisher, slot: &str, options: &Options) -> Resu
         notice(format!("created replication slot \"{slot}\" on publisher"), None);
         return Ok(());
     }
-    let is_wanted = options.enabled.unwrap_or(true) && !makes_slot(slot);
-    if is_wanted && !slot::exists(&mut publisher, slot)? {
+    slot::refuse_planned(&mut publisher, slot, &[Plan::Drop])?;
+    let is_made = slot::plans(&mut publisher, slot)?.contains(&Plan::Create);
+    let is_wanted = options.enabled.unwrap_or(true);
+    if is_wanted && !is_made && !slot::exists(&mut publisher, slot)? {
         return Err(slot::missing(slot)
             .hint("Let it be created with the subscription, or create it there first."));
     }

@@ -51,7 +51,7 @@ pub fn drop_subscription(name: &str, with_slot: bool) -> Result<()> {
 }
 
 pub fn connect(subscription: &Subscription, caller: Caller) -> Result<Publisher> {
-    Publisher::connect(&subscription.conninfo()?, caller).map_err(|error| match error.kind {
+    subscription.connect(caller).map_err(|error| match error.kind {
         Kind::ConnectionRefused => error.hint(format!(
             "If the publisher is gone for good, drop the subscription alone: \
              SELECT pgmig_extras.pg_drop_subscription({}, arg_drop_repl_slot => false);",

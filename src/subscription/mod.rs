@@ -25,7 +25,8 @@ use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, denied};
 use crate::ffi::catalog::{self, SubscriptionRow};
 use crate::ffi::identity;
-use crate::{publisher, text};
+use crate::publisher::{self, Publisher};
+use crate::text;
 
 /// A row of pg_subscription in this database.
 #[derive(PartialEq)]
@@ -92,6 +93,13 @@ impl Subscription {
         Err(denied(format!("subscription \"{}\"", self.name))
             .detail(format!("Role \"{role}\" does not have the rights of its owner \"{owner}\"."))
             .hint(format!("Ask a member of \"{owner}\" to run this function.")))
+    }
+
+    /// Connects by the stored string. Its owner may have re-pointed it without this extension: the
+    /// rules of a new one hold, also where a superuser calls.
+    fn connect(&self, caller: Caller) -> Result<Publisher> {
+        let responsible = caller.together_with(self.owner);
+        Publisher::connect(&publisher::stored(self.conninfo()?, responsible)?, responsible)
     }
 
     /// The stored connection string, parsed.

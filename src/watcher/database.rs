@@ -246,8 +246,9 @@ fn unsubscribed(link: &mut Link, look: &Look) -> u32 {
     if link.unsubscribed == 0 && !std::mem::take(&mut link.is_list_new) {
         return 0;
     }
-    link.unsubscribed =
+    let missing =
         worker::transaction(|| raise(subscriber::unsubscribed(look.oid, &link.published)));
+    link.unsubscribed = missing.len() as u32;
     link.unsubscribed
 }
 

@@ -14,7 +14,7 @@ mod slots;
 mod subscriber;
 mod views;
 
-pub use subscriber::Listed;
+pub use subscriber::{Listed, unsubscribed};
 
 use pgmig_core::lag::Micros;
 

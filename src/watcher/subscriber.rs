@@ -208,11 +208,11 @@ fn count(row: &SpiHeapTupleData, column: usize) -> std::result::Result<u64, SpiE
     Ok(row.get::<i64>(column)?.unwrap_or(0).unsigned_abs())
 }
 
-/// How many of the published tables the subscription does not have.
-pub fn unsubscribed(subscription: Oid, published: &[(String, String)]) -> Result<u32> {
+/// Those of the published tables that the subscription does not have, as `schema.table`.
+pub fn unsubscribed(subscription: Oid, published: &[(String, String)]) -> Result<Vec<String>> {
     let (schemas, names): (Vec<_>, Vec<_>) = published.iter().cloned().unzip();
-    let counts = query::read(
-        "SELECT pg_catalog.count(*) FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) p(schema, name) \
+    let labels = query::read(
+        "SELECT pg_catalog.concat(p.schema, '.', p.name) FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) p(schema, name) \
           WHERE NOT EXISTS ( \
                 SELECT FROM pg_catalog.pg_subscription_rel r \
                   JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) r.srrelid \
@@ -221,7 +221,7 @@ pub fn unsubscribed(subscription: Oid, published: &[(String, String)]) -> Result
                    AND n.nspname OPERATOR(pg_catalog.=) p.schema \
                    AND c.relname OPERATOR(pg_catalog.=) p.name)",
         &[subscription.into(), schemas.into(), names.into()],
-        |row| row.get::<i64>(1),
+        |row| row.get::<String>(1),
     )?;
-    Ok(counts.into_iter().flatten().next().unwrap_or(0) as u32)
+    Ok(labels.into_iter().flatten().collect())
 }

@@ -6,7 +6,7 @@ use postgres::error::SqlState;
 use testbed::{PASSWORD, poll_until};
 
 use crate::hostile::{ANY_QUERY, Behaviour, Hostile, Insert, Moment, row};
-use crate::support::{Bed, DEADLINE, Refused, Session, on_every_pair};
+use crate::support::{Bed, DEADLINE, Refused, Session, on_every_pair, start_with};
 
 on_every_pair! {
     tables_of_others_are_refused_at_create,
@@ -22,6 +22,43 @@ on_every_pair! {
     a_slot_that_cannot_be_made_permanent_rolls_everything_back,
     a_slot_that_was_made_without_an_answer_is_dropped,
     a_slot_that_may_be_left_is_named_in_a_warning,
+}
+
+/// Where no password is asked for, the subscription's owner leads whoever works on it to a socket on
+/// which the server trusts its own superuser.
+#[test]
+fn a_subscription_that_was_led_to_a_socket_is_not_connected_for_anybody() {
+    for major in [15, 18] {
+        let server = start_with(major, |builder| {
+            builder.preload("pgmig_extras").config("pgmig_extras.require_password", "off")
+        });
+        let mut superuser = Session::open(&server, "postgres", "postgres");
+        superuser.run("CREATE EXTENSION pgmig_extras; CREATE PUBLICATION p");
+        superuser.run("SELECT FROM pg_create_logical_replication_slot('treasure', 'pgoutput')");
+        superuser.run("SELECT pgmig_extras.grant_operator('operator')");
+        superuser.run(&format!(
+            "CREATE SUBSCRIPTION trap CONNECTION 'host={} port={} user=postgres dbname=postgres'
+                 PUBLICATION p WITH (connect = false, slot_name = treasure)",
+            server.socket_dir().display(),
+            server.port(),
+        ));
+        // What an ALTER SUBSCRIPTION by its owner comes to.
+        superuser.run(
+            "UPDATE pg_subscription SET subowner = 'operator'::regrole, subenabled = true
+              WHERE subname = 'trap'",
+        );
+        for role in ["postgres", "operator"] {
+            let mut session = Session::open(&server, role, "postgres");
+            for function in ["pg_drop_subscription", "pg_alter_subscription_refresh_publication"] {
+                let report =
+                    session.call(function, &[&"trap"]).refused(SqlState::INSUFFICIENT_PRIVILEGE);
+                assert!(report.message().contains("unix-domain socket"), "{report:?}");
+            }
+        }
+        let slots: Vec<String> =
+            superuser.column("SELECT slot_name::text FROM pg_replication_slots");
+        assert_eq!(slots, ["treasure"]);
+    }
 }
 
 /// Things that are no table of the operator's, with the refusal that each must get.

@@ -2,10 +2,10 @@
 
 use std::thread;
 
-use postgres::IsolationLevel;
 use postgres::error::SqlState;
 use postgres::types::PgLsn;
-use testbed::poll_until;
+use postgres::{Error, IsolationLevel};
+use testbed::{PASSWORD, poll_until};
 
 use crate::support::{Bed, DEADLINE, Refused, Session, on_every_pair, quoted, source, start};
 
@@ -18,6 +18,10 @@ on_every_pair! {
     functions_work_inside_other_functions,
     a_commit_inside_a_procedure_ends_its_own_part,
     a_subscription_can_be_made_changed_and_dropped_in_one_transaction,
+    a_slot_that_is_to_be_dropped_cannot_be_taken_in_the_same_transaction,
+    a_slot_that_is_to_be_created_cannot_be_created_or_dropped_again,
+    what_a_savepoint_took_back_no_longer_counts,
+    slots_of_one_name_on_two_servers_are_two,
     several_subscriptions_fit_into_one_transaction,
     a_slot_that_is_taken_at_the_commit_takes_the_others_back,
     a_rolled_back_drop_loses_and_doubles_nothing,
@@ -191,6 +195,95 @@ fn a_subscription_can_be_made_changed_and_dropped_in_one_transaction(bed: &Bed) 
     // The same name and slot can be taken at once.
     bed.subscribe(&mut operator).unwrap();
     bed.wait_until_equal();
+}
+
+/// The publisher does not know yet, but this transaction does.
+#[track_caller]
+fn assert_planned(result: Result<impl Sized, Error>, slot: &str, what: &str) {
+    let refusal = result.refused(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+    let expected = format!("slot \"{slot}\" is already to be {what} by this transaction");
+    assert_eq!(refusal.message(), expected);
+    assert_eq!(refusal.hint(), Some("Commit first."));
+}
+
+fn a_slot_that_is_to_be_dropped_cannot_be_taken_in_the_same_transaction(bed: &Bed) {
+    let mut operator = bed.subscribed();
+    let (name, conninfo, slot) = (bed.subscription(), bed.conninfo(), bed.slot());
+    for create_slot in [false, true] {
+        operator.run("BEGIN");
+        operator.call("pg_drop_subscription", &[&name]).unwrap();
+        let again = operator.call(
+            "pg_create_subscription",
+            &[&name, &conninfo, &bed.publication(), &slot, &create_slot, &false],
+        );
+        assert_planned(again, &slot, "dropped");
+        operator.run("ROLLBACK");
+    }
+    operator.run("BEGIN");
+    operator.call("pg_drop_subscription", &[&name]).unwrap();
+    assert_planned(operator.call("create_replication_slot", &[&conninfo, &slot]), &slot, "dropped");
+    operator.run("ROLLBACK");
+    bed.assert_slots(&[&slot]);
+    bed.wait_until_equal();
+}
+
+fn a_slot_that_is_to_be_created_cannot_be_created_or_dropped_again(bed: &Bed) {
+    let mut operator = bed.operator();
+    let (conninfo, slot) = (bed.conninfo(), bed.slot());
+    for function in ["create_replication_slot", "drop_replication_slot"] {
+        operator.run("BEGIN");
+        operator.call("create_replication_slot", &[&conninfo, &slot]).unwrap();
+        assert_planned(operator.call(function, &[&conninfo, &slot]), &slot, "created");
+        operator.run("ROLLBACK");
+    }
+    // A subscription is what it was made for.
+    operator.run("BEGIN");
+    operator.call("create_replication_slot", &[&conninfo, &slot]).unwrap();
+    operator
+        .call(
+            "pg_create_subscription",
+            &[&bed.subscription(), &conninfo, &bed.publication(), &slot, &false, &true],
+        )
+        .unwrap();
+    operator.run("COMMIT");
+    bed.assert_slots(&[&slot]);
+    bed.wait_until_equal();
+}
+
+fn what_a_savepoint_took_back_no_longer_counts(bed: &Bed) {
+    let mut operator = bed.operator();
+    let (conninfo, slot) = (bed.conninfo(), bed.slot());
+    operator.run("BEGIN; SAVEPOINT here");
+    operator.call("create_replication_slot", &[&conninfo, &slot]).unwrap();
+    operator.run("ROLLBACK TO here");
+    operator.call("create_replication_slot", &[&conninfo, &slot]).unwrap();
+    operator.run("COMMIT");
+    bed.assert_slots(&[&slot]);
+    operator.run("BEGIN; SAVEPOINT here");
+    operator.call("drop_replication_slot", &[&conninfo, &slot]).unwrap();
+    operator.run("ROLLBACK TO here");
+    operator
+        .call(
+            "pg_create_subscription",
+            &[&bed.subscription(), &conninfo, &bed.publication(), &slot, &false, &true],
+        )
+        .unwrap();
+    operator.run("COMMIT");
+    bed.assert_slots(&[&slot]);
+    bed.wait_until_equal();
+}
+
+fn slots_of_one_name_on_two_servers_are_two(bed: &Bed) {
+    let other = start(bed.source.major());
+    let elsewhere = other.conninfo("app", PASSWORD, "postgres");
+    let mut operator = bed.operator();
+    operator.run("BEGIN");
+    operator.call("create_replication_slot", &[&elsewhere, &bed.slot()]).unwrap();
+    operator.call("create_replication_slot", &[&bed.conninfo(), &bed.slot()]).unwrap();
+    operator.run("COMMIT");
+    bed.assert_slots(&[&bed.slot()]);
+    operator.call("drop_replication_slot", &[&bed.conninfo(), &bed.slot()]).unwrap();
+    bed.assert_nothing_left();
 }
 
 fn several_subscriptions_fit_into_one_transaction(bed: &Bed) {

@@ -197,6 +197,63 @@ fn a_slot_and_its_subscription_are_made_in_one_transaction() {
     databases.assert_equal("public.t");
 }
 
+#[test]
+fn a_slot_is_made_or_dropped_once_in_a_transaction() {
+    let databases = Databases::new(15, 15);
+    let (name, conninfo) = (&databases.name, databases.conninfo());
+    let mut app = databases.on_target("app");
+    let slot = |app: &mut Session, action: &str| {
+        call(app, "dblink_slot_create_or_drop", &[&conninfo, name, &action])
+    };
+    for again in ["create", "drop"] {
+        app.run("BEGIN");
+        slot(&mut app, "create").unwrap();
+        slot(&mut app, again).refused(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+        app.run("ROLLBACK");
+    }
+    slot(&mut app, "create").unwrap();
+    app.run("BEGIN");
+    slot(&mut app, "drop").unwrap();
+    slot(&mut app, "create").refused(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+    app.run("ROLLBACK");
+    assert_eq!(databases.slots(), [name.as_str()]);
+    app.run("BEGIN");
+    slot(&mut app, "drop").unwrap();
+    slot(&mut app, "drop").expect("both want the same");
+    app.run("COMMIT");
+    assert_eq!(databases.slots(), [""; 0]);
+}
+
+#[test]
+fn a_drop_names_the_published_tables_that_were_never_subscribed() {
+    for major in TARGETS {
+        for refreshes in [false, true] {
+            let databases = Databases::new(15, major).with_rows("public.t", 10);
+            let mut app = databases.on_target("app");
+            databases.subscribe(&mut app).unwrap();
+            databases.wait_until_copied();
+            let databases = databases.with_rows("public.later", 10);
+            if refreshes {
+                let refresh = "pg_alter_subscription_refresh_publication";
+                call(&mut app, refresh, &[&databases.name, &true]).unwrap();
+            }
+            call(&mut app, "pg_drop_subscription", &[&databases.name]).unwrap();
+            let notices = app.notices();
+            let told = notices.iter().find(|n| n.message().contains("every published table"));
+            if refreshes {
+                assert!(told.is_none(), "{told:?}");
+                databases.assert_equal("public.later");
+            } else {
+                let told = told.unwrap_or_else(|| panic!("no warning among {notices:?}"));
+                let detail = told.detail().unwrap();
+                assert!(detail.ends_with("never copied: public.later."), "{detail}");
+                assert!(told.hint().unwrap().contains("Refresh"), "{told:?}");
+            }
+            assert_eq!(databases.slots(), [""; 0]);
+        }
+    }
+}
+
 /// Keeps rows from arriving in the table, but nobody from looking at it.
 const HOLD: &str = "BEGIN; LOCK TABLE public.t IN SHARE MODE";
 
