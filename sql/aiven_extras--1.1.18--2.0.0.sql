@@ -5,23 +5,130 @@
 SET LOCAL search_path = pg_catalog, pg_temp;
 
 -- ---------------------------------------------------------------------------------------------
+-- The original's objects
+-- ---------------------------------------------------------------------------------------------
+
+-- The extension may belong to a role that is no superuser, which can add objects of its own to it. So
+-- none but the original's, made by a superuser, gets through; these alone get their owner from here, and
+-- every function of them is replaced or dropped below.
+DO $members$
+DECLARE
+    functions CONSTANT pg_catalog.text[] := ARRAY[
+        'aiven_extras.dblink_record_execute(text, text)',
+        'aiven_extras.dblink_slot_create_or_drop(text, text, text)',
+        'aiven_extras.pg_create_subscription(text, text, text, text, boolean, boolean, text)',
+        'aiven_extras.pg_alter_subscription_disable(text)',
+        'aiven_extras.pg_alter_subscription_enable(text)',
+        'aiven_extras.pg_alter_subscription_refresh_publication(text, boolean)',
+        'aiven_extras.pg_drop_subscription(text, boolean)',
+        'aiven_extras.pg_list_all_subscriptions()',
+        'aiven_extras.pg_stat_replication_list()',
+        'aiven_extras.pg_create_publication(text, text, text[])',
+        'aiven_extras.pg_create_publication_for_all_tables(text, text)',
+        'aiven_extras.session_replication_role(text)',
+        'aiven_extras.auto_explain_load()',
+        'aiven_extras.set_auto_explain_log_analyze(text)',
+        'aiven_extras.set_auto_explain_log_buffers(text)',
+        'aiven_extras.set_auto_explain_log_format(text)',
+        'aiven_extras.set_auto_explain_log_min_duration(text)',
+        'aiven_extras.set_auto_explain_log_nested_statements(text)',
+        'aiven_extras.set_auto_explain_log_timing(text)',
+        'aiven_extras.set_auto_explain_log_verbose(text)',
+        'aiven_extras.claim_public_schema_ownership()',
+        'aiven_extras.explain_statement(text)',
+        'aiven_extras.set_pgaudit_parameter(text, text, text)',
+        'aiven_extras.set_pgaudit_role_parameter(text, text, text)',
+        'aiven_extras.pg_create_logical_replication_slot_on_standby(name, name, boolean, boolean, boolean, boolean)'];
+    function pg_catalog.text;
+    stranger pg_catalog.text;
+BEGIN
+    SELECT pg_catalog.pg_describe_object(d.classid, d.objid, 0)
+      INTO stranger
+      FROM pg_catalog.pg_extension e
+      JOIN pg_catalog.pg_depend d
+        ON d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
+       AND d.refobjid OPERATOR(pg_catalog.=) e.oid
+       AND d.deptype OPERATOR(pg_catalog.=) 'e'
+     WHERE e.extname OPERATOR(pg_catalog.=) 'aiven_extras'
+       AND (NOT EXISTS (
+                SELECT FROM (
+                    SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass,
+                           pg_catalog.to_regprocedure(f)::pg_catalog.oid
+                      FROM pg_catalog.unnest(functions) f
+                    UNION ALL
+                    SELECT 'pg_catalog.pg_type'::pg_catalog.regclass,
+                           pg_catalog.to_regtype(t)::pg_catalog.oid
+                      FROM pg_catalog.unnest(ARRAY[
+                               'aiven_extras.aiven_pg_subscription',
+                               'aiven_extras.aiven_pg_subscription[]',
+                               'aiven_extras.aiven_pg_stat_replication',
+                               'aiven_extras.aiven_pg_stat_replication[]',
+                               'aiven_extras.pg_stat_replication',
+                               'aiven_extras.pg_stat_replication[]']) t
+                    UNION ALL
+                    SELECT 'pg_catalog.pg_class'::pg_catalog.regclass,
+                           pg_catalog.to_regclass('aiven_extras.pg_stat_replication')::pg_catalog.oid
+                    UNION ALL
+                    SELECT 'pg_catalog.pg_namespace'::pg_catalog.regclass,
+                           pg_catalog.to_regnamespace('aiven_extras')::pg_catalog.oid
+                ) original (classid, objid)
+                 WHERE original.classid OPERATOR(pg_catalog.=) d.classid
+                   AND original.objid OPERATOR(pg_catalog.=) d.objid)
+            OR EXISTS (
+                SELECT FROM pg_catalog.pg_shdepend s
+                  JOIN pg_catalog.pg_database b ON b.oid OPERATOR(pg_catalog.=) s.dbid
+                  JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) s.refobjid
+                 WHERE b.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
+                   AND s.classid OPERATOR(pg_catalog.=) d.classid
+                   AND s.objid OPERATOR(pg_catalog.=) d.objid
+                   AND s.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass
+                   AND s.deptype OPERATOR(pg_catalog.=) 'o'
+                   AND NOT r.rolsuper))
+     LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'extension "aiven_extras" has a member that the original has not'
+            USING ERRCODE = '55000',
+                  DETAIL = pg_catalog.format(
+                      'Not one of the original''s, or not a superuser''s, is %s.', stranger),
+                  HINT = 'Drop it from the extension, or create the extension again.';
+    END IF;
+
+    -- Whoever owned them could change them, or stop being a superuser.
+    FOREACH function IN ARRAY functions LOOP
+        IF pg_catalog.to_regprocedure(function) IS NOT NULL THEN
+            EXECUTE pg_catalog.concat('ALTER FUNCTION ', function, ' OWNER TO CURRENT_USER');
+        END IF;
+    END LOOP;
+    ALTER TYPE aiven_extras.aiven_pg_subscription OWNER TO CURRENT_USER;
+    ALTER TYPE aiven_extras.aiven_pg_stat_replication OWNER TO CURRENT_USER;
+    ALTER VIEW aiven_extras.pg_stat_replication OWNER TO CURRENT_USER;
+END
+$members$;
+
+-- ---------------------------------------------------------------------------------------------
 -- The schema
 -- ---------------------------------------------------------------------------------------------
 
 -- A dump that is restored makes the schema before the extension, as whoever restores it; for a trusted
 -- extension CREATE EXTENSION does so too. Who owns a schema can put functions into it that others
--- take for ours. So it gets a superuser as owner, is refused with anything in it, and nobody else
--- keeps CREATE. Who owned it, or creates the extension, may use it and let others use it.
+-- take for ours, even afterwards from a transaction that is still open, and has said who may use it. So
+-- the schema of a third role is refused, and any with something in it; it gets a superuser as owner, and
+-- nobody else keeps CREATE. Who owns or creates the extension may use it and let others use it.
 DO $schema$
 DECLARE
     namespace pg_catalog.oid;
     extension pg_catalog.oid;
-    owners pg_catalog.oid[];
+    users pg_catalog.oid[];
+    third pg_catalog.name;
     stranger pg_catalog.text;
     grantee pg_catalog.text;
 BEGIN
-    SELECT n.oid, e.oid, ARRAY[n.nspowner, e.extowner, outer_user.oid]
-      INTO STRICT namespace, extension, owners
+    SELECT n.oid, e.oid, ARRAY[e.extowner, outer_user.oid],
+           (SELECT r.rolname FROM pg_catalog.pg_roles r
+             WHERE r.oid OPERATOR(pg_catalog.=) n.nspowner
+               AND r.oid OPERATOR(pg_catalog.<>) outer_user.oid
+               AND NOT r.rolsuper)
+      INTO STRICT namespace, extension, users, third
       FROM pg_catalog.pg_namespace n,
            pg_catalog.pg_extension e,
            (SELECT COALESCE(
@@ -31,6 +138,14 @@ BEGIN
                   WHERE r.rolname OPERATOR(pg_catalog.=) SESSION_USER)) AS oid) outer_user
      WHERE n.nspname OPERATOR(pg_catalog.=) 'aiven_extras'
        AND e.extname OPERATOR(pg_catalog.=) 'aiven_extras';
+
+    IF third IS NOT NULL THEN
+        RAISE EXCEPTION 'schema "aiven_extras" belongs to role "%"', third
+            USING ERRCODE = '55000',
+                  DETAIL = 'Its owner can put functions into it that are taken for the extension''s.',
+                  HINT = pg_catalog.format(
+                      'Drop the schema, or use ALTER SCHEMA aiven_extras OWNER TO %I.', CURRENT_USER);
+    END IF;
 
     ALTER SCHEMA aiven_extras OWNER TO CURRENT_USER;
 
@@ -70,36 +185,13 @@ BEGIN
 
     FOR grantee IN
         SELECT pg_catalog.quote_ident(r.rolname) FROM pg_catalog.pg_roles r
-         WHERE r.oid OPERATOR(pg_catalog.=) ANY (owners) AND NOT r.rolsuper
+         WHERE r.oid OPERATOR(pg_catalog.=) ANY (users) AND NOT r.rolsuper
     LOOP
         EXECUTE pg_catalog.concat(
             'GRANT USAGE ON SCHEMA aiven_extras TO ', grantee, ' WITH GRANT OPTION');
     END LOOP;
 END
 $schema$;
-
--- Whoever owned them could change them, or stop being a superuser.
-ALTER TYPE aiven_extras.aiven_pg_subscription OWNER TO CURRENT_USER;
-ALTER TYPE aiven_extras.aiven_pg_stat_replication OWNER TO CURRENT_USER;
-ALTER VIEW aiven_extras.pg_stat_replication OWNER TO CURRENT_USER;
-DO $owner$
-DECLARE
-    function pg_catalog.text;
-BEGIN
-    FOR function IN
-        SELECT d.objid::pg_catalog.regprocedure
-          FROM pg_catalog.pg_extension e
-          JOIN pg_catalog.pg_depend d
-            ON d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
-           AND d.refobjid OPERATOR(pg_catalog.=) e.oid
-           AND d.deptype OPERATOR(pg_catalog.=) 'e'
-         WHERE e.extname OPERATOR(pg_catalog.=) 'aiven_extras'
-           AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
-    LOOP
-        EXECUTE pg_catalog.concat('ALTER FUNCTION ', function, ' OWNER TO CURRENT_USER');
-    END LOOP;
-END
-$owner$;
 
 -- Any role could run any SQL on any server by it, as this server.
 DROP FUNCTION IF EXISTS aiven_extras.dblink_record_execute(text, text);

@@ -13,18 +13,24 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 
 -- A dump that is restored makes the schema before the extension, as whoever restores it; for a trusted
 -- extension CREATE EXTENSION does so too. Who owns a schema can put functions into it that others
--- take for ours. So it gets a superuser as owner, is refused with anything in it, and nobody else
--- keeps CREATE. Who owned it, or creates the extension, may use it and let others use it.
+-- take for ours, even afterwards from a transaction that is still open, and has said who may use it. So
+-- the schema of a third role is refused, and any with something in it; it gets a superuser as owner, and
+-- nobody else keeps CREATE. Who owns or creates the extension may use it and let others use it.
 DO $schema$
 DECLARE
     namespace pg_catalog.oid;
     extension pg_catalog.oid;
-    owners pg_catalog.oid[];
+    users pg_catalog.oid[];
+    third pg_catalog.name;
     stranger pg_catalog.text;
     grantee pg_catalog.text;
 BEGIN
-    SELECT n.oid, e.oid, ARRAY[n.nspowner, e.extowner, outer_user.oid]
-      INTO STRICT namespace, extension, owners
+    SELECT n.oid, e.oid, ARRAY[e.extowner, outer_user.oid],
+           (SELECT r.rolname FROM pg_catalog.pg_roles r
+             WHERE r.oid OPERATOR(pg_catalog.=) n.nspowner
+               AND r.oid OPERATOR(pg_catalog.<>) outer_user.oid
+               AND NOT r.rolsuper)
+      INTO STRICT namespace, extension, users, third
       FROM pg_catalog.pg_namespace n,
            pg_catalog.pg_extension e,
            (SELECT COALESCE(
@@ -34,6 +40,14 @@ BEGIN
                   WHERE r.rolname OPERATOR(pg_catalog.=) SESSION_USER)) AS oid) outer_user
      WHERE n.nspname OPERATOR(pg_catalog.=) 'aiven_extras'
        AND e.extname OPERATOR(pg_catalog.=) 'aiven_extras';
+
+    IF third IS NOT NULL THEN
+        RAISE EXCEPTION 'schema "aiven_extras" belongs to role "%"', third
+            USING ERRCODE = '55000',
+                  DETAIL = 'Its owner can put functions into it that are taken for the extension''s.',
+                  HINT = pg_catalog.format(
+                      'Drop the schema, or use ALTER SCHEMA aiven_extras OWNER TO %I.', CURRENT_USER);
+    END IF;
 
     ALTER SCHEMA aiven_extras OWNER TO CURRENT_USER;
 
@@ -73,7 +87,7 @@ BEGIN
 
     FOR grantee IN
         SELECT pg_catalog.quote_ident(r.rolname) FROM pg_catalog.pg_roles r
-         WHERE r.oid OPERATOR(pg_catalog.=) ANY (owners) AND NOT r.rolsuper
+         WHERE r.oid OPERATOR(pg_catalog.=) ANY (users) AND NOT r.rolsuper
     LOOP
         EXECUTE pg_catalog.concat(
             'GRANT USAGE ON SCHEMA aiven_extras TO ', grantee, ' WITH GRANT OPTION');

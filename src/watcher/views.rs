@@ -99,7 +99,8 @@ fn single_look(caller: Caller) -> Result<Vec<(Oid, Reading)>> {
     let readings = looks.iter().map(|look| {
         let mut tracker = Tracker::new();
         let unsubscribed = subscriber::unsubscribed(look.oid, links.published(look.oid))?;
-        let tables = Tables { total: look.tables.total + unsubscribed, ..look.tables };
+        let total = look.tables.total + unsubscribed.len() as u32;
+        let tables = Tables { total, ..look.tables };
         let answer = match links.take_answer(look.oid) {
             Answer::Pending => Answer::Failed, // it had its time
             answer => answer,

@@ -11,14 +11,14 @@ use super::{Databases, client};
 use crate::support::{DEADLINE, Refused, Session, start_with};
 
 /// A database of `app`, on a server of its own.
-fn on_own_server(cluster: Cluster) -> (Cluster, Session) {
+pub(super) fn on_own_server(cluster: Cluster) -> (Cluster, Session) {
     let mut superuser = Session::open(&cluster, "postgres", "postgres");
     superuser.run("CREATE DATABASE aiven OWNER app");
     let superuser = Session::open(&cluster, "postgres", "aiven");
     (cluster, superuser)
 }
 
-fn app(cluster: &Cluster) -> Session {
+pub(super) fn app(cluster: &Cluster) -> Session {
     Session::open(cluster, "app", "aiven")
 }
 
@@ -32,12 +32,17 @@ fn with_pgextwlist() -> Cluster {
     })
 }
 
-/// As above, by a control file that says so. Since 18 one may be elsewhere than with the others.
-fn with_trust(folder: &Path) -> Cluster {
+/// As above, by a control file that says so, the original too. Since 18 one may be elsewhere than with
+/// the others.
+pub(super) fn with_trust(folder: &Path) -> Cluster {
     let install = majors::prepare(18).unwrap();
     let extensions = folder.join("extension");
     std::fs::create_dir_all(&extensions).unwrap();
-    for file in ["aiven_extras.control", "aiven_extras--2.0.0.sql"] {
+    std::fs::write(extensions.join("aiven_extras--1.1.18.sql"), include_str!("original.sql"))
+        .unwrap();
+    for file in
+        ["aiven_extras.control", "aiven_extras--2.0.0.sql", "aiven_extras--1.1.18--2.0.0.sql"]
+    {
         let sql = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sql").join(file);
         let text = std::fs::read_to_string(sql).unwrap();
         let text = text.replace("trusted = false", "trusted = true");
@@ -50,7 +55,7 @@ fn with_trust(folder: &Path) -> Cluster {
 }
 
 /// A folder that servers can read.
-fn shared_folder() -> tempfile::TempDir {
+pub(super) fn shared_folder() -> tempfile::TempDir {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -67,7 +72,7 @@ fn install_trusted_version() {
     std::fs::write(folder.join("aiven_extras--trusted.control"), "trusted = true\n").unwrap();
 }
 
-fn assert_owned_by_superusers(superuser: &mut Session) {
+pub(super) fn assert_owned_by_superusers(superuser: &mut Session) {
     let others: Vec<String> = superuser.column(
         "SELECT o.type || ' ' || o.identity
            FROM pg_extension e
@@ -148,16 +153,18 @@ fn a_dump_with_it_is_restored_by_an_ordinary_role() {
 }
 
 #[test]
-fn a_schema_that_belongs_to_an_ordinary_role_is_taken_over() {
+fn a_schema_of_the_role_that_creates_the_extension_is_taken_over() {
+    install_trusted_version();
     let databases = Databases::empty(15, 15);
     databases.on_source("app").run(
         "CREATE SCHEMA aiven_extras;
          GRANT CREATE, USAGE ON SCHEMA aiven_extras TO stranger WITH GRANT OPTION",
     );
     databases.on_source("stranger").run("GRANT CREATE ON SCHEMA aiven_extras TO PUBLIC");
-    let mut superuser = databases.on_source("postgres");
-    superuser.run("CREATE EXTENSION IF NOT EXISTS aiven_extras WITH SCHEMA aiven_extras");
-    assert_owned_by_superusers(&mut superuser);
+    databases.on_source("app").run(
+        "CREATE EXTENSION IF NOT EXISTS aiven_extras WITH SCHEMA aiven_extras VERSION 'trusted'",
+    );
+    assert_owned_by_superusers(&mut databases.on_source("postgres"));
     for role in ["app", "stranger"] {
         let mut session = databases.on_source(role);
         for statement in [
@@ -165,7 +172,6 @@ fn a_schema_that_belongs_to_an_ordinary_role_is_taken_over() {
             "CREATE TYPE aiven_extras.planted AS (a int)",
             "ALTER SCHEMA aiven_extras RENAME TO moved",
             "DROP SCHEMA aiven_extras CASCADE",
-            "DROP EXTENSION aiven_extras",
             "DROP FUNCTION aiven_extras.pg_drop_subscription(text, boolean)",
         ] {
             session.batch_execute(statement).refused(SqlState::INSUFFICIENT_PRIVILEGE);
@@ -175,6 +181,44 @@ fn a_schema_that_belongs_to_an_ordinary_role_is_taken_over() {
     // Who owned the schema still says who may use it.
     databases.on_source("app").run("GRANT USAGE ON SCHEMA aiven_extras TO rival");
     databases.on_source("rival").run("SELECT * FROM aiven_extras.pg_list_all_subscriptions()");
+}
+
+/// Its transaction could put a function into it later, and its grants would stay.
+#[test]
+fn a_schema_of_a_third_role_is_refused() {
+    let databases = Databases::empty(15, 15);
+    let mut app = databases.on_source("app");
+    app.run("CREATE SCHEMA aiven_extras; GRANT USAGE ON SCHEMA aiven_extras TO stranger");
+    app.run(
+        "BEGIN;
+         CREATE FUNCTION aiven_extras.pg_drop_subscription(text) RETURNS void LANGUAGE sql AS ''",
+    );
+    let mut superuser = databases.on_source("postgres");
+    let refusal = superuser
+        .batch_execute("CREATE EXTENSION aiven_extras")
+        .refused(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+    assert_eq!(refusal.message(), "schema \"aiven_extras\" belongs to role \"app\"");
+    assert_eq!(
+        refusal.hint(),
+        Some("Drop the schema, or use ALTER SCHEMA aiven_extras OWNER TO postgres.")
+    );
+    app.run("ROLLBACK");
+    superuser.run("DROP SCHEMA aiven_extras; CREATE EXTENSION aiven_extras");
+    assert_owned_by_superusers(&mut superuser);
+    for role in ["app", "stranger"] {
+        let may: bool = superuser
+            .value(&format!("SELECT has_schema_privilege('{role}', 'aiven_extras', 'USAGE')"));
+        assert!(!may, "{role}");
+    }
+}
+
+#[test]
+fn a_schema_that_a_superuser_took_over_is_used() {
+    let databases = Databases::empty(15, 15);
+    databases.on_source("app").run("CREATE SCHEMA aiven_extras");
+    let mut superuser = databases.on_source("postgres");
+    superuser.run("ALTER SCHEMA aiven_extras OWNER TO CURRENT_USER; CREATE EXTENSION aiven_extras");
+    assert_owned_by_superusers(&mut superuser);
 }
 
 #[test]
@@ -192,8 +236,9 @@ fn a_schema_with_anything_planted_in_it_is_refused() {
         let mut app = databases.on_source("app");
         app.run("CREATE SCHEMA aiven_extras");
         app.run(plant);
-        let refusal = databases
-            .on_source("postgres")
+        let mut superuser = databases.on_source("postgres");
+        superuser.run("ALTER SCHEMA aiven_extras OWNER TO CURRENT_USER");
+        let refusal = superuser
             .batch_execute("CREATE EXTENSION aiven_extras")
             .refused(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
         assert_eq!(refusal.message(), "schema \"aiven_extras\" is not empty");

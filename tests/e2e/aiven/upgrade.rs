@@ -4,6 +4,7 @@ use postgres::error::SqlState;
 use testbed::{majors, poll_until};
 
 use super::Databases;
+use super::install::{app, assert_owned_by_superusers, on_own_server, shared_folder, with_trust};
 use crate::support::{DEADLINE, Refused, Session};
 
 const INSTALL: &str = include_str!("../../../sql/aiven_extras--2.0.0.sql");
@@ -137,6 +138,99 @@ fn what_was_planted_beside_the_original_stops_the_upgrade() {
         .batch_execute("ALTER EXTENSION aiven_extras UPDATE")
         .refused(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
     assert!(refusal.detail().unwrap().contains("pg_drop_subscription(text)"), "{refusal:?}");
+}
+
+/// The owner of the extension may be an ordinary role, which would have its own code run as superuser.
+#[test]
+fn a_member_of_an_ordinary_role_stops_the_upgrade() {
+    let folder = shared_folder();
+    let (server, mut superuser) = on_own_server(with_trust(folder.path()));
+    let mut app = app(&server);
+    app.run("CREATE EXTENSION aiven_extras VERSION '1.1.18'; CREATE SCHEMA evil");
+    for (kind, member, create) in [
+        (
+            "FUNCTION",
+            "evil.run(text)",
+            "CREATE FUNCTION evil.run(text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+                 AS 'BEGIN EXECUTE $1; END'",
+        ),
+        (
+            "FUNCTION",
+            "aiven_extras.pg_drop_subscription(text)",
+            "CREATE FUNCTION aiven_extras.pg_drop_subscription(text) RETURNS void LANGUAGE plpgsql
+                 SECURITY DEFINER AS 'BEGIN EXECUTE $1; END'",
+        ),
+        ("VIEW", "evil.mine", "CREATE VIEW evil.mine AS SELECT 1 AS one"),
+        ("TYPE", "evil.pair", "CREATE TYPE evil.pair AS (a int, b int)"),
+        ("SCHEMA", "trap", "CREATE SCHEMA trap"),
+    ] {
+        app.run(create);
+        app.run(&format!("ALTER EXTENSION aiven_extras ADD {kind} {member}"));
+        let refusal = app
+            .batch_execute("ALTER EXTENSION aiven_extras UPDATE")
+            .refused(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+        assert_eq!(
+            refusal.message(),
+            "extension \"aiven_extras\" has a member that the original has not"
+        );
+        assert!(refusal.detail().unwrap().contains(member), "{refusal:?}");
+        app.run(&format!(
+            "ALTER EXTENSION aiven_extras DROP {kind} {member}; DROP {kind} {member}"
+        ));
+    }
+    app.run("ALTER EXTENSION aiven_extras UPDATE");
+    assert_owned_by_superusers(&mut superuser);
+}
+
+/// The original takes a type that it finds, whatever its columns; its owner can make it a member.
+#[test]
+fn an_object_of_the_originals_that_is_no_superusers_stops_the_upgrade() {
+    for (object, named) in [
+        ("TYPE aiven_extras.aiven_pg_subscription", "type aiven_extras.aiven_pg_subscription"),
+        ("VIEW aiven_extras.pg_stat_replication", "view aiven_extras.pg_stat_replication"),
+        ("FUNCTION aiven_extras.set_pgaudit_parameter(text, text, text)", "set_pgaudit_parameter"),
+    ] {
+        let databases = with_original(15);
+        let mut superuser = databases.on_source("postgres");
+        superuser.run(&format!("ALTER {object} OWNER TO app"));
+        let refusal = superuser
+            .batch_execute("ALTER EXTENSION aiven_extras UPDATE")
+            .refused(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+        assert!(refusal.detail().unwrap().contains(named), "{refusal:?}");
+        superuser.run(&format!("ALTER {object} OWNER TO CURRENT_USER"));
+        superuser.run("ALTER EXTENSION aiven_extras UPDATE");
+    }
+}
+
+#[test]
+fn the_schema_of_a_third_role_stops_the_upgrade() {
+    let databases = with_original(15);
+    let mut superuser = databases.on_source("postgres");
+    superuser.run("ALTER SCHEMA aiven_extras OWNER TO app");
+    superuser
+        .batch_execute("ALTER EXTENSION aiven_extras UPDATE")
+        .refused(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+    superuser.run("ALTER SCHEMA aiven_extras OWNER TO CURRENT_USER");
+    superuser.run("ALTER EXTENSION aiven_extras UPDATE");
+    assert_owned_by_superusers(&mut superuser);
+}
+
+/// Who is given to a superuser without being replaced or dropped would run its old body as one.
+#[test]
+fn every_function_that_gets_a_new_owner_gets_a_new_body_or_goes() {
+    let (_, list) = UPGRADE.split_once("functions CONSTANT pg_catalog.text[] := ARRAY[").unwrap();
+    let (list, rest) = list.split_once("];").unwrap();
+    let names: Vec<_> = list
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix('\'')?.split_once('('))
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(names.len(), 25);
+    for name in names {
+        let replaced = rest.contains(&format!("CREATE OR REPLACE FUNCTION {name}("));
+        let dropped = rest.contains(&format!("DROP FUNCTION IF EXISTS {name}("));
+        assert!(replaced || dropped, "{name}");
+    }
 }
 
 /// What differs must differ: types stay, functions and the view are replaced.
