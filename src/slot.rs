@@ -242,8 +242,12 @@ pub fn plans(publisher: &mut Publisher, name: &str) -> Result<Vec<Plan>> {
 /// The publisher does not show yet what waits for the commit: what is done after a look at it could
 /// undo that, or be undone.
 pub fn refuse_planned(publisher: &mut Publisher, name: &str, refused: &[Plan]) -> Result<()> {
-    match plans(publisher, name)?.into_iter().find(|plan| refused.contains(plan)) {
-        Some(plan) => Err(planned(name, plan)),
+    refuse(name, &plans(publisher, name)?, refused)
+}
+
+pub fn refuse(name: &str, plans: &[Plan], refused: &[Plan]) -> Result<()> {
+    match plans.iter().find(|plan| refused.contains(plan)) {
+        Some(plan) => Err(planned(name, *plan)),
         None => Ok(()),
     }
 }

@@ -10,7 +10,7 @@ use pgrx::{AllocatedByRust, PgLogLevel, pg_sys};
 
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, denied, raise, report, required};
-use crate::ffi::{identity, standby};
+use crate::ffi::{identity, standby, worker};
 use crate::{MAJOR, session};
 
 #[pg_extern(sql = false)]
@@ -74,7 +74,7 @@ fn check_caller(caller: Caller) -> Result<()> {
 /// What the slot needs of this server and of its primary, to be of use once it is made.
 fn check_server() -> Result<()> {
     let wrong = |message: &str| Error::new(Kind::ObjectNotInPrerequisiteState, message);
-    if !standby::is_in_recovery() {
+    if !worker::in_recovery() {
         return Err(wrong("this server is not a standby")
             .hint("Use pg_create_logical_replication_slot() on a primary."));
     }

@@ -38,11 +38,6 @@ impl Drop for ReleasedOnError {
     }
 }
 
-pub fn is_in_recovery() -> bool {
-    // SAFETY: reads shared memory.
-    unsafe { pg_sys::RecoveryInProgress() }
-}
-
 /// Whether the primary writes what logical decoding needs, as far as this standby has replayed.
 pub fn primary_logs_for_decoding() -> bool {
     let mut is_intact = false;

@@ -141,8 +141,9 @@ fn prepare_slot(mut publisher: Publisher, slot: &str, options: &Options) -> Resu
         notice(format!("created replication slot \"{slot}\" on publisher"), None);
         return Ok(());
     }
-    slot::refuse_planned(&mut publisher, slot, &[Plan::Drop])?;
-    let is_made = slot::plans(&mut publisher, slot)?.contains(&Plan::Create);
+    let plans = slot::plans(&mut publisher, slot)?;
+    slot::refuse(slot, &plans, &[Plan::Drop])?;
+    let is_made = plans.contains(&Plan::Create);
     let is_wanted = options.enabled.unwrap_or(true);
     if is_wanted && !is_made && !slot::exists(&mut publisher, slot)? {
         return Err(slot::missing(slot)

@@ -98,6 +98,11 @@ impl Estimate {
         Some(Lag { time, is_lower_bound })
     }
 
+    /// Whether lag at `now` is known to be more than `limit`.
+    pub fn exceeds(&self, now: Micros, limit: Micros) -> bool {
+        self.lag(now).is_some_and(|lag| lag.time > limit)
+    }
+
     fn between_looks(&self, now: Micros) -> Micros {
         let behind = self.at.saturating_sub(self.passed);
         if self.passed >= self.before {

@@ -220,15 +220,10 @@ impl Facts<'_> {
         }
     }
 
-    fn lags(&self) -> bool {
-        let lag = self.estimate.lag(self.look.at);
-        lag.is_some_and(|lag| lag.time > self.settings.interval)
-    }
-
     fn streaming(&self) -> Verdict {
         let reason = match self.look.subscriber.tables {
             Tables { total: 0, .. } => Reason::NoTables,
-            _ if self.lags() => self.behind(),
+            _ if self.estimate.exceeds(self.look.at, self.settings.interval) => self.behind(),
             _ => Reason::InStep,
         };
         Verdict { state: State::Streaming, reason }

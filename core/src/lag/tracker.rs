@@ -248,12 +248,11 @@ impl Tracker {
     }
 
     fn hurries(&self, at: Micros, settings: &Settings) -> bool {
-        let lag = self.last.estimate.lag(at).map_or(0, |lag| lag.time);
         let rests = matches!(
             self.last.verdict.state,
             State::SlotLost | State::Unknown | State::Unreachable
         );
-        !rests && lag > settings.interval
+        !rests && self.last.estimate.exceeds(at, settings.interval)
     }
 
     /// What is known at `now`. Lag grows from look to look, and goes on growing without any.

@@ -98,16 +98,20 @@ fn it_is_shipped_untrusted() {
         .refused(SqlState::INSUFFICIENT_PRIVILEGE);
 }
 
+fn a_client_migrates(source: &Cluster, target: &Cluster) {
+    app(source)
+        .run("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 100)");
+    app(target).run("CREATE TABLE t (id int PRIMARY KEY)");
+    client::run_on(source, target, "aiven", "tool", false, &[]);
+    let count: i64 = app(target).value("SELECT count(*) FROM t");
+    assert_eq!(count, 100);
+}
+
 #[test]
 fn a_client_creates_it_through_pgextwlist_and_migrates() {
     let (source, mut superuser) = on_own_server(with_pgextwlist());
     let (target, _) = on_own_server(with_pgextwlist());
-    app(&source)
-        .run("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 100)");
-    app(&target).run("CREATE TABLE t (id int PRIMARY KEY)");
-    client::run_on(&source, &target, "aiven", "tool", false, &[]);
-    let count: i64 = app(&target).value("SELECT count(*) FROM t");
-    assert_eq!(count, 100);
+    a_client_migrates(&source, &target);
     assert_owned_by_superusers(&mut superuser);
 }
 
@@ -116,12 +120,7 @@ fn a_client_creates_it_trusted_and_migrates() {
     let folder = shared_folder();
     let (source, mut superuser) = on_own_server(with_trust(folder.path()));
     let (target, _) = on_own_server(with_trust(folder.path()));
-    app(&source)
-        .run("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 100)");
-    app(&target).run("CREATE TABLE t (id int PRIMARY KEY)");
-    client::run_on(&source, &target, "aiven", "tool", false, &[]);
-    let count: i64 = app(&target).value("SELECT count(*) FROM t");
-    assert_eq!(count, 100);
+    a_client_migrates(&source, &target);
     assert_owned_by_superusers(&mut superuser);
 }
 
