@@ -44,6 +44,7 @@ fn sqlstate(kind: Kind) -> PgSqlErrorCode {
         Kind::ObjectNotInPrerequisiteState => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
         Kind::FeatureNotSupported => ERRCODE_FEATURE_NOT_SUPPORTED,
         Kind::LimitExceeded => ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+        Kind::OutOfMemory => ERRCODE_OUT_OF_MEMORY,
         Kind::ConnectionRefused => ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION,
         Kind::ConnectionLost => ERRCODE_CONNECTION_FAILURE,
         Kind::PublisherError => ERRCODE_EXTERNAL_ROUTINE_INVOCATION_EXCEPTION,

@@ -5,6 +5,7 @@
 mod aiven;
 mod auto_explain;
 mod caller;
+mod conninfo;
 mod error;
 mod explain;
 mod ffi;

@@ -13,6 +13,7 @@ use pgrx::PgLogLevel;
 use pgrx::prelude::*;
 
 use crate::caller::Caller;
+use crate::conninfo;
 use crate::error::{Error, Kind, Result, raise, report, required};
 use crate::ffi::catalog::require_writable;
 use crate::ffi::wait;
@@ -65,7 +66,7 @@ impl NewSlot {
             "SELECT lsn FROM pg_catalog.pg_create_logical_replication_slot({}, 'pgoutput', true)",
             sql::literal(&temporary)
         ))?;
-        let lsn = rows.into_iter().flatten().flatten().find_map(|text| text.parse().ok());
+        let lsn = rows.first().and_then(|row| row.get(0)?.parse().ok());
         let lsn = lsn.ok_or_else(publisher::nonsense)?;
         let name = name.to_owned();
         let slot = Self { publisher, temporary, name, failover, lsn, made: false };
@@ -288,11 +289,11 @@ fn create_replication_slot(
     TableIterator::once(raise(create(conninfo, slot)))
 }
 
-fn create(conninfo: Option<&str>, slot: Option<&str>) -> Result<(String, i64)> {
+fn create(text: Option<&str>, slot: Option<&str>) -> Result<(String, i64)> {
     let caller = Caller::current()?;
-    let (text, name) = (required("conninfo", conninfo)?, required("slot", slot)?);
+    let (text, name) = (required("conninfo", text)?, required("slot", slot)?);
     name::check_slot(name)?;
-    let conninfo = publisher::conninfo(text, caller)?;
+    let conninfo = conninfo::given(text, caller)?;
     require_writable(c"create_replication_slot()");
     let (slot, lsn) = NewSlot::create(Publisher::connect(&conninfo, caller)?, name, false)?;
     defer(Action::KeepSlot(slot));
@@ -307,11 +308,11 @@ fn drop_replication_slot(conninfo: Option<&str>, slot: Option<&str>) {
     raise(drop_slot(conninfo, slot))
 }
 
-fn drop_slot(conninfo: Option<&str>, slot: Option<&str>) -> Result<()> {
+fn drop_slot(text: Option<&str>, slot: Option<&str>) -> Result<()> {
     let caller = Caller::current()?;
-    let (text, name) = (required("conninfo", conninfo)?, required("slot", slot)?);
+    let (text, name) = (required("conninfo", text)?, required("slot", slot)?);
     name::check_slot(name)?;
-    let conninfo = publisher::conninfo(text, caller)?;
+    let conninfo = conninfo::given(text, caller)?;
     require_writable(c"drop_replication_slot()");
     let mut publisher = Publisher::connect(&conninfo, caller)?;
     refuse_planned(&mut publisher, name, &[Plan::Create])?;

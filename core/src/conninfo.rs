@@ -40,6 +40,9 @@ const ALLOWED: &[&str] = &[
     "target_session_attrs",
 ];
 
+/// The longest connection string that is looked at, in bytes.
+pub const MAX_LENGTH: usize = 8192;
+
 /// A path that is nobody's file: /dev/null is not a directory, so libpq finds nothing below it.
 const NO_FILE: &str = "/dev/null/none";
 const NO_PASSFILE: &str = "/dev/null";
@@ -58,6 +61,13 @@ pub struct Rules {
     pub libpq_16: bool,
     /// PG* variables in the server's environment.
     pub environment: Vec<String>,
+}
+
+/// Who wrote a connection string.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Caller,
+    Stored,
 }
 
 /// Keywords and values, each keyword once, values not empty. Never shown with its password.
@@ -112,9 +122,13 @@ impl Conninfo {
     }
 
     /// Applies the rules and completes the string.
-    pub fn checked(mut self, rules: &Rules) -> Result<Self> {
+    pub fn checked(self, rules: &Rules) -> Result<Self> {
+        self.apply(rules, Origin::Caller)
+    }
+
+    fn apply(mut self, rules: &Rules, origin: Origin) -> Result<Self> {
         self.check_keywords()?;
-        self.check_target(rules)?;
+        self.check_target(rules, origin)?;
         self.check_login(rules)?;
         self.check_tls(rules)?;
         self.check_environment(rules)?;
@@ -125,7 +139,17 @@ impl Conninfo {
     /// The same for a string that was stored, which may be one that is complete already.
     pub fn rechecked(mut self, rules: &Rules) -> Result<Self> {
         self.0.retain(|(key, value)| !is_completion(key, value));
-        self.checked(rules)
+        self.apply(rules, Origin::Stored)
+    }
+
+    /// Ties a host's name to the address that was connected to, for a libpq that can't be told to
+    /// insist on the password (before 16): who can change the name's address could lead the apply
+    /// worker to a server that trusts this one.
+    pub fn pin(&mut self, address: &str, rules: &Rules) {
+        let is_name = self.get("host").is_some_and(|host| host.parse::<IpAddr>().is_err());
+        if !rules.libpq_16 && is_name && !self.is_local() && !address.is_empty() {
+            self.set_default("hostaddr", address);
+        }
     }
 
     fn check_keywords(&self) -> Result<()> {
@@ -143,7 +167,7 @@ impl Conninfo {
         Ok(())
     }
 
-    fn check_target(&self, rules: &Rules) -> Result<()> {
+    fn check_target(&self, rules: &Rules, origin: Origin) -> Result<()> {
         for keyword in ["host", "hostaddr", "port"] {
             if self.get(keyword).is_some_and(|value| value.contains(',')) {
                 return Err(invalid(format!(
@@ -164,7 +188,12 @@ impl Conninfo {
         let Some(target) = address.or(self.get("host")) else {
             return Err(missing("host"));
         };
-        let listed = rules.allowed_hosts.iter().any(|host| host.eq_ignore_ascii_case(target));
+        let is_listed =
+            |target: &str| rules.allowed_hosts.iter().any(|host| host.eq_ignore_ascii_case(target));
+        // Of a stored string the address may be the one that `pin` wrote. Before 16 nobody but a
+        // superuser writes another one there.
+        let pinned = self.get("host").filter(|_| origin == Origin::Stored && !rules.libpq_16);
+        let listed = is_listed(target) || pinned.is_some_and(is_listed);
         if (self.is_local() || !rules.allowed_hosts.is_empty()) && !listed {
             let what = if self.is_local() { "a unix-domain socket" } else { "this host" };
             return Err(Error::new(
@@ -438,6 +467,28 @@ mod tests {
         assert_eq!(refusal(&[("host", "evil")], &listed), Kind::InsufficientPrivilege);
         // hostaddr is where libpq goes, so an allowed name does not cover it.
         assert_eq!(refusal(&[("hostaddr", "10.0.0.1")], &listed), Kind::InsufficientPrivilege);
+    }
+
+    #[test]
+    fn before_16_a_name_is_tied_to_the_address_that_was_checked() {
+        let pinned = |params: &[(&str, &str)], rules: &Rules| {
+            let mut checked = with(params).checked(rules).unwrap();
+            checked.pin("10.0.0.1", rules);
+            checked
+        };
+        let old = Rules { allowed_hosts: vec!["db.example".into(), "::1".into()], ..rules() };
+        let stored = pinned(&[], &old);
+        assert_eq!(stored.get("hostaddr"), Some("10.0.0.1"));
+        assert_eq!(stored.clone().rechecked(&old).unwrap().get("hostaddr"), Some("10.0.0.1"));
+        // The caller can't write it so: libpq connects to hostaddr.
+        assert!(stored.clone().checked(&old).is_err());
+        let elsewhere = Rules { allowed_hosts: vec!["other".into()], ..rules() };
+        assert!(stored.clone().rechecked(&elsewhere).is_err());
+        let new = Rules { libpq_16: true, ..old.clone() };
+        assert!(stored.rechecked(&new).is_err());
+        assert_eq!(pinned(&[], &new).get("hostaddr"), None);
+        assert_eq!(pinned(&[("host", "::1")], &old).get("hostaddr"), None);
+        assert_eq!(pinned(&[("hostaddr", "::1")], &old).get("hostaddr"), Some("::1"));
     }
 
     #[test]

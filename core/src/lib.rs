@@ -12,5 +12,6 @@ pub mod name;
 pub mod publication;
 pub mod sql;
 pub mod subscription;
+pub mod wire;
 
 pub use error::{Error, Kind, Result};

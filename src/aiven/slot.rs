@@ -5,9 +5,10 @@ use pgrx::prelude::*;
 
 use super::{SCHEMA, answer};
 use crate::caller::Caller;
+use crate::conninfo;
 use crate::error::{Result, invalid, required};
 use crate::ffi::catalog::require_writable;
-use crate::publisher::{self, Publisher};
+use crate::publisher::Publisher;
 use crate::secrecy;
 use crate::slot::{self, DoomedSlots, NewSlot};
 use crate::transaction::{Action, Plan, defer};
@@ -22,9 +23,9 @@ fn aiven_dblink_slot_create_or_drop(
     answer(create_or_drop(arg_connection_string, arg_slot_name, arg_action))
 }
 
-fn create_or_drop(conninfo: Option<&str>, slot: Option<&str>, action: Option<&str>) -> Result<()> {
+fn create_or_drop(text: Option<&str>, slot: Option<&str>, action: Option<&str>) -> Result<()> {
     let caller = Caller::current()?;
-    let conninfo = publisher::conninfo(required("arg_connection_string", conninfo)?, caller)?;
+    let conninfo = conninfo::given(required("arg_connection_string", text)?, caller)?;
     let name = required("arg_slot_name", slot)?;
     name::check_slot(name)?;
     let action = required("arg_action", action)?;

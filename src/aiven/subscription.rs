@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result, internal, invalid, required};
 use crate::ffi::catalog::SubscriptionRow;
 use crate::ffi::rows;
 use crate::subscription::{self, Request, catch_up};
-use crate::{MAJOR, publisher, query, secrecy};
+use crate::{MAJOR, conninfo, query, secrecy};
 
 #[pg_extern(sql = false)]
 fn aiven_pg_create_subscription(
@@ -147,8 +147,7 @@ fn masked_conninfos(caller: Caller) -> Result<Vec<(Oid, String)>> {
         &[caller.oid().into()],
         |row| Ok((row.get::<Oid>(1)?, row.get::<String>(2)?)),
     )?;
-    let masked = |(oid, conninfo): (Option<Oid>, Option<String>)| {
-        Some((oid?, publisher::masked(&conninfo?)))
-    };
+    let masked =
+        |(oid, text): (Option<Oid>, Option<String>)| Some((oid?, conninfo::masked(&text?)));
     Ok(found.into_iter().filter_map(masked).collect())
 }

@@ -132,6 +132,21 @@ impl SubscriptionRow {
         unsafe { pg_sys::TransactionIdIsCurrentTransactionId(inserted_by) }
     }
 
+    /// How many bytes a value of variable length has, be it compressed or out of line. `None` for
+    /// NULL, or a column of a later major.
+    pub fn size(&self, column: &str) -> Option<usize> {
+        let column = subscription_column(column);
+        if column == 0 {
+            return None; // InvalidAttrNumber
+        }
+        let mut is_null = false;
+        // SAFETY: a row of this cache, and a column of its relation.
+        let datum =
+            unsafe { pg_sys::SysCacheGetAttr(self.cache, self.tuple, column, &mut is_null) };
+        // SAFETY: a value of a type with variable length, held by the row.
+        (!is_null).then(|| unsafe { pg_sys::toast_raw_datum_size(datum) })
+    }
+
     /// A column's value; `T` must be the column's type. `None` for NULL, or a column of a later major.
     pub fn get<T: FromDatum>(&self, column: &str) -> Option<T> {
         let column = subscription_column(column);

@@ -1,9 +1,14 @@
 //! libpq, as libpqwalreceiver brought it into this process: the parser and the client that the apply
-//! worker itself uses. Linking it again would pull a second copy in. Called by `publisher.rs`.
+//! worker itself uses. Linking it again would pull a second copy in. Called by `conninfo.rs` and
+//! `publisher/`.
 //!
-//! Nothing here raises an ERROR or waits: a connection is non-blocking from its first step.
+//! libpq logs in. After that it only closes the connection: what is said on it is written and read
+//! here, on its socket or through its TLS session, because libpq takes in whatever a server sends
+//! before anybody can look at how much that is.
+//!
+//! Nothing here waits, and only `load` raises an ERROR.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 
@@ -16,6 +21,12 @@ struct PGconn {
 
 #[repr(C)]
 struct PGresult {
+    _opaque: [u8; 0],
+}
+
+/// OpenSSL's session.
+#[repr(C)]
+struct Ssl {
     _opaque: [u8; 0],
 }
 
@@ -34,20 +45,21 @@ struct ConninfoOption {
 type NoticeReceiver = extern "C" fn(*mut c_void, *const PGresult);
 
 macro_rules! functions {
-    ($($name:ident: fn($($argument:ty),*) $(-> $result:ty)?;)*) => {
-        /// The functions used, found by name.
+    ($(#[$doc:meta])* $library:ident { $($name:ident: fn($($argument:ty),*) $(-> $result:ty)?;)* }) => {
+        $(#[$doc])*
         #[allow(non_snake_case)]
-        struct Library {
+        struct $library {
             $($name: unsafe extern "C" fn($($argument),*) $(-> $result)?,)*
         }
 
-        impl Library {
-            fn find() -> Option<Self> {
+        impl $library {
+            fn find(symbol: impl Fn(&CStr) -> *mut c_void) -> Option<Self> {
                 Some(Self {
                     $($name: {
-                        let address = symbol(concat!(stringify!($name), "\0"))?;
+                        let name = CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes());
+                        let address = NonNull::new(symbol(name.ok()?))?;
                         // SAFETY: the exported function of this name has this signature in every
-                        // libpq from 9.0 on (libpq-fe.h).
+                        // libpq from 12 on (libpq-fe.h), and in every OpenSSL from 1.1.0 on.
                         unsafe { std::mem::transmute::<NonNull<c_void>, unsafe extern "C" fn($($argument),*) $(-> $result)?>(address) }
                     },)*
                 })
@@ -57,47 +69,76 @@ macro_rules! functions {
 }
 
 functions! {
-    PQconninfoParse: fn(*const c_char, *mut *mut c_char) -> *mut ConninfoOption;
-    PQconninfoFree: fn(*mut ConninfoOption);
-    PQfreemem: fn(*mut c_void);
-    PQconnectStartParams: fn(*const *const c_char, *const *const c_char, c_int) -> *mut PGconn;
-    PQconnectPoll: fn(*mut PGconn) -> c_int;
-    PQstatus: fn(*const PGconn) -> c_int;
-    PQsocket: fn(*const PGconn) -> c_int;
-    PQfinish: fn(*mut PGconn);
-    PQerrorMessage: fn(*const PGconn) -> *const c_char;
-    PQconnectionUsedPassword: fn(*const PGconn) -> c_int;
-    PQbackendPID: fn(*const PGconn) -> c_int;
-    PQserverVersion: fn(*const PGconn) -> c_int;
-    PQsetnonblocking: fn(*mut PGconn, c_int) -> c_int;
-    PQsetNoticeReceiver: fn(*mut PGconn, NoticeReceiver, *mut c_void) -> Option<NoticeReceiver>;
-    PQsendQuery: fn(*mut PGconn, *const c_char) -> c_int;
-    PQsetSingleRowMode: fn(*mut PGconn) -> c_int;
-    PQflush: fn(*mut PGconn) -> c_int;
-    PQconsumeInput: fn(*mut PGconn) -> c_int;
-    PQisBusy: fn(*mut PGconn) -> c_int;
-    PQgetResult: fn(*mut PGconn) -> *mut PGresult;
-    PQresultStatus: fn(*const PGresult) -> c_int;
-    PQresultErrorField: fn(*const PGresult, c_int) -> *const c_char;
-    PQnfields: fn(*const PGresult) -> c_int;
-    PQgetvalue: fn(*const PGresult, c_int, c_int) -> *const c_char;
-    PQgetisnull: fn(*const PGresult, c_int, c_int) -> c_int;
-    PQclear: fn(*mut PGresult);
+    /// libpq, in which every function is found by its name.
+    Libpq {
+        PQconninfoParse: fn(*const c_char, *mut *mut c_char) -> *mut ConninfoOption;
+        PQconninfoFree: fn(*mut ConninfoOption);
+        PQfreemem: fn(*mut c_void);
+        PQconnectStartParams: fn(*const *const c_char, *const *const c_char, c_int) -> *mut PGconn;
+        PQconnectPoll: fn(*mut PGconn) -> c_int;
+        PQstatus: fn(*const PGconn) -> c_int;
+        PQsocket: fn(*const PGconn) -> c_int;
+        PQfinish: fn(*mut PGconn);
+        PQerrorMessage: fn(*const PGconn) -> *const c_char;
+        PQconnectionUsedPassword: fn(*const PGconn) -> c_int;
+        PQbackendPID: fn(*const PGconn) -> c_int;
+        PQserverVersion: fn(*const PGconn) -> c_int;
+        PQhostaddr: fn(*const PGconn) -> *const c_char;
+        PQsslInUse: fn(*mut PGconn) -> c_int;
+        PQsslStruct: fn(*mut PGconn, *const c_char) -> *mut Ssl;
+        PQsetnonblocking: fn(*mut PGconn, c_int) -> c_int;
+        PQsetNoticeReceiver: fn(*mut PGconn, NoticeReceiver, *mut c_void) -> Option<NoticeReceiver>;
+    }
 }
 
-fn symbol(name: &'static str) -> Option<NonNull<c_void>> {
-    let name = CStr::from_bytes_with_nul(name.as_bytes()).ok()?;
-    // SAFETY: RTLD_DEFAULT searches what is loaded globally; load_file loads with RTLD_GLOBAL.
-    NonNull::new(unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) })
+functions! {
+    /// The OpenSSL that libpq uses.
+    OpenSsl {
+        SSL_read: fn(*mut Ssl, *mut c_void, c_int) -> c_int;
+        SSL_write: fn(*mut Ssl, *const c_void, c_int) -> c_int;
+        SSL_get_error: fn(*const Ssl, c_int) -> c_int;
+        SSL_ctrl: fn(*mut Ssl, c_int, c_long, *mut c_void) -> c_long;
+        ERR_clear_error: fn();
+    }
 }
 
-fn library() -> &'static Library {
-    static LIBRARY: OnceLock<Library> = OnceLock::new();
+/// Loads libpq, or raises an ERROR. To be called before a thread of ours uses it.
+pub fn load() {
+    library();
+}
+
+fn library() -> &'static Libpq {
+    static LIBRARY: OnceLock<Libpq> = OnceLock::new();
     LIBRARY.get_or_init(|| {
         // SAFETY: loads a library of the server from $libdir, or raises; a second load is a no-op.
         unsafe { pg_sys::load_file(c"libpqwalreceiver".as_ptr(), false) };
-        Library::find().expect("libpq lacks a function that every supported version has")
+        // SAFETY: RTLD_DEFAULT searches what is loaded globally; load_file loads with RTLD_GLOBAL.
+        let found = Libpq::find(|name| unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) });
+        found.expect("libpq lacks a function that every supported version has")
     })
+}
+
+/// `None` where libpq was built with something else.
+fn openssl() -> Option<&'static OpenSsl> {
+    static OPENSSL: OnceLock<Option<OpenSsl>> = OnceLock::new();
+    let find = || {
+        let libpq = libpq_handle()?;
+        // SAFETY: an open handle: libpq itself and what it was linked with are searched.
+        OpenSsl::find(|name| unsafe { libc::dlsym(libpq.as_ptr(), name.as_ptr()) })
+    };
+    OPENSSL.get_or_init(find).as_ref()
+}
+
+fn libpq_handle() -> Option<NonNull<c_void>> {
+    let mut found = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: an address in libpq, and room for the answer.
+    if unsafe { libc::dladdr(library().PQfinish as *const c_void, found.as_mut_ptr()) } == 0 {
+        return None;
+    }
+    // SAFETY: zero is a valid value, which the call has filled in.
+    let path = unsafe { found.assume_init() }.dli_fname;
+    // SAFETY: a path that the loader knows; RTLD_NOLOAD loads nothing.
+    NonNull::new(unsafe { libc::dlopen(path, libc::RTLD_NOW | libc::RTLD_NOLOAD) })
 }
 
 fn copied(text: *const c_char) -> String {
@@ -149,11 +190,31 @@ pub enum Progress {
     Failed,
 }
 
+/// What came of reading or writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Io {
+    /// So many bytes were moved, at least one.
+    Moved(usize),
+    /// Nothing can be done before the socket is readable, or writable.
+    UntilReadable,
+    UntilWritable,
+    /// The connection is closed or broken.
+    Lost,
+}
+
 /// A client connection; dropping it closes it without waiting.
-pub struct Connection(NonNull<PGconn>);
+pub struct Connection {
+    conn: NonNull<PGconn>,
+    /// Set once it is logged in.
+    tls: Option<NonNull<Ssl>>,
+}
+
+// SAFETY: libpq lets any thread use a connection, one at a time (libpq, "Behavior in Threaded
+// Programs"), and the borrow checker sees to that.
+unsafe impl Send for Connection {}
 
 impl Connection {
-    /// Starts to connect. `None` when out of memory.
+    /// Starts to connect. `None` when out of memory. `load` was called before.
     pub fn start<'a>(params: impl Iterator<Item = (&'a str, &'a str)>) -> Option<Self> {
         let (keywords, values): (Vec<_>, Vec<_>) = params
             .map(|(keyword, value)| Some((CString::new(keyword).ok()?, CString::new(value).ok()?)))
@@ -168,7 +229,7 @@ impl Connection {
         let conn = unsafe {
             (library().PQconnectStartParams)(keyword_pointers.as_ptr(), value_pointers.as_ptr(), 0)
         };
-        let connection = Self(NonNull::new(conn)?);
+        let connection = Self { conn: NonNull::new(conn)?, tls: None };
         // A publisher's notices would otherwise go to stderr, which is this server's log.
         // SAFETY: live connection; the receiver ignores its arguments.
         unsafe {
@@ -178,7 +239,7 @@ impl Connection {
     }
 
     fn raw(&self) -> *mut PGconn {
-        self.0.as_ptr()
+        self.conn.as_ptr()
     }
 
     pub fn has_failed(&self) -> bool {
@@ -193,13 +254,37 @@ impl Connection {
         match unsafe { (library().PQconnectPoll)(self.raw()) } {
             1 => Progress::Readable,
             2 => Progress::Writable,
-            3 => {
-                // SAFETY: live connection; without pending output this can't fail.
-                unsafe { (library().PQsetnonblocking)(self.raw(), 1) };
-                Progress::Connected
-            }
+            3 => Progress::Connected,
             _ => Progress::Failed,
         }
+    }
+
+    /// From now on `read` and `write` can be used. False where they can't: TLS that is not OpenSSL's.
+    pub fn take_over(&mut self) -> bool {
+        // Closing it must not wait for the server to read.
+        // SAFETY: live connection; without pending output this can't fail.
+        unsafe { (library().PQsetnonblocking)(self.raw(), 1) };
+        // SAFETY: live connection.
+        if unsafe { (library().PQsslInUse)(self.raw()) } == 0 {
+            return true;
+        }
+        // SAFETY: live connection and a C string.
+        let tls = unsafe { (library().PQsslStruct)(self.raw(), c"OpenSSL".as_ptr()) };
+        let (Some(tls), Some(openssl)) = (NonNull::new(tls), openssl()) else { return false };
+        // Comes back after each record that is no data, so that a flood of them is noticed (ssl.h).
+        const SSL_CTRL_CLEAR_MODE: c_int = 78;
+        const SSL_MODE_AUTO_RETRY: c_long = 4;
+        // SAFETY: the session of this live connection.
+        unsafe {
+            (openssl.SSL_ctrl)(
+                tls.as_ptr(),
+                SSL_CTRL_CLEAR_MODE,
+                SSL_MODE_AUTO_RETRY,
+                std::ptr::null_mut(),
+            )
+        };
+        self.tls = Some(tls);
+        true
     }
 
     pub fn socket(&self) -> c_int {
@@ -223,6 +308,12 @@ impl Connection {
         unsafe { (library().PQbackendPID)(self.raw()) }
     }
 
+    /// The server's IP address; empty for a unix-domain socket.
+    pub fn address(&self) -> String {
+        // SAFETY: live connection, which owns the string.
+        copied(unsafe { (library().PQhostaddr)(self.raw()) })
+    }
+
     /// The publisher's major, as it says.
     pub fn server_major(&self) -> u16 {
         // SAFETY: live connection.
@@ -230,41 +321,62 @@ impl Connection {
         u16::try_from(version / 10_000).unwrap_or_default()
     }
 
-    /// Sends a query whose rows then come one by one. False when the connection is broken.
-    pub fn send(&mut self, sql: &str) -> bool {
-        let Ok(sql) = CString::new(sql) else { return false };
-        // SAFETY: live connection and a C string that libpq copies.
-        let sent = unsafe { (library().PQsendQuery)(self.raw(), sql.as_ptr()) } == 1;
-        // SAFETY: live connection, right after PQsendQuery.
-        sent && unsafe { (library().PQsetSingleRowMode)(self.raw()) } == 1
+    /// Reads what has arrived, without waiting, and no more than there is room for.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Io {
+        let Some((tls, openssl)) = self.tls.zip(openssl()) else {
+            let (to, length) = (buffer.as_mut_ptr().cast(), buffer.len());
+            // SAFETY: an open socket and a buffer of this length.
+            let read = unsafe { libc::recv(self.socket(), to, length, libc::MSG_DONTWAIT) };
+            return io_of_socket(read, Io::UntilReadable);
+        };
+        let length = c_int::try_from(buffer.len()).unwrap_or(c_int::MAX);
+        // SAFETY: forgets errors of this thread, which would be taken for this call's.
+        unsafe { (openssl.ERR_clear_error)() };
+        // SAFETY: the session of this live connection, and a buffer of this length.
+        let read = unsafe { (openssl.SSL_read)(tls.as_ptr(), buffer.as_mut_ptr().cast(), length) };
+        io_of_tls(openssl, tls, read)
     }
 
-    /// Pushes out what is queued: `Some(true)` when all is sent, `None` when the connection is broken.
-    pub fn flush(&mut self) -> Option<bool> {
-        // SAFETY: live connection.
-        match unsafe { (library().PQflush)(self.raw()) } {
-            0 => Some(true),
-            1 => Some(false),
-            _ => None,
-        }
+    /// Writes what the socket takes, without waiting. Over TLS the same bytes must be offered again
+    /// until some are taken.
+    pub fn write(&mut self, bytes: &[u8]) -> Io {
+        let Some((tls, openssl)) = self.tls.zip(openssl()) else {
+            let (from, length) = (bytes.as_ptr().cast(), bytes.len());
+            let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+            // SAFETY: an open socket and as many bytes.
+            let written = unsafe { libc::send(self.socket(), from, length, flags) };
+            return io_of_socket(written, Io::UntilWritable);
+        };
+        let length = c_int::try_from(bytes.len()).unwrap_or(c_int::MAX);
+        // SAFETY: forgets errors of this thread, which would be taken for this call's.
+        unsafe { (openssl.ERR_clear_error)() };
+        // SAFETY: the session of this live connection, and as many bytes.
+        let written = unsafe { (openssl.SSL_write)(tls.as_ptr(), bytes.as_ptr().cast(), length) };
+        io_of_tls(openssl, tls, written)
     }
+}
 
-    /// Takes what has arrived. False when the connection is broken.
-    pub fn consume(&mut self) -> bool {
-        // SAFETY: live connection.
-        unsafe { (library().PQconsumeInput)(self.raw()) == 1 }
+fn io_of_socket(moved: isize, would_block: Io) -> Io {
+    match usize::try_from(moved) {
+        Ok(0) => Io::Lost,
+        Ok(moved) => Io::Moved(moved),
+        Err(_) => match std::io::Error::last_os_error().kind() {
+            std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted => would_block,
+            _ => Io::Lost,
+        },
     }
+}
 
-    /// Whether the next result has not arrived whole.
-    pub fn is_busy(&mut self) -> bool {
-        // SAFETY: live connection.
-        unsafe { (library().PQisBusy)(self.raw()) == 1 }
+fn io_of_tls(openssl: &OpenSsl, tls: NonNull<Ssl>, moved: c_int) -> Io {
+    if let Ok(moved @ 1..) = usize::try_from(moved) {
+        return Io::Moved(moved);
     }
-
-    /// The next result; only to be asked when not busy, or it would block.
-    pub fn next_result(&mut self) -> Option<Answer> {
-        // SAFETY: live connection, not busy.
-        NonNull::new(unsafe { (library().PQgetResult)(self.raw()) }).map(Answer)
+    // SSL_ERROR_WANT_READ and SSL_ERROR_WANT_WRITE of ssl.h.
+    // SAFETY: a live session, right after the call that returned this.
+    match unsafe { (openssl.SSL_get_error)(tls.as_ptr(), moved) } {
+        2 => Io::UntilReadable,
+        3 => Io::UntilWritable,
+        _ => Io::Lost,
     }
 }
 
@@ -276,61 +388,3 @@ impl Drop for Connection {
 }
 
 extern "C" fn ignore_notice(_: *mut c_void, _: *const PGresult) {}
-
-pub enum Status {
-    /// One row, more may follow.
-    Row,
-    /// The end of the rows, or of a command without any.
-    Done,
-    Failed,
-}
-
-/// A result that the publisher sent.
-pub struct Answer(NonNull<PGresult>);
-
-impl Answer {
-    pub fn status(&self) -> Status {
-        // PGRES_COMMAND_OK, PGRES_TUPLES_OK and PGRES_SINGLE_TUPLE of libpq-fe.h.
-        // SAFETY: live result.
-        match unsafe { (library().PQresultStatus)(self.0.as_ptr()) } {
-            1 | 2 => Status::Done,
-            9 => Status::Row,
-            _ => Status::Failed,
-        }
-    }
-
-    pub fn row(&self) -> Vec<Option<String>> {
-        // SAFETY: live result.
-        let fields = unsafe { (library().PQnfields)(self.0.as_ptr()) };
-        (0..fields).map(|field| self.value(field)).collect()
-    }
-
-    fn value(&self, field: c_int) -> Option<String> {
-        // SAFETY: live result with one row and this field.
-        if unsafe { (library().PQgetisnull)(self.0.as_ptr(), 0, field) } != 0 {
-            return None;
-        }
-        // SAFETY: as above; the string lives as long as the result.
-        Some(copied(unsafe { (library().PQgetvalue)(self.0.as_ptr(), 0, field) }))
-    }
-
-    pub fn sqlstate(&self) -> String {
-        self.error_field(b'C')
-    }
-
-    pub fn message(&self) -> String {
-        self.error_field(b'M')
-    }
-
-    fn error_field(&self, code: u8) -> String {
-        // SAFETY: live result, which owns the string.
-        copied(unsafe { (library().PQresultErrorField)(self.0.as_ptr(), code.into()) })
-    }
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        // SAFETY: freed once.
-        unsafe { (library().PQclear)(self.0.as_ptr()) }
-    }
-}

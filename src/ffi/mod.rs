@@ -6,10 +6,12 @@
 
 pub mod activity;
 pub mod catalog;
+pub mod descriptor;
 pub mod event_trigger;
 pub mod identity;
 pub mod libpq;
 pub mod library;
+pub mod meter;
 pub mod parser;
 pub mod plan;
 pub mod role;
@@ -18,6 +20,7 @@ pub mod settings;
 pub mod shared;
 pub mod slots;
 pub mod standby;
+pub mod task;
 pub mod transaction;
 pub mod wait;
 pub mod worker;

@@ -1,11 +1,8 @@
 //! Waiting for a socket: interruptible through the latch, or, once the commit record is written,
-//! with a poll that never raises. Called by `publisher.rs`.
+//! with a poll that never raises. Called by `publisher/` and `watcher/`.
 
 use std::ffi::c_int;
-use std::io::Write;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
@@ -14,6 +11,43 @@ use pgrx::pg_sys;
 pub enum For {
     Read,
     ReadOrWrite,
+}
+
+/// How to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Raises a pending interrupt (cancel, statement_timeout, terminate) and ends with the postmaster.
+    Interruptible,
+    /// Raises nothing: a pending interrupt counts as a deadline that passed.
+    Quiet,
+}
+
+impl Mode {
+    /// Waits until the socket is ready; false when the deadline passed.
+    pub fn until_ready(self, socket: RawFd, what: For, deadline: Instant) -> bool {
+        match self {
+            Self::Interruptible => interruptible(socket, what, deadline),
+            Self::Quiet => quiet(socket, what, deadline),
+        }
+    }
+
+    /// Between two pieces of work that need no wait; false when the deadline passed.
+    pub fn go_on(self, deadline: Instant) -> bool {
+        if self == Self::Quiet {
+            return !interrupt_pending() && Instant::now() < deadline;
+        }
+        pgrx::check_for_interrupts!();
+        Instant::now() < deadline
+    }
+
+    /// Waits for a moment; false when the deadline passed.
+    pub fn pause(self, time: Duration, deadline: Instant) -> bool {
+        match self {
+            Self::Interruptible => until(deadline.min(Instant::now() + time)),
+            Self::Quiet => std::thread::sleep(time),
+        }
+        self.go_on(deadline)
+    }
 }
 
 /// Waits until the socket is ready; false when the deadline passed. Raises the pending interrupt
@@ -60,7 +94,7 @@ fn wait(socket: Option<(RawFd, u32)>, deadline: Instant) -> bool {
 }
 
 /// The same without raising anything: false also when an interrupt is pending.
-pub fn quiet(socket: RawFd, what: For, deadline: Instant) -> bool {
+fn quiet(socket: RawFd, what: For, deadline: Instant) -> bool {
     /// How long a pending interrupt may go unnoticed.
     const SLICE: Duration = Duration::from_millis(100);
     let write = if what == For::ReadOrWrite { libc::POLLOUT } else { 0 };
@@ -101,55 +135,6 @@ pub fn statement_deadline() -> Option<Instant> {
     Some(Instant::now() + timeout.saturating_sub(elapsed))
 }
 
-/// Work in a thread that no signal of the server reaches: for name resolution, which nothing can
-/// interrupt. Dropped, it is left to end by itself.
-pub struct Task<T> {
-    done: UnixStream,
-    result: Arc<Mutex<Option<T>>>,
-}
-
-impl<T: Send + 'static> Task<T> {
-    /// `work` must not touch the server. `None` when no thread can be started.
-    pub fn start(work: impl FnOnce() -> T + Send + 'static) -> Option<Self> {
-        let (done, mut sender) = UnixStream::pair().ok()?;
-        let result = Arc::new(Mutex::new(None));
-        let slot = result.clone();
-        let thread = move || {
-            let value = work();
-            if let Ok(mut slot) = slot.lock() {
-                *slot = Some(value);
-            }
-            // A byte, or the end of the stream, wakes the waiter.
-            let _ = sender.write(&[0]);
-        };
-        without_signals(|| std::thread::Builder::new().spawn(thread)).ok()?;
-        Some(Self { done, result })
-    }
-
-    /// Readable when the work is done.
-    pub fn socket(&self) -> RawFd {
-        self.done.as_raw_fd()
-    }
-
-    pub fn take(&self) -> Option<T> {
-        self.result.lock().ok()?.take()
-    }
-}
-
-/// Runs `work` with all signals blocked; a thread started in it keeps them blocked.
-fn without_signals<T>(work: impl FnOnce() -> T) -> T {
-    let mut all = std::mem::MaybeUninit::uninit();
-    let mut before = std::mem::MaybeUninit::uninit();
-    // SAFETY: initialises the set.
-    unsafe { libc::sigfillset(all.as_mut_ptr()) };
-    // SAFETY: a valid set, and room for the old one.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
-    let value = work();
-    // SAFETY: restores the set that was stored above.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
-    value
-}
-
 /// The machine's monotonic clock in microseconds: the same in every process.
 pub fn monotonic_micros() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -164,12 +149,36 @@ pub fn timestamp() -> pg_sys::TimestampTz {
     unsafe { pg_sys::GetCurrentTimestamp() }
 }
 
-/// Whether a socket is ready now.
-pub fn is_ready(socket: RawFd, what: For) -> bool {
-    let write = if what == For::ReadOrWrite { libc::POLLOUT } else { 0 };
-    let mut fd = libc::pollfd { fd: socket, events: libc::POLLIN | write, revents: 0 };
+/// Whether the other side has closed a connection, as far as can be told without reading.
+pub fn is_closed(socket: RawFd) -> bool {
+    let closed = libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR;
+    let mut fd = libc::pollfd { fd: socket, events: libc::POLLRDHUP, revents: 0 };
     // SAFETY: one valid pollfd.
-    unsafe { libc::poll(&mut fd, 1, 0) > 0 }
+    let happened = unsafe { libc::poll(&mut fd, 1, 0) };
+    happened != 0 && fd.revents & closed != 0
+}
+
+/// For threads, in which nothing of the server may be called: waits until one of the sockets is ready.
+/// False when the deadline passed.
+pub fn in_thread(sockets: &[(RawFd, For)], deadline: Instant) -> bool {
+    let events = |what: For| {
+        if what == For::ReadOrWrite { libc::POLLIN | libc::POLLOUT } else { libc::POLLIN }
+    };
+    let mut fds: Vec<_> = sockets
+        .iter()
+        .map(|(fd, what)| libc::pollfd { fd: *fd, events: events(*what), revents: 0 })
+        .collect();
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return false;
+        }
+        let timeout = c_int::try_from(left.as_millis().max(1)).unwrap_or(c_int::MAX);
+        // SAFETY: valid pollfds, as many as it says.
+        if unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout) } > 0 {
+            return true;
+        }
+    }
 }
 
 /// Waits until any of the sockets is ready, interruptibly; false when the deadline passed.

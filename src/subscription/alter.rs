@@ -11,9 +11,10 @@ use super::Subscription;
 use super::create::publication_names;
 use super::tables::{self, Recorded, Start};
 use crate::caller::Caller;
+use crate::conninfo;
 use crate::error::{Error, Kind, Result, raise, report, required};
 use crate::ffi::catalog::{self, Column};
-use crate::publisher::{self, Publisher};
+use crate::publisher::Publisher;
 use crate::slot::{self, DoomedSlots};
 use crate::text::Texts;
 use crate::transaction::{Action, defer};
@@ -63,7 +64,7 @@ fn set_connection(name: Option<&str>, text: Option<&str>) -> Result<()> {
     let name = required("arg_subscription_name", name)?;
     let text = required("arg_connection_string", text)?;
     let subscription = Subscription::find_own(name, caller)?;
-    let conninfo = publisher::conninfo(text, caller)?;
+    let conninfo = conninfo::given(text, caller)?;
     let mut publisher = Publisher::connect(&conninfo, caller)?;
     if let Some(slot) = &subscription.slot
         && !slot::exists(&mut publisher, slot)?
@@ -73,8 +74,9 @@ fn set_connection(name: Option<&str>, text: Option<&str>) -> Result<()> {
             slot::missing(slot).detail("Replication stands still until it does."),
         );
     }
+    let conninfo = conninfo::to_store(&conninfo, &publisher.address(), caller);
     let subscription = subscription.locked()?;
-    let mut columns = vec![("subconninfo", Column::Text(conninfo.to_text()))];
+    let mut columns = vec![("subconninfo", Column::Text(conninfo))];
     if crate::MAJOR >= 16 && !caller.is_superuser() {
         columns.push(("subpasswordrequired", Column::Bool(settings::require_password())));
     }
@@ -95,7 +97,8 @@ pub fn refresh_publication(name: Option<&str>, copy_data: Option<bool>) -> Resul
     let name = required("arg_subscription_name", name)?;
     let copy_data = required("arg_copy_data", copy_data)?;
     let subscription = Subscription::find_own(name, caller)?;
-    let publications = subscription.publications.clone();
+    let publications =
+        subscription.publications.clone().ok_or_else(super::too_many_publications)?;
     refresh(subscription, &publications, copy_data, caller)
 }
 

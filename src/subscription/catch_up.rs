@@ -63,9 +63,11 @@ fn catch_up(subscription: &Subscription, needs_publisher: bool, caller: Caller) 
 
 /// No catching up brings the rows of tables that were published after the last refresh.
 fn warn_of_unsubscribed(subscription: &Subscription, publisher: &mut Publisher) -> Result<()> {
-    let query = tables::query_text(publisher.major(), &subscription.publications);
+    let publications =
+        subscription.publications.as_ref().ok_or_else(super::too_many_publications)?;
+    let query = tables::query_text(publisher.major(), publications);
     let published: Result<BTreeSet<_>> =
-        publisher.query(&query)?.into_iter().map(tables::schema_and_name).collect();
+        publisher.query(&query)?.iter().map(tables::schema_and_name).collect();
     let published: Vec<_> = published?.into_iter().collect();
     let missing = unsubscribed(subscription.oid, &published)?;
     if missing.is_empty() {
@@ -99,12 +101,13 @@ fn goal(publisher: &mut Publisher) -> Result<Lsn> {
         pg_catalog.pg_is_in_recovery()";
     const MOVE_ON: &str = "SELECT pg_catalog.set_config('synchronous_commit', 'local', true), \
         pg_catalog.pg_logical_emit_message(true, 'pgmig_extras', '')";
-    let row = publisher.query(LOOK)?.into_iter().next().unwrap_or_default();
-    let [Some(lsn), Some(in_recovery)] = row.as_slice() else { return Err(publisher::nonsense()) };
-    if in_recovery == "f" {
+    let answer = publisher.query(LOOK)?;
+    let row = answer.first().ok_or_else(publisher::nonsense)?;
+    let lsn = row.get(0).and_then(|lsn| lsn.parse().ok()).ok_or_else(publisher::nonsense)?;
+    if row.get(1) == Some("f") {
         publisher.query(MOVE_ON)?;
     }
-    lsn.parse().map_err(|_| publisher::nonsense())
+    Ok(lsn)
 }
 
 impl Subscription {

@@ -7,10 +7,11 @@ use pgrx::prelude::*;
 use super::tables::{self, Start};
 use super::{Subscription, guard, missing, require_subscriber};
 use crate::caller::Caller;
+use crate::conninfo;
 use crate::error::{Error, Kind, Result, invalid, notice, raise, required};
 use crate::ffi::catalog::{self, Column};
 use crate::ffi::settings::with_settings;
-use crate::publisher::{self, Publisher};
+use crate::publisher::Publisher;
 use crate::slot::{self, NewSlot};
 use crate::text::{self, Texts};
 use crate::transaction::{Action, Plan, defer};
@@ -96,11 +97,12 @@ pub fn create(request: &Request) -> Result<()> {
     name::check_slot(slot)?;
     catalog::require_writable(c"CREATE SUBSCRIPTION");
     refuse_duplicate(request.name)?;
-    let conninfo = publisher::conninfo(request.conninfo, caller)?;
+    let conninfo = conninfo::given(request.conninfo, caller)?;
 
     let mut publisher = Publisher::connect(&conninfo, caller)?;
     let published = tables::published(&mut publisher, &request.publications)?;
     let targets = tables::targets(&published, caller)?;
+    let conninfo = conninfo::to_store(&conninfo, &publisher.address(), caller);
     prepare_slot(publisher, slot, options)?;
 
     if crate::MAJOR == 15 && !caller.is_superuser() {
@@ -110,7 +112,7 @@ pub fn create(request: &Request) -> Result<()> {
     refuse_duplicate(request.name)?;
     create_unconnected(request, slot, caller)?;
     let subscription = Subscription::find(request.name).ok_or_else(|| missing(request.name))?;
-    give_to(caller, &subscription, &conninfo.to_text())?;
+    give_to(caller, &subscription, conninfo)?;
     tables::add(
         subscription.oid,
         &targets,
@@ -171,9 +173,9 @@ fn create_unconnected(request: &Request, slot: &str, caller: Caller) -> Result<(
 
 /// Sets the owner and the connection string. 16 and later give a subscription to an ordinary role
 /// by ALTER … OWNER TO; 15 refuses the command but supports such an owner at run time.
-fn give_to(caller: Caller, subscription: &Subscription, conninfo: &str) -> Result<()> {
+fn give_to(caller: Caller, subscription: &Subscription, conninfo: String) -> Result<()> {
     catalog::lock_subscription(subscription.oid);
-    let mut columns = vec![("subconninfo", Column::Text(conninfo.to_owned()))];
+    let mut columns = vec![("subconninfo", Column::Text(conninfo))];
     if crate::MAJOR < 16 {
         columns.push(("subowner", Column::Oid(caller.oid())));
     }

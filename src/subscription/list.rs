@@ -2,10 +2,10 @@
 
 use pgrx::prelude::*;
 
-use crate::publisher;
+use crate::conninfo::masked;
 
 /// The connection string with its secrets masked.
 #[pg_extern(sql = false)]
 fn masked_conninfo(conninfo: &str) -> String {
-    publisher::masked(conninfo)
+    masked(conninfo)
 }

@@ -16,7 +16,7 @@ pub use tables::{query_text as tables_query, schema_and_name};
 
 use std::ffi::CStr;
 
-use pgmig_core::conninfo::Conninfo;
+use pgmig_core::conninfo::MAX_LENGTH;
 use pgmig_core::name;
 use pgrx::datum::Array;
 use pgrx::pg_sys::Oid;
@@ -25,8 +25,11 @@ use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, denied};
 use crate::ffi::catalog::{self, SubscriptionRow};
 use crate::ffi::identity;
-use crate::publisher::{self, Publisher};
-use crate::text;
+use crate::publisher::Publisher;
+use crate::{conninfo, text};
+
+/// The longest list of publications that is looked at, as it is stored, in bytes.
+pub const MAX_PUBLICATIONS: usize = 8192;
 
 /// A row of pg_subscription in this database.
 #[derive(PartialEq)]
@@ -35,9 +38,11 @@ struct Subscription {
     name: String,
     owner: Oid,
     enabled: bool,
-    conninfo: String,
+    /// `None`: longer than what is looked at.
+    conninfo: Option<String>,
     slot: Option<String>,
-    publications: Vec<String>,
+    /// `None`: likewise.
+    publications: Option<Vec<String>>,
     two_phase_enabled: bool,
 }
 
@@ -72,15 +77,18 @@ impl Subscription {
     fn find(name: &str) -> Option<Self> {
         let row = SubscriptionRow::find(name)?;
         let slot = row.get::<&CStr>("subslotname");
-        let publications = row.get::<Array<&[u8]>>("subpublications").map(text::lossy);
+        let is_short = |column, limit| row.size(column).is_some_and(|size| size <= limit);
+        let conninfo = is_short("subconninfo", MAX_LENGTH).then(|| row.get("subconninfo"));
+        let publications = is_short("subpublications", 10 * MAX_PUBLICATIONS)
+            .then(|| row.get::<Array<&[u8]>>("subpublications").map(text::lossy));
         Some(Self {
             oid: row.get("oid")?,
             name: name.to_owned(),
             owner: row.get("subowner")?,
             enabled: row.get("subenabled")?,
-            conninfo: row.get("subconninfo")?,
+            conninfo: conninfo.flatten(),
             slot: slot.map(|slot| slot.to_string_lossy().into_owned()),
-            publications: publications?,
+            publications: publications.flatten(),
             two_phase_enabled: row.get::<i8>("subtwophasestate") == Some(b'e' as i8),
         })
     }
@@ -99,18 +107,8 @@ impl Subscription {
     /// rules of a new one hold, also where a superuser calls.
     fn connect(&self, caller: Caller) -> Result<Publisher> {
         let responsible = caller.together_with(self.owner);
-        Publisher::connect(&publisher::stored(self.conninfo()?, responsible)?, responsible)
-    }
-
-    /// The stored connection string, parsed.
-    fn conninfo(&self) -> Result<Conninfo> {
-        publisher::parse(&self.conninfo).ok_or_else(|| {
-            Error::new(
-                Kind::ObjectNotInPrerequisiteState,
-                format!("the connection string of subscription \"{}\" is invalid", self.name),
-            )
-            .hint("Set a new one with pgmig_extras.pg_alter_subscription_connection().")
-        })
+        let conninfo = conninfo::stored(self.conninfo.as_deref(), responsible.is_superuser())?;
+        Publisher::connect(&conninfo, responsible)
     }
 }
 
@@ -161,6 +159,13 @@ pub fn require_subscriber(caller: Caller) -> Result<()> {
 fn missing(name: &str) -> Error {
     Error::new(Kind::UndefinedObject, format!("subscription \"{name}\" does not exist"))
         .hint("SELECT subname FROM pgmig_extras.pg_list_all_subscriptions() lists yours.")
+}
+
+/// For a list that is longer than `MAX_PUBLICATIONS`.
+pub fn too_many_publications() -> Error {
+    Error::new(Kind::LimitExceeded, "the subscription has too many publications")
+        .detail(format!("The limit is {MAX_PUBLICATIONS} bytes for their names together."))
+        .hint("Use fewer publications with more tables each.")
 }
 
 fn changed(name: &str) -> Error {

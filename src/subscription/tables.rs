@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use pgmig_core::wire::Row;
 use pgmig_core::{name, sql};
 use pgrx::pg_sys::Oid;
 
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result};
 use crate::ffi::catalog;
-use crate::publisher::{self, Publisher, Row};
+use crate::publisher::{self, Publisher};
 use crate::query;
 use crate::table::{Table, label};
 use crate::transaction::{Action, defer};
@@ -28,7 +29,7 @@ pub fn published(
     check_publications(publisher, publications)?;
     let rows = publisher.query(&query_text(publisher.major(), publications))?;
     let mut tables = BTreeSet::new();
-    for row in rows {
+    for row in rows.iter() {
         let (schema, name) = schema_and_name(row)?;
         let text = label(&schema, &name);
         if !tables.insert((schema, name)) {
@@ -68,9 +69,8 @@ pub fn query_text(major: u16, publications: &[String]) -> String {
 }
 
 pub fn schema_and_name(row: Row) -> Result<(String, String)> {
-    let mut values = row.into_iter();
-    match (values.next().flatten(), values.next().flatten()) {
-        (Some(schema), Some(name)) => Ok((schema, name)),
+    match (row.get(0), row.get(1)) {
+        (Some(schema), Some(name)) => Ok((schema.to_owned(), name.to_owned())),
         _ => Err(publisher::nonsense()),
     }
 }
@@ -80,8 +80,8 @@ fn check_publications(publisher: &mut Publisher, publications: &[String]) -> Res
         "SELECT p.pubname FROM pg_catalog.pg_publication p WHERE p.pubname IN ({})",
         sql::literals(publications)
     ))?;
-    let there: BTreeSet<String> = rows.into_iter().flatten().flatten().collect();
-    match publications.iter().find(|name| !there.contains(*name)) {
+    let there: BTreeSet<&str> = rows.iter().filter_map(|row| row.get(0)).collect();
+    match publications.iter().find(|name| !there.contains(name.as_str())) {
         Some(name) => Err(Error::new(
             Kind::UndefinedObject,
             format!("publication \"{name}\" does not exist on the publisher"),

@@ -124,8 +124,9 @@ impl Watcher {
         let received = worker::transaction(|| raise(subscriber::received()));
         let looks = worker::transaction(|| raise(subscriber::look()));
         let outcomes = looks.iter().filter_map(|look| {
-            self.links.0.get(&look.oid.to_u32()).filter(|link| at(link))?;
-            Some((look, self.observe(look, &received)?))
+            let link = self.links.0.get(&look.oid.to_u32()).filter(|link| at(link))?;
+            shared::set_refusal(look.oid, link.refusal().unwrap_or_default());
+            link.refusal().is_none().then(|| self.observe(look, &received))?.map(|o| (look, o))
         });
         let outcomes: Vec<_> = outcomes.collect();
         announce(&outcomes);
@@ -149,8 +150,10 @@ impl Watcher {
     }
 
     fn observe(&mut self, look: &Look, received: &[(Oid, Received)]) -> Option<Outcome> {
+        let links = self.links.0.len();
         let link = self.links.0.get_mut(&look.oid.to_u32())?;
-        let tables = Tables { total: look.tables.total + unsubscribed(link, look), ..look.tables };
+        let unsubscribed = unsubscribed(link, look, links);
+        let tables = Tables { total: look.tables.total + unsubscribed, ..look.tables };
         if let Some(cause) = link.take_cause() {
             tell_why(look, cause);
         }
@@ -235,20 +238,26 @@ impl Links {
         self.0.get(&subscription.to_u32()).map_or(&[], |link| &link.published)
     }
 
+    /// Why the rules for connections keep a publisher from being asked.
+    pub fn refusal(&self, subscription: Oid) -> Option<&str> {
+        self.0.get(&subscription.to_u32())?.refusal()
+    }
+
     pub fn take_answer(&mut self, subscription: Oid) -> Answer {
         self.0.get_mut(&subscription.to_u32()).map_or(Answer::Failed, Link::take_answer)
     }
 }
 
-/// Tables that are published and not subscribed to. Asked when the publisher's list is new, and
-/// while there are any, since a REFRESH changes that on this side.
-fn unsubscribed(link: &mut Link, look: &Look) -> u32 {
-    if link.unsubscribed == 0 && !std::mem::take(&mut link.is_list_new) {
-        return 0;
+/// Tables that are published and not subscribed to. Asked when the publisher's list is new, which a
+/// short one is at every look.
+fn unsubscribed(link: &mut Link, look: &Look, links: usize) -> u32 {
+    if std::mem::take(&mut link.is_list_new) {
+        let start = Instant::now();
+        let missing =
+            worker::transaction(|| raise(subscriber::unsubscribed(look.oid, &link.published)));
+        link.unsubscribed = missing.len() as u32;
+        link.pay_for_list(start.elapsed(), links);
     }
-    let missing =
-        worker::transaction(|| raise(subscriber::unsubscribed(look.oid, &link.published)));
-    link.unsubscribed = missing.len() as u32;
     link.unsubscribed
 }
 

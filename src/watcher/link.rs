@@ -6,75 +6,79 @@ use std::time::{Duration, Instant};
 
 use pgmig_core::conninfo::Conninfo;
 use pgmig_core::lag::Micros;
-use pgmig_core::lag::observation::{Answer, Publisher};
+use pgmig_core::lag::observation::{Answer, Publisher, Source};
+use pgmig_core::wire::{self, Fault, Rows, ServerError};
+use pgrx::pg_sys::Oid;
 
 use super::now;
-use super::question::{self, Greeting};
+use super::question;
 use super::subscriber::Listed;
-use crate::ffi::libpq::{Connection, Progress, Status};
-use crate::ffi::wait::{For, Task};
-use crate::publisher::{self, Row};
-use crate::{settings, subscription};
+use crate::error::{Error, Result};
+use crate::ffi::wait::For;
+use crate::publisher::channel::{Broken, Channel, Exchange, Step};
+use crate::publisher::login::Login;
+use crate::{conninfo, settings, subscription};
 
 /// The name in the publisher's pg_stat_activity.
 const APPLICATION: &str = "pgmig_extras watcher";
-/// The list of published tables is read with every look, unless that takes more than one part in so
-/// many of the time.
+/// Lists of published tables take no more than one part in so many of the watcher's time, all links
+/// together.
 const TABLES_SHARE: u32 = 20;
 /// Attempts that are made every quarter of an interval, before they become rarer.
 const QUICK_ATTEMPTS: u32 = 40;
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-const UNRESOLVED: &str = "its host name could not be resolved";
 const NONSENSE: &str = "its answer makes no sense";
-/// The most that one answer may have, in bytes.
-const MAX_ANSWER: usize = 16 << 20;
+/// The most that one answer may have, in bytes: one row, and a list of some hundred thousand tables.
+const MAX_ANSWER: usize = 64 << 10;
+const MAX_TABLES: usize = 8 << 20;
+/// How long a list that is longer is left alone.
+const TOO_LONG_PAUSE: Duration = Duration::from_secs(600);
+/// Pieces of an answer that are read before other publishers have their turn.
+const PIECES: u32 = 8;
 
 pub struct Link {
     target: Option<Target>,
     stage: Stage,
-    greeting: Option<Greeting>,
+    source: Option<Source>,
     answer: Option<Publisher>,
     /// The tables of the publications.
     pub published: Vec<(String, String)>,
     pub is_list_new: bool,
     pub unsubscribed: u32,
     tables_due: Instant,
+    /// How the publisher is asked.
+    asking: Asking,
     failures: u32,
     /// The same since they were last taken.
     failed: u32,
     /// Why it is down, until that was told.
     cause: Option<String>,
+    /// Why no connection may be opened.
+    refusal: Option<String>,
 }
 
 /// Where to connect and what to ask for.
 #[derive(PartialEq)]
 struct Target {
-    conninfo: String,
+    /// `None`: longer than what is looked at.
+    conninfo: Option<String>,
     slot: String,
-    publications: Vec<String>,
-    needs_password: bool,
+    publications: Option<Vec<String>>,
+    owner: Oid,
+    is_superusers: bool,
 }
 
 enum Stage {
     Down {
         retry: Instant,
     },
-    Resolving {
-        task: Task<Vec<String>>,
-        conninfo: Conninfo,
-        until: Instant,
-    },
-    Connecting {
-        connection: Connection,
-        waits_for: For,
-        until: Instant,
-    },
-    Idle(Connection),
+    Connecting(Login),
+    Idle(Channel),
     Asked {
-        connection: Connection,
+        channel: Channel,
         what: Question,
-        rows: Vec<Row>,
-        size: usize,
+        exchange: Exchange,
+        waits_for: For,
         asked: Micros,
         until: Instant,
     },
@@ -87,21 +91,32 @@ enum Question {
     Tables,
 }
 
+/// The question of a look is prepared once for each connection. A pooler in between may not know
+/// prepared statements; then it is sent whole every time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asking {
+    ToPrepare,
+    Prepared,
+    Whole,
+}
+
 impl Default for Link {
     fn default() -> Self {
         let now = Instant::now();
         Self {
             target: None,
             stage: Stage::Down { retry: now },
-            greeting: None,
+            source: None,
             answer: None,
             published: Vec::new(),
             is_list_new: false,
             unsubscribed: 0,
             tables_due: now,
+            asking: Asking::ToPrepare,
             failures: 0,
             failed: 0,
             cause: None,
+            refusal: None,
         }
     }
 }
@@ -113,7 +128,8 @@ impl Link {
             conninfo: listed.conninfo.clone(),
             slot: listed.slot.clone().unwrap_or_default(),
             publications: listed.publications.clone(),
-            needs_password: settings::require_password() && !listed.is_superusers,
+            owner: listed.owner,
+            is_superusers: listed.is_superusers,
         };
         if self.target.as_ref() != Some(&target) {
             *self = Self { target: Some(target), ..Self::default() };
@@ -122,20 +138,19 @@ impl Link {
 
     pub fn socket(&self) -> Option<(RawFd, For)> {
         match &self.stage {
-            Stage::Resolving { task, .. } => Some((task.socket(), For::Read)),
-            Stage::Connecting { connection, waits_for, .. } => {
-                Some((connection.socket(), *waits_for))
-            }
-            Stage::Asked { connection, .. } => Some((connection.socket(), For::Read)),
+            Stage::Connecting(login) => Some((login.socket(), For::Read)),
+            Stage::Asked { channel, waits_for, .. } => Some((channel.socket(), *waits_for)),
             Stage::Down { .. } | Stage::Idle(_) => None,
         }
     }
 
     /// When to go on without news from the socket.
     pub fn retry(&self) -> Option<Instant> {
-        match self.stage {
-            Stage::Down { retry } => Some(retry),
-            _ => None,
+        match &self.stage {
+            Stage::Down { retry } => Some(*retry),
+            Stage::Connecting(login) => Some(login.until()),
+            Stage::Asked { until, .. } => Some(*until),
+            Stage::Idle(_) => None,
         }
     }
 
@@ -143,7 +158,7 @@ impl Link {
     pub fn is_asked(&self) -> bool {
         match self.stage {
             Stage::Asked { .. } => true,
-            Stage::Resolving { .. } | Stage::Connecting { .. } => !self.is_down(),
+            Stage::Connecting(_) => !self.is_down(),
             Stage::Down { .. } => self.failures == 1,
             Stage::Idle(_) => false,
         }
@@ -151,7 +166,9 @@ impl Link {
 
     /// The apply worker hears from the publisher: it can be reached again.
     pub fn hurry(&mut self) {
-        if let Stage::Down { retry } = &mut self.stage {
+        if let Stage::Down { retry } = &mut self.stage
+            && self.refusal.is_none()
+        {
             *retry = Instant::now();
         }
     }
@@ -164,6 +181,11 @@ impl Link {
     /// A lost connection that is being opened again is not down yet.
     pub fn is_down(&self) -> bool {
         self.failures > 1
+    }
+
+    /// Why the rules for connections keep it from being opened.
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
     }
 
     /// How often it failed since the last time.
@@ -185,6 +207,12 @@ impl Link {
         }
     }
 
+    /// The list of tables has cost this much of the watcher's time, which it shares with other links.
+    pub fn pay_for_list(&mut self, took: Duration, links: usize) {
+        let share = TABLES_SHARE.saturating_mul(u32::try_from(links).unwrap_or(u32::MAX));
+        self.tables_due = self.tables_due.max(Instant::now() + took.saturating_mul(share));
+    }
+
     pub fn ask(&mut self) {
         match self.stage {
             Stage::Idle(_) => self.send(Question::Look),
@@ -196,10 +224,7 @@ impl Link {
     pub fn go_on(&mut self) {
         let stage = std::mem::replace(&mut self.stage, Stage::Down { retry: Instant::now() });
         match stage {
-            Stage::Resolving { task, conninfo, until } => self.resolve(task, conninfo, until),
-            Stage::Connecting { connection, waits_for, until } => {
-                self.connect(connection, waits_for, until);
-            }
+            Stage::Connecting(login) => self.connect(login),
             Stage::Asked { .. } => self.receive(stage),
             Stage::Down { retry } if retry <= Instant::now() => self.start(),
             Stage::Down { .. } | Stage::Idle(_) => self.stage = stage,
@@ -208,132 +233,106 @@ impl Link {
 
     fn start(&mut self) {
         let Some(target) = &self.target else { return };
-        let Some(mut conninfo) = publisher::parse(&target.conninfo) else {
-            return self.fail("the connection string makes no sense");
+        let conninfo = match target.checked() {
+            Ok(conninfo) => conninfo,
+            Err(error) => return self.refuse(error),
         };
-        conninfo.set("application_name", APPLICATION);
-        conninfo.set("client_encoding", "UTF8");
-        conninfo.set("options", "-c search_path= -c statement_timeout=60000");
-        let until = Instant::now() + settings::connect_timeout();
-        match publisher::resolution(&conninfo) {
-            Some(task) => self.stage = Stage::Resolving { task, conninfo, until },
-            None => self.open(&conninfo, until),
+        self.refusal = None;
+        match Login::start(conninfo, target.owner, settings::connect_timeout()) {
+            Ok(login) => self.stage = Stage::Connecting(login),
+            Err(obstacle) => self.fail(obstacle.text()),
         }
     }
 
-    fn resolve(&mut self, task: Task<Vec<String>>, conninfo: Conninfo, until: Instant) {
-        match task.take() {
-            Some(addresses) => match publisher::with_addresses(&conninfo, addresses) {
-                Some(conninfo) => self.open(&conninfo, until),
-                None => self.fail(UNRESOLVED),
-            },
-            None if Instant::now() >= until => self.fail(UNRESOLVED),
-            None => self.stage = Stage::Resolving { task, conninfo, until },
-        }
-    }
-
-    fn open(&mut self, conninfo: &Conninfo, until: Instant) {
-        match Connection::start(conninfo.iter()) {
-            Some(connection) if !connection.has_failed() => {
-                self.stage = Stage::Connecting { connection, waits_for: For::ReadOrWrite, until };
+    fn connect(&mut self, login: Login) {
+        match login.take() {
+            Some(Ok(connection)) => self.connected(login.channel(connection)),
+            Some(Err(cause)) => self.fail(&cause),
+            None if Instant::now() >= login.until() => {
+                self.fail("it did not answer within connect_timeout");
             }
-            Some(connection) => self.fail(&connection.error_message()),
-            None => self.fail("out of memory"),
+            None => self.stage = Stage::Connecting(login),
         }
     }
 
-    fn connect(&mut self, mut connection: Connection, waits_for: For, until: Instant) {
-        if Instant::now() >= until {
-            return self.fail("it did not answer within connect_timeout");
-        }
-        if !crate::ffi::wait::is_ready(connection.socket(), waits_for) {
-            self.stage = Stage::Connecting { connection, waits_for, until };
-            return;
-        }
-        let waits_for = match connection.poll() {
-            Progress::Connected => return self.connected(connection),
-            Progress::Failed => return self.fail(&connection.error_message()),
-            Progress::Readable => For::Read,
-            Progress::Writable => For::ReadOrWrite,
-        };
-        self.stage = Stage::Connecting { connection, waits_for, until };
-    }
-
-    fn connected(&mut self, connection: Connection) {
-        let needs_password = self.target.as_ref().is_some_and(|target| target.needs_password);
-        if needs_password && !connection.used_password() {
+    fn connected(&mut self, channel: Channel) {
+        let is_bound = self.target.as_ref().is_some_and(|target| !target.is_superusers);
+        if is_bound && settings::require_password() && !channel.used_password() {
             return self.fail("it did not ask for a password");
         }
-        self.stage = Stage::Idle(connection);
+        if self.asking == Asking::Prepared {
+            self.asking = Asking::ToPrepare;
+        }
+        self.stage = Stage::Idle(channel);
         self.send(Question::Greeting);
     }
 
     fn send(&mut self, what: Question) {
-        let Some(text) = self.text(what) else { return };
         let retry = Stage::Down { retry: Instant::now() };
-        let Stage::Idle(mut connection) = std::mem::replace(&mut self.stage, retry) else { return };
-        let asked = now();
-        if !connection.send(&text) || connection.flush().is_none() {
-            return self.fail(&connection.error_message());
-        }
+        let Stage::Idle(channel) = std::mem::replace(&mut self.stage, retry) else { return };
+        let Some(query) = self.query(what, channel.major()) else { return self.fail(NONSENSE) };
+        let limit = if what == Question::Tables { MAX_TABLES } else { MAX_ANSWER };
+        let exchange = Exchange::new(query, limit);
         let until = Instant::now() + settings::publisher_timeout();
-        self.stage = Stage::Asked { connection, what, rows: Vec::new(), size: 0, asked, until };
+        let waits_for = For::ReadOrWrite;
+        self.receive(Stage::Asked { channel, what, exchange, waits_for, asked: now(), until });
     }
 
-    fn text(&self, what: Question) -> Option<String> {
-        let Stage::Idle(connection) = &self.stage else { return None };
+    fn query(&self, what: Question, major: u16) -> Option<Vec<u8>> {
         let target = self.target.as_ref()?;
-        let major = connection.server_major();
-        Some(match what {
-            Question::Greeting => question::GREETING.to_owned(),
-            Question::Look => question::text(&target.slot, major, self.greeting?.extension),
-            Question::Tables => subscription::tables_query(major, &target.publications),
-        })
+        let look = || question::text(&target.slot, major);
+        match (what, self.asking) {
+            (Question::Greeting, _) => wire::query(question::GREETING),
+            (Question::Look, Asking::ToPrepare) => wire::prepared("look", Some(&look())),
+            (Question::Look, Asking::Prepared) => wire::prepared("look", None),
+            (Question::Look, Asking::Whole) => wire::query(&look()),
+            (Question::Tables, _) => {
+                wire::query(&subscription::tables_query(major, target.publications.as_ref()?))
+            }
+        }
     }
 
     fn receive(&mut self, stage: Stage) {
-        let Stage::Asked { mut connection, what, mut rows, mut size, asked, until } = stage else {
+        let Stage::Asked { mut channel, what, mut exchange, asked, until, .. } = stage else {
             return;
         };
         if Instant::now() >= until {
             return self.fail("it did not answer a query within publisher_timeout");
         }
-        if connection.flush().is_none() || !connection.consume() {
-            return self.fail(&connection.error_message());
-        }
-        while !connection.is_busy() {
-            let Some(result) = connection.next_result() else {
-                self.stage = Stage::Idle(connection);
-                return self.answered(what, rows, asked);
-            };
-            match result.status() {
-                Status::Row => {
-                    let row = result.row();
-                    size += row.iter().flatten().map(String::len).sum::<usize>() + 64;
-                    rows.push(row);
+        let mut waits_for = For::Read;
+        for _ in 0..PIECES {
+            match exchange.step(&mut channel) {
+                Ok(Step::Again) => {}
+                Ok(Step::Wait(what)) => {
+                    waits_for = what;
+                    break;
                 }
-                Status::Done => {}
-                Status::Failed => return self.fail(&result.message()),
-            }
-            if size > MAX_ANSWER {
-                return self.fail(NONSENSE);
+                Ok(Step::Answered(Ok(rows))) => {
+                    self.stage = Stage::Idle(channel);
+                    return self.answered(what, &rows, asked);
+                }
+                Ok(Step::Answered(Err(error))) => return self.refused(what, &error),
+                Err(broken) => return self.broken(what, broken),
             }
         }
-        self.stage = Stage::Asked { connection, what, rows, size, asked, until };
+        self.stage = Stage::Asked { channel, what, exchange, waits_for, asked, until };
     }
 
-    fn answered(&mut self, what: Question, rows: Vec<Row>, asked: Micros) {
+    fn answered(&mut self, what: Question, rows: &Rows, asked: Micros) {
         let answered = now();
         match what {
             Question::Greeting => {
-                self.greeting = question::greeting(rows);
-                match self.greeting {
+                self.source = question::source(rows);
+                match self.source {
                     Some(_) => self.send(Question::Look),
                     None => self.fail(NONSENSE),
                 }
             }
             Question::Look => {
-                let source = self.greeting.map(|greeting| greeting.source).unwrap_or_default();
+                if self.asking == Asking::ToPrepare {
+                    self.asking = Asking::Prepared;
+                }
+                let source = self.source.unwrap_or_default();
                 self.answer = question::answer(rows, source, (asked, answered));
                 if self.answer.is_none() {
                     return self.fail(NONSENSE);
@@ -344,14 +343,33 @@ impl Link {
                 }
             }
             Question::Tables => {
-                let tables =
-                    rows.into_iter().filter_map(|row| subscription::schema_and_name(row).ok());
+                let tables = rows.iter().filter_map(|row| subscription::schema_and_name(row).ok());
                 self.published = tables.collect();
                 self.is_list_new = true;
                 let took = Duration::from_micros(answered.saturating_sub(asked));
-                self.tables_due = Instant::now() + took * TABLES_SHARE;
+                self.pay_for_list(took, 1);
             }
         }
+    }
+
+    /// The publisher reported an error.
+    fn refused(&mut self, what: Question, error: &ServerError) {
+        if what == Question::Look {
+            self.asking = Asking::Whole;
+        }
+        self.fail(&error.message);
+    }
+
+    fn broken(&mut self, what: Question, broken: Broken) {
+        if what == Question::Tables && broken == Broken::Answer(Fault::TooMuch) {
+            self.tables_due = Instant::now() + TOO_LONG_PAUSE;
+        }
+        self.fail(match broken {
+            Broken::Lost => "the connection was lost",
+            Broken::Answer(Fault::TooMuch) => "its answer is too large",
+            Broken::Answer(Fault::OutOfMemory) => "out of memory for its answer",
+            Broken::Answer(Fault::Nonsense) => NONSENSE,
+        });
     }
 
     fn fail(&mut self, cause: &str) {
@@ -359,8 +377,7 @@ impl Link {
         self.failed += 1;
         // The first failure may be no more than the end of a connection.
         if self.failures == 2 {
-            self.cause =
-                self.target.as_ref().map(|target| publisher::shown_of(cause, &target.conninfo));
+            self.cause = self.target.as_ref().map(|target| target.shown(cause));
         }
         let interval = settings::watch_interval();
         let longest = LONGEST_PAUSE.max(interval);
@@ -370,5 +387,31 @@ impl Link {
             Some(more) => interval.saturating_mul(1 << more.min(10)).min(longest),
         };
         self.stage = Stage::Down { retry: Instant::now() + pause };
+    }
+
+    /// The rules may be changed, too, so they are asked again.
+    fn refuse(&mut self, error: Error) {
+        self.refusal = Some(error.message);
+        self.answer = None;
+        self.stage = Stage::Down { retry: Instant::now() + LONGEST_PAUSE };
+    }
+}
+
+impl Target {
+    /// As the subscription's owner may connect.
+    fn checked(&self) -> Result<Conninfo> {
+        if self.publications.is_none() {
+            return Err(subscription::too_many_publications());
+        }
+        let mut conninfo = conninfo::stored(self.conninfo.as_deref(), self.is_superusers)?;
+        conninfo.set("application_name", APPLICATION);
+        conninfo.set("client_encoding", "UTF8");
+        conninfo.set("options", "-c search_path= -c statement_timeout=60000");
+        Ok(conninfo)
+    }
+
+    fn shown(&self, cause: &str) -> String {
+        let conninfo = self.conninfo.as_deref().and_then(conninfo::parse);
+        conninfo.map_or_else(String::new, |conninfo| conninfo::shown(cause, &conninfo))
     }
 }

@@ -1,37 +1,25 @@
 //! What a publisher is asked once per look: one round trip, as the subscription's plain REPLICATION
-//! role, 13 to 18.
+//! role, 13 to 18. Only objects of pg_catalog are named, also where the publisher has this extension:
+//! a name of ours may be anybody's there by the next look.
 
 use pgmig_core::lag::Micros;
 use pgmig_core::lag::observation::{Publisher, Slot, Source, Walsender};
 use pgmig_core::lag::wait::SenderWait;
 use pgmig_core::lsn::Lsn;
 use pgmig_core::sql;
-
-use crate::publisher::Row;
+use pgmig_core::wire::Rows;
 
 /// Asked once per connection.
-pub const GREETING: &str = "SELECT s.system_identifier, c.timeline_id, \
-    pg_catalog.has_schema_privilege(n.oid, 'USAGE') \
-    FROM pg_catalog.pg_control_system() s, pg_catalog.pg_control_checkpoint() c \
-    LEFT JOIN pg_catalog.pg_namespace n ON n.nspname OPERATOR(pg_catalog.=) 'pgmig_extras'";
+pub const GREETING: &str = "SELECT s.system_identifier, c.timeline_id \
+    FROM pg_catalog.pg_control_system() s, pg_catalog.pg_control_checkpoint() c";
 
-#[derive(Debug, Clone, Copy)]
-pub struct Greeting {
-    pub source: Source,
-    /// Whether the extension there shows what a plain role can't see.
-    pub extension: bool,
+pub fn source(rows: &Rows) -> Option<Source> {
+    let row = rows.first()?;
+    let system: i64 = row.get(0)?.parse().ok()?;
+    Some(Source { system_identifier: system.cast_unsigned(), timeline: row.get(1)?.parse().ok()? })
 }
 
-pub fn greeting(rows: Vec<Row>) -> Option<Greeting> {
-    let row = rows.into_iter().next()?;
-    let field = |index: usize| row.get(index)?.as_deref();
-    let system: i64 = field(0)?.parse().ok()?;
-    let source =
-        Source { system_identifier: system.cast_unsigned(), timeline: field(1)?.parse().ok()? };
-    Some(Greeting { source, extension: field(2) == Some("t") })
-}
-
-pub fn text(slot: &str, major: u16, extension: bool) -> String {
+pub fn text(slot: &str, major: u16) -> String {
     let invalidated = match major {
         17.. => "s.wal_status OPERATOR(pg_catalog.=) 'lost' OR s.invalidation_reason IS NOT NULL",
         16 => "s.wal_status OPERATOR(pg_catalog.=) 'lost' OR s.conflicting",
@@ -42,10 +30,6 @@ pub fn text(slot: &str, major: u16, extension: bool) -> String {
             "(SELECT t.spill_bytes FROM pg_catalog.pg_stat_get_replication_slot(s.slot_name) t)"
         }
         _ => "NULL",
-    };
-    let senders = match extension {
-        true => "pgmig_extras.pg_stat_replication_list()",
-        false => "pg_catalog.pg_stat_get_wal_senders()",
     };
     let micros = |time: &str| {
         format!("(EXTRACT(epoch FROM {time}) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8")
@@ -61,7 +45,7 @@ pub fn text(slot: &str, major: u16, extension: bool) -> String {
              ON s.slot_name OPERATOR(pg_catalog.=) {slot}::pg_catalog.name \
            LEFT JOIN LATERAL pg_catalog.pg_stat_get_activity(s.active_pid) a \
              ON s.active_pid IS NOT NULL \
-           LEFT JOIN LATERAL (SELECT w.sent_lsn, w.replay_lsn FROM {senders} w \
+           LEFT JOIN LATERAL (SELECT w.sent_lsn, w.replay_lsn FROM pg_catalog.pg_stat_get_wal_senders() w \
                                WHERE w.pid OPERATOR(pg_catalog.=) s.active_pid) w ON true",
         started = micros("pg_catalog.pg_postmaster_start_time()"),
         uptime = micros(
@@ -74,12 +58,12 @@ pub fn text(slot: &str, major: u16, extension: bool) -> String {
 
 /// Reads the answer. `None` for one that makes no sense.
 pub fn answer(
-    rows: Vec<Row>,
+    rows: &Rows,
     source: Source,
     (asked, answered): (Micros, Micros),
 ) -> Option<Publisher> {
-    let row = rows.into_iter().next()?;
-    let field = |index: usize| row.get(index)?.as_deref();
+    let row = rows.first()?;
+    let field = |index: usize| row.get(index);
     let lsn = |index| field(index)?.parse::<Lsn>().ok();
     let walsender = field(11).map(|_| Walsender {
         started: field(12).and_then(|text| text.parse().ok()).unwrap_or_default(),

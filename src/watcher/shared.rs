@@ -14,6 +14,8 @@ use crate::settings;
 
 /// Databases with subscriptions that can be watched at once.
 const MAX_DATABASES: usize = 64;
+/// A longer text is cut, in bytes.
+const REFUSAL: usize = 200;
 
 static MEMORY: Block<Header, Entry, Report> = Block::new();
 
@@ -30,6 +32,8 @@ pub struct Entry {
     pub subscription: Oid,
     pub database: Oid,
     pub tracker: Tracker,
+    /// Why it must not be watched; all zero when it may.
+    refusal: [u8; REFUSAL],
 }
 
 // SAFETY: numbers, oids and bytes of names; zero is no process and no slot.
@@ -63,7 +67,8 @@ pub fn admit(database: Oid, subscription: Oid) -> bool {
             return true;
         }
         let Some(free) = of(Oid::INVALID) else { return false };
-        entries[free] = Entry { subscription, database, tracker: Tracker::new() };
+        entries[free] =
+            Entry { subscription, database, tracker: Tracker::new(), refusal: [0; REFUSAL] };
         true
     })
     .unwrap_or(false)
@@ -83,6 +88,18 @@ pub fn reading(subscription: Oid, now: Micros) -> Option<Reading> {
         let entry = entries.iter().find(|entry| entry.subscription == subscription)?;
         Some(entry.tracker.read(now))
     })?
+}
+
+/// Keeps why a subscription must not be watched; an empty text: it may.
+pub fn set_refusal(subscription: Oid, text: &str) {
+    let mut refusal = [0; REFUSAL];
+    let length = text.floor_char_boundary(REFUSAL);
+    refusal[..length].copy_from_slice(&text.as_bytes()[..length]);
+    write(|_, entries| {
+        if let Some(entry) = entries.iter_mut().find(|entry| entry.subscription == subscription) {
+            entry.refusal = refusal;
+        }
+    });
 }
 
 /// Frees the entries of subscriptions that are gone.

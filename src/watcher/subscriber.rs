@@ -1,5 +1,6 @@
 //! What this server knows of its subscriptions: three statements, in an order that matters.
 
+use pgmig_core::conninfo::MAX_LENGTH;
 use pgmig_core::lag::observation::{Errors, Received, Tables, Worker};
 use pgmig_core::lag::wait::WorkerWait;
 use pgmig_core::lag::{Micros, SECOND};
@@ -8,6 +9,7 @@ use pgrx::pg_sys::Oid;
 use pgrx::spi::{SpiError, SpiHeapTupleData};
 
 use crate::error::Result;
+use crate::subscription::MAX_PUBLICATIONS;
 use crate::{query, text};
 
 /// A subscription of this database, and how to reach its publisher.
@@ -15,9 +17,11 @@ pub struct Listed {
     pub oid: Oid,
     pub owner: Oid,
     pub is_superusers: bool,
-    pub conninfo: String,
+    /// `None`: longer than what is looked at, `conninfo::MAX_LENGTH`.
+    pub conninfo: Option<String>,
     pub slot: Option<String>,
-    pub publications: Vec<String>,
+    /// `None`: likewise, `MAX_PUBLICATIONS`.
+    pub publications: Option<Vec<String>>,
 }
 
 pub fn list() -> Result<Vec<Listed>> {
@@ -28,20 +32,27 @@ pub fn list() -> Result<Vec<Listed>> {
                JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) s.subowner \
                JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) s.subdbid \
               WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()",
-            conninfo = text::as_utf8("s.subconninfo"),
+            conninfo = text::as_utf8(&format!(
+                "CASE WHEN pg_catalog.octet_length(s.subconninfo) OPERATOR(pg_catalog.<=) {MAX_LENGTH} \
+                 THEN s.subconninfo END"
+            )),
             slot = text::as_utf8("s.subslotname::pg_catalog.text"),
-            publications = text::as_utf8("pg_catalog.to_json(s.subpublications)::pg_catalog.text"),
+            // As it is stored, perhaps compressed: it need not be read for that.
+            publications = text::as_utf8(&format!(
+                "CASE WHEN pg_catalog.pg_column_size(s.subpublications) OPERATOR(pg_catalog.<=) {MAX_PUBLICATIONS} \
+                 THEN pg_catalog.to_json(s.subpublications)::pg_catalog.text END"
+            )),
         ),
         &[],
         |row| {
-            let publications = row.get::<Vec<u8>>(6)?.unwrap_or_default();
+            let publications = row.get::<Vec<u8>>(6)?;
             Ok(Listed {
                 oid: row.get(1)?.unwrap_or(Oid::INVALID),
                 owner: row.get(2)?.unwrap_or(Oid::INVALID),
                 is_superusers: row.get(3)?.unwrap_or(false),
-                conninfo: text::from_bytes(row.get(4)?).unwrap_or_default(),
+                conninfo: text::from_bytes(row.get(4)?),
                 slot: text::from_bytes(row.get(5)?),
-                publications: serde_json::from_slice(&publications).unwrap_or_default(),
+                publications: publications.and_then(|list| serde_json::from_slice(&list).ok()),
             })
         },
     )

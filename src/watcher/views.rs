@@ -98,6 +98,10 @@ fn single_look(caller: Caller) -> Result<Vec<(Oid, Reading)>> {
     let settings = settings::lag();
     let readings = looks.iter().map(|look| {
         let mut tracker = Tracker::new();
+        if let Some(refusal) = links.refusal(look.oid) {
+            let reason = format!("It is not watched: {refusal}.");
+            return Ok((look.oid, Reading { reason, ..tracker.read(now()) }));
+        }
         let unsubscribed = subscriber::unsubscribed(look.oid, links.published(look.oid))?;
         let total = look.tables.total + unsubscribed.len() as u32;
         let tables = Tables { total, ..look.tables };

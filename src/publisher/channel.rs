@@ -1,0 +1,107 @@
+//! An open connection to a publisher, and the one loop that reads its answers, in steps: a session
+//! waits between them for its publisher alone, the watcher for all.
+
+use std::os::fd::RawFd;
+
+use pgmig_core::wire::{Fault, Outcome, Reader};
+
+use crate::ffi::descriptor::Descriptor;
+use crate::ffi::libpq::{Connection, Io};
+use crate::ffi::wait::{self, For};
+
+/// Read at once, in bytes: a whole record of TLS, so that none of it stays where no wait sees it.
+const PIECE: usize = 16 << 10;
+
+pub struct Channel {
+    connection: Connection,
+    _descriptor: Descriptor,
+}
+
+/// A query on its way, and as much of its answer as has come.
+pub struct Exchange {
+    query: Vec<u8>,
+    sent: usize,
+    answer: Reader,
+}
+
+/// What a step came to.
+pub enum Step {
+    /// There may be more to do at once.
+    Again,
+    Wait(For),
+    Answered(Outcome),
+}
+
+/// The connection is of no use any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broken {
+    Lost,
+    Answer(Fault),
+}
+
+impl Channel {
+    pub(super) fn new(connection: Connection, descriptor: Descriptor) -> Self {
+        Self { connection, _descriptor: descriptor }
+    }
+
+    pub fn socket(&self) -> RawFd {
+        self.connection.socket()
+    }
+
+    pub fn used_password(&self) -> bool {
+        self.connection.used_password()
+    }
+
+    /// The publisher's major, as it says.
+    pub fn major(&self) -> u16 {
+        self.connection.server_major()
+    }
+
+    pub fn backend_pid(&self) -> i32 {
+        self.connection.backend_pid()
+    }
+
+    /// The publisher's IP address; empty for a unix-domain socket.
+    pub fn address(&self) -> String {
+        self.connection.address()
+    }
+
+    /// Whether the publisher has not closed it, as far as can be told without waiting.
+    pub fn is_open(&self) -> bool {
+        !wait::is_closed(self.socket())
+    }
+}
+
+impl Exchange {
+    /// `query`: as `pgmig_core::wire` writes it. `limit`: of the answer, in bytes.
+    pub fn new(query: Vec<u8>, limit: usize) -> Self {
+        Self { query, sent: 0, answer: Reader::new(limit) }
+    }
+
+    /// Goes on without waiting: sends the rest of the query, or reads one piece of the answer.
+    pub fn step(&mut self, channel: &mut Channel) -> Result<Step, Broken> {
+        let rest = &self.query[self.sent..];
+        if !rest.is_empty() {
+            return match channel.connection.write(rest) {
+                Io::Moved(length) => {
+                    self.sent += length;
+                    Ok(Step::Again)
+                }
+                Io::UntilReadable => Ok(Step::Wait(For::Read)),
+                Io::UntilWritable => Ok(Step::Wait(For::ReadOrWrite)),
+                Io::Lost => Err(Broken::Lost),
+            };
+        }
+        let mut piece = [0; PIECE];
+        match channel.connection.read(&mut piece) {
+            Io::Moved(length) => match self.answer.take(&piece[..length]) {
+                Ok(Some(outcome)) => Ok(Step::Answered(outcome)),
+                Ok(None) => Ok(Step::Again),
+                Err(fault) => Err(Broken::Answer(fault)),
+            },
+            Io::UntilReadable => Ok(Step::Wait(For::Read)),
+            Io::UntilWritable => Ok(Step::Wait(For::ReadOrWrite)),
+            Io::Lost => Err(Broken::Lost),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Logging in to a publisher, in a thread: libpq resolves names, computes what SCRAM asks for and
+//! follows lists of addresses in one piece each, and none of that can be interrupted. Whoever waits,
+//! waits for the thread, in a way of its own, and may leave it.
+
+use std::net::{IpAddr, ToSocketAddrs};
+use std::os::fd::RawFd;
+use std::time::{Duration, Instant};
+
+use pgmig_core::conninfo::Conninfo;
+use pgrx::pg_sys::Oid;
+
+use super::channel::Channel;
+use crate::ffi::descriptor::Descriptor;
+use crate::ffi::libpq::{self, Connection, Progress};
+use crate::ffi::meter::{self, Meter};
+use crate::ffi::task::{self, Abandoned, Task};
+use crate::ffi::wait::{self, For};
+
+/// The most that a server may send before it is ready for a query, in bytes: its certificates and its
+/// parameters. libpq looks through all parameters for each one that comes.
+const MAX_RECEIVED: usize = 64 << 10;
+const UNRESOLVED: &str = "could not resolve the host name";
+
+/// A login on its way.
+pub struct Login {
+    task: Task<Result<Connection, String>>,
+    descriptor: Descriptor,
+    until: Instant,
+}
+
+/// Why no login can be begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle {
+    /// An earlier one of the same party was given up and has not ended.
+    Busy,
+    NoDescriptor,
+    NoThread,
+}
+
+impl Obstacle {
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Busy => "an earlier attempt to connect has not ended",
+            Self::NoDescriptor => "no file descriptor is free for a connection",
+            Self::NoThread => "no thread could be started for a connection",
+        }
+    }
+}
+
+impl Login {
+    /// `party`: the role for which it is done. Threads that it gave up and that have not ended keep it
+    /// from beginning another.
+    pub fn start(conninfo: Conninfo, party: Oid, time: Duration) -> Result<Self, Obstacle> {
+        libpq::load();
+        if task::left_behind(party.to_u32()) > 0 {
+            return Err(Obstacle::Busy);
+        }
+        let descriptor = Descriptor::reserve().ok_or(Obstacle::NoDescriptor)?;
+        let until = Instant::now() + time;
+        let work = move |abandoned: &Abandoned| log_in(conninfo, until, abandoned);
+        let task = Task::start(party.to_u32(), work).ok_or(Obstacle::NoThread)?;
+        Ok(Self { task, descriptor, until })
+    }
+
+    /// Readable when it has ended.
+    pub fn socket(&self) -> RawFd {
+        self.task.socket()
+    }
+
+    /// When it has had its time.
+    pub fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// What came of it; the cause of a failure is for the server's log only. `None` while it goes on.
+    pub fn take(&self) -> Option<Result<Connection, String>> {
+        self.task.take()
+    }
+
+    pub fn channel(self, connection: Connection) -> Channel {
+        Channel::new(connection, self.descriptor)
+    }
+}
+
+fn log_in(conninfo: Conninfo, until: Instant, abandoned: &Abandoned) -> Result<Connection, String> {
+    let conninfo = resolved(conninfo)?;
+    let connection = Connection::start(conninfo.iter()).ok_or("out of memory")?;
+    if connection.has_failed() {
+        return Err(connection.error_message());
+    }
+    Attempt { connection, meter: None, until, abandoned }.run()
+}
+
+struct Attempt<'a> {
+    connection: Connection,
+    /// In place while libpq has a connected socket.
+    meter: Option<Meter>,
+    until: Instant,
+    abandoned: &'a Abandoned,
+}
+
+impl Attempt<'_> {
+    fn run(mut self) -> Result<Connection, String> {
+        // libpq asks to be treated as if it had said "writable" before the first step.
+        let mut progress = Progress::Writable;
+        loop {
+            self.wait(progress)?;
+            progress = self.connection.poll();
+            match progress {
+                Progress::Connected => return self.finish(),
+                Progress::Failed => return Err(self.connection.error_message()),
+                Progress::Readable | Progress::Writable => {}
+            }
+            let socket = self.connection.socket();
+            self.meter = self.meter.filter(|meter| meter.is_at(socket));
+        }
+    }
+
+    /// Waits until libpq can go on.
+    fn wait(&mut self, progress: Progress) -> Result<(), String> {
+        if self.meter.is_none() {
+            let socket = self.connection.socket();
+            self.sleep(socket, For::ReadOrWrite)?;
+            if meter::is_connected(socket) {
+                let placed = Meter::place(socket).ok_or("no file descriptor is left")?;
+                self.meter = Some(placed);
+            }
+            return Ok(()); // or the attempt failed, as libpq will find
+        }
+        while !self.pump()? && progress == Progress::Readable {
+            self.sleep_for_meter()?;
+        }
+        Ok(())
+    }
+
+    /// Tells whether libpq has something to read.
+    fn pump(&mut self) -> Result<bool, String> {
+        let Some(meter) = &mut self.meter else { return Ok(false) };
+        let has_news = meter.pump();
+        if meter.received() > MAX_RECEIVED {
+            return Err(format!(
+                "it sent more than {MAX_RECEIVED} bytes before the login was done"
+            ));
+        }
+        Ok(has_news)
+    }
+
+    /// Sends the last of what libpq wrote, and gives it its socket back.
+    fn finish(mut self) -> Result<Connection, String> {
+        while self.meter.as_ref().is_some_and(Meter::has_output) {
+            self.sleep_for_meter()?;
+            self.pump()?;
+        }
+        let socket = self.connection.socket();
+        if let Some(meter) = self.meter.take()
+            && !(meter.is_drained(socket) && meter.remove(socket))
+        {
+            return Err("it went on talking after the login".to_owned());
+        }
+        if !self.connection.take_over() {
+            return Err("this server's libpq does TLS with another library than OpenSSL".to_owned());
+        }
+        Ok(self.connection)
+    }
+
+    fn sleep_for_meter(&self) -> Result<(), String> {
+        let Some(meter) = &self.meter else { return Ok(()) };
+        let (socket, what) = meter.waits_for();
+        self.sleep(socket, what)
+    }
+
+    fn sleep(&self, socket: RawFd, what: For) -> Result<(), String> {
+        let stop = self.abandoned.socket();
+        if !wait::in_thread(&[(socket, what), (stop, For::Read)], self.until) {
+            return Err("no answer in time".to_owned());
+        }
+        if wait::is_closed(stop) { Err("nobody waits for it".to_owned()) } else { Ok(()) }
+    }
+}
+
+/// With the addresses of the host's name, if it is one: as many hosts as addresses; each keeps the
+/// name for the certificate.
+fn resolved(conninfo: Conninfo) -> Result<Conninfo, String> {
+    let Some(host) = conninfo.get("host").map(str::to_owned) else { return Ok(conninfo) };
+    let known = conninfo.is_local() || host.contains(',') || host.parse::<IpAddr>().is_ok();
+    if known || conninfo.get("hostaddr").is_some() {
+        return Ok(conninfo);
+    }
+    let addresses = (host.as_str(), 0).to_socket_addrs().map_err(|_| UNRESOLVED)?;
+    let mut addresses: Vec<_> = addresses.map(|address| address.ip().to_string()).collect();
+    addresses.dedup();
+    if addresses.is_empty() {
+        return Err(UNRESOLVED.to_owned());
+    }
+    let mut conninfo = conninfo;
+    conninfo.set("host", vec![host.as_str(); addresses.len()].join(","));
+    conninfo.set("hostaddr", addresses.join(","));
+    Ok(conninfo)
+}
