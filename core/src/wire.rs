@@ -17,6 +17,8 @@ use postgres_protocol::message::frontend;
 
 /// The longest message, in bytes: a row of names and numbers, or an error.
 const MAX_MESSAGE: usize = 256 << 10;
+/// The most that is not rows, in bytes of one answer: notices, parameters, descriptions.
+const MAX_ASIDE: usize = 1 << 20;
 /// The most columns that a row has; no query of ours asks for more.
 const MAX_COLUMNS: usize = 64;
 
@@ -45,6 +47,7 @@ pub fn prepared(name: &str, sql: Option<&str>) -> Option<Vec<u8>> {
 pub struct Reader {
     unread: BytesMut,
     taken: usize,
+    aside: usize,
     limit: usize,
     rows: Rows,
     error: Option<ServerError>,
@@ -73,7 +76,14 @@ pub struct ServerError {
 impl Reader {
     /// `limit`: of all that the server may send, in bytes.
     pub fn new(limit: usize) -> Self {
-        Self { unread: BytesMut::new(), taken: 0, limit, rows: Rows::default(), error: None }
+        Self {
+            unread: BytesMut::new(),
+            taken: 0,
+            aside: 0,
+            limit,
+            rows: Rows::default(),
+            error: None,
+        }
     }
 
     /// Takes in what has arrived. `None` while more is to come.
@@ -84,8 +94,16 @@ impl Reader {
         }
         self.unread.extend_from_slice(bytes);
         while self.has_message()? {
+            let before = self.unread.len();
             let message = Message::parse(&mut self.unread).map_err(|_| Fault::Nonsense)?;
-            if self.is_last(message.ok_or(Fault::Nonsense)?)? {
+            let message = message.ok_or(Fault::Nonsense)?;
+            if !matches!(message, Message::DataRow(_)) {
+                self.aside += before - self.unread.len();
+            }
+            if self.aside > MAX_ASIDE {
+                return Err(Fault::TooMuch);
+            }
+            if self.is_last(message)? {
                 return Ok(Some(self.outcome()));
             }
         }
@@ -359,6 +377,12 @@ mod tests {
 
     #[test]
     fn everything_that_comes_counts() {
+        let limits = [100_000, 64 << 20];
+        for (limit, flood) in limits.into_iter().zip([data_row(&[]), message(b'S', b"a\0b\0")]) {
+            let mut reader = Reader::new(limit);
+            let sent = (1..).find(|_| reader.take(&flood) == Err(Fault::TooMuch)).unwrap();
+            assert!(sent * flood.len() <= limit.min(MAX_ASIDE) + 2 * flood.len(), "{sent}");
+        }
         for flood in [
             data_row(&[]),
             data_row(&[None; 64]),

@@ -5,7 +5,9 @@
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, Once, Weak};
+
+use pgrx::pg_sys;
 
 /// More than name resolution and TLS need.
 const STACK: usize = 512 << 10;
@@ -36,6 +38,7 @@ impl<T: Send + 'static> Task<T> {
     /// `work` must not touch the server. `party`: for whom it is done, see `left_behind`. `None` when
     /// no thread can be started.
     pub fn start(party: u32, work: impl FnOnce(&Abandoned) -> T + Send + 'static) -> Option<Self> {
+        skip_destructors_at_exit();
         let (done, theirs) = UnixStream::pair().ok()?;
         let result = Arc::new(Mutex::new(None));
         let thread = Arc::new(Thread(AtomicI32::new(0)));
@@ -91,6 +94,27 @@ pub fn left_behind(party: u32) -> usize {
     let Ok(mut left) = LEFT_BEHIND.lock() else { return 0 };
     left.retain(|(_, thread)| thread.strong_count() > 0);
     left.iter().filter(|(of, _)| *of == party).count()
+}
+
+/// A process that has had a thread ends without the destructors of libraries: OpenSSL's would take
+/// its memory from under a thread that still computes, and the crash of one process restarts all.
+fn skip_destructors_at_exit() {
+    static ONCE: Once = Once::new();
+    // SAFETY: a static function; it is called once, when all other work of the process is done.
+    ONCE.call_once(|| unsafe { pg_sys::on_proc_exit(Some(on_proc_exit), 0.into()) });
+}
+
+static EXIT_CODE: AtomicI32 = AtomicI32::new(0);
+
+/// What is registered last is called first, before any destructor.
+unsafe extern "C-unwind" fn on_proc_exit(code: i32, _argument: pg_sys::Datum) {
+    extern "C" fn leave() {
+        // SAFETY: ends the process. PostgreSQL's own callbacks have run.
+        unsafe { libc::_exit(EXIT_CODE.load(Ordering::Relaxed)) }
+    }
+    EXIT_CODE.store(code, Ordering::Relaxed);
+    // SAFETY: a static function.
+    unsafe { libc::atexit(leave) };
 }
 
 /// Runs `work` with all signals blocked; a thread started in it keeps them blocked.

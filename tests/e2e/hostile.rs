@@ -4,7 +4,7 @@
 //!
 //! Its own slots are a list of names. Connections are served by one thread each.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -54,6 +54,16 @@ pub enum Behaviour {
     Flood,
     /// Notices as fast as they go, for ever.
     Notices,
+    /// Parameters as fast as they go, each with a name of its own, for ever.
+    Parameters,
+    /// A row of as many NULLs as the protocol allows, for ever.
+    WideRows,
+    /// A message of this type that is announced as 1 GB long, as fast as it goes.
+    LongMessage(u8),
+    /// A message of this type and content, and nothing more.
+    Message(u8, &'static [u8]),
+    /// Asks for SCRAM with so many iterations.
+    Scram(u32),
     /// Bytes that are no message.
     Garbage,
     /// Closes the connection.
@@ -228,12 +238,15 @@ struct Connection<'a> {
     state: &'a State,
     input: BufReader<TcpStream>,
     output: TcpStream,
+    /// Prepared statements by their names, and the one that is to run.
+    statements: BTreeMap<String, String>,
+    bound: String,
 }
 
 impl<'a> Connection<'a> {
     fn new(socket: &TcpStream, state: &'a State) -> io::Result<Self> {
         let (input, output) = (BufReader::new(socket.try_clone()?), socket.try_clone()?);
-        Ok(Self { state, input, output })
+        Ok(Self { state, input, output, statements: BTreeMap::new(), bound: String::new() })
     }
 
     fn serve(mut self) -> io::Result<()> {
@@ -243,6 +256,17 @@ impl<'a> Connection<'a> {
             let (tag, body) = self.read_message()?;
             match tag {
                 b'Q' => self.answer(&text(&body))?,
+                b'P' => {
+                    let [name, sql] = strings(&body);
+                    self.statements.insert(name, sql);
+                    self.send(b'1', &[])?;
+                }
+                b'B' => {
+                    let [_, name] = strings(&body);
+                    self.bound = self.statements.get(&name).cloned().unwrap_or_default();
+                    self.send(b'2', &[])?;
+                }
+                b'S' => self.answer(&self.bound.clone())?,
                 b'X' => return Ok(()),
                 _ => {}
             }
@@ -449,6 +473,26 @@ impl<'a> Connection<'a> {
             Behaviour::Notices => loop {
                 self.send(b'N', &report("NOTICE", "00000", "listen to me"))?;
             },
+            Behaviour::Parameters => {
+                for number in 0_u64.. {
+                    self.send(b'S', &[cstring(&format!("p{number}")), cstring("x")].concat())?;
+                }
+            }
+            Behaviour::WideRows => {
+                let row = vec![None; usize::from(u16::MAX)];
+                self.describe(row.len())?;
+                loop {
+                    self.data(&row)?;
+                }
+            }
+            Behaviour::LongMessage(tag) => {
+                self.output.write_all(&[&[tag][..], &(1_u32 << 30).to_be_bytes()].concat())?;
+                for _ in 0..1 << 14 {
+                    self.output.write_all(&[b'x'; 1 << 16])?;
+                }
+            }
+            Behaviour::Message(tag, body) => self.send(tag, body)?,
+            Behaviour::Scram(iterations) => self.ask_for_scram(iterations)?,
             Behaviour::Garbage => self.output.write_all(&[0xff; 64])?,
             Behaviour::HangUp => return Err(io::ErrorKind::ConnectionAborted.into()),
             Behaviour::Error(code, message) => {
@@ -463,6 +507,14 @@ impl<'a> Connection<'a> {
         // Until the other side leaves.
         io::copy(&mut self.input, &mut io::sink())?;
         Err(io::ErrorKind::UnexpectedEof.into())
+    }
+
+    fn ask_for_scram(&mut self, iterations: u32) -> io::Result<()> {
+        self.send(b'R', &[&10_u32.to_be_bytes()[..], b"SCRAM-SHA-256\0\0"].concat())?;
+        let first = text(&self.read_message()?.1);
+        let nonce = first.split("r=").nth(1).unwrap_or_default().to_owned();
+        let challenge = format!("r={nonce}0,s=c2FsdHNhbHQ=,i={iterations}");
+        self.send(b'R', &[&11_u32.to_be_bytes()[..], challenge.as_bytes()].concat())
     }
 
     fn rows(&mut self, rows: &[Row]) -> io::Result<()> {
@@ -619,6 +671,12 @@ fn report(severity: &str, code: &str, message: &str) -> Vec<u8> {
 
 fn cstring(text: &str) -> Vec<u8> {
     [text.as_bytes(), &[0]].concat()
+}
+
+/// The strings at the beginning of a message.
+fn strings<const N: usize>(body: &[u8]) -> [String; N] {
+    let mut parts = body.split(|byte| *byte == 0);
+    std::array::from_fn(|_| text(parts.next().unwrap_or_default()))
 }
 
 fn text(body: &[u8]) -> String {

@@ -14,6 +14,7 @@ mod auto_explain;
 mod catalog;
 mod docs;
 mod explain;
+mod floods;
 mod hang;
 mod operators;
 mod outer_user;
