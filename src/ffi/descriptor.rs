@@ -9,20 +9,40 @@ mod server {
     }
 }
 
-/// One descriptor, for as long as this lives.
-pub struct Descriptor(());
+/// What PostgreSQL itself takes of these for its waits (WaitEventSet, latch.c), which raise an ERROR
+/// when none is left.
+const SPARE: usize = 4;
 
-impl Descriptor {
+/// Some descriptors, for as long as this lives.
+pub struct Descriptors(usize);
+
+impl Descriptors {
     /// `None` when a third of all that this process may have are taken so.
-    pub fn reserve() -> Option<Self> {
-        // SAFETY: counts, and may close files that PostgreSQL opens again when it needs them.
-        unsafe { server::AcquireExternalFD() }.then(|| Self(()))
+    pub fn reserve(count: usize) -> Option<Self> {
+        let mut reserved = Self(0);
+        for _ in 0..count + SPARE {
+            // SAFETY: counts, and may close files that PostgreSQL opens again when it needs them.
+            if !unsafe { server::AcquireExternalFD() } {
+                return None;
+            }
+            reserved.0 += 1;
+        }
+        reserved.keep(count);
+        Some(reserved)
+    }
+
+    /// Gives back all but so many.
+    pub fn keep(&mut self, count: usize) {
+        while self.0 > count {
+            // SAFETY: reserved above, once.
+            unsafe { server::ReleaseExternalFD() }
+            self.0 -= 1;
+        }
     }
 }
 
-impl Drop for Descriptor {
+impl Drop for Descriptors {
     fn drop(&mut self) {
-        // SAFETY: reserved above, once.
-        unsafe { server::ReleaseExternalFD() }
+        self.keep(0);
     }
 }

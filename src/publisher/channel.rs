@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 
 use pgmig_core::wire::{Fault, Outcome, Reader};
 
-use crate::ffi::descriptor::Descriptor;
+use crate::ffi::descriptor::Descriptors;
 use crate::ffi::libpq::{Connection, Io};
 use crate::ffi::wait::{self, For};
 
@@ -14,7 +14,7 @@ const PIECE: usize = 16 << 10;
 
 pub struct Channel {
     connection: Connection,
-    _descriptor: Descriptor,
+    _descriptors: Descriptors,
 }
 
 /// A query on its way, and as much of its answer as has come.
@@ -40,8 +40,8 @@ pub enum Broken {
 }
 
 impl Channel {
-    pub(super) fn new(connection: Connection, descriptor: Descriptor) -> Self {
-        Self { connection, _descriptor: descriptor }
+    pub(super) fn new(connection: Connection, descriptors: Descriptors) -> Self {
+        Self { connection, _descriptors: descriptors }
     }
 
     pub fn socket(&self) -> RawFd {

@@ -10,7 +10,7 @@ use pgmig_core::conninfo::Conninfo;
 use pgrx::pg_sys::Oid;
 
 use super::channel::Channel;
-use crate::ffi::descriptor::Descriptor;
+use crate::ffi::descriptor::Descriptors;
 use crate::ffi::libpq::{self, Connection, Progress};
 use crate::ffi::meter::{self, Meter};
 use crate::ffi::task::{self, Abandoned, Task};
@@ -19,12 +19,14 @@ use crate::ffi::wait::{self, For};
 /// The most that a server may send before it is ready for a query, in bytes: its certificates and its
 /// parameters. libpq looks through all parameters for each one that comes.
 const MAX_RECEIVED: usize = 64 << 10;
+/// Taken while it goes on: the connection, the meter's three, and the thread's two.
+const DESCRIPTORS: usize = 6;
 const UNRESOLVED: &str = "could not resolve the host name";
 
 /// A login on its way.
 pub struct Login {
     task: Task<Result<Connection, String>>,
-    descriptor: Descriptor,
+    descriptors: Descriptors,
     until: Instant,
 }
 
@@ -55,11 +57,11 @@ impl Login {
         if task::left_behind(party.to_u32()) > 0 {
             return Err(Obstacle::Busy);
         }
-        let descriptor = Descriptor::reserve().ok_or(Obstacle::NoDescriptor)?;
+        let descriptors = Descriptors::reserve(DESCRIPTORS).ok_or(Obstacle::NoDescriptor)?;
         let until = Instant::now() + time;
         let work = move |abandoned: &Abandoned| log_in(conninfo, until, abandoned);
         let task = Task::start(party.to_u32(), work).ok_or(Obstacle::NoThread)?;
-        Ok(Self { task, descriptor, until })
+        Ok(Self { task, descriptors, until })
     }
 
     /// Readable when it has ended.
@@ -77,8 +79,9 @@ impl Login {
         self.task.take()
     }
 
-    pub fn channel(self, connection: Connection) -> Channel {
-        Channel::new(connection, self.descriptor)
+    pub fn channel(mut self, connection: Connection) -> Channel {
+        self.descriptors.keep(1);
+        Channel::new(connection, self.descriptors)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::ffi::catalog::SubscriptionRow;
 use crate::ffi::identity;
 use crate::publisher::{self, Publisher};
 use crate::settings;
+use crate::table::label;
 use crate::watcher::catch_up::{self, End};
 use crate::watcher::{Listed, unsubscribed};
 
@@ -66,10 +67,8 @@ fn warn_of_unsubscribed(subscription: &Subscription, publisher: &mut Publisher) 
     let publications =
         subscription.publications.as_ref().ok_or_else(super::too_many_publications)?;
     let query = tables::query_text(publisher.major(), publications);
-    let published: Result<BTreeSet<_>> =
-        publisher.query(&query)?.iter().map(tables::schema_and_name).collect();
-    let published: Vec<_> = published?.into_iter().collect();
-    let missing = unsubscribed(subscription.oid, &published)?;
+    let published = publisher.query(&query)?;
+    let missing: BTreeSet<_> = unsubscribed(subscription.oid, &published)?.into_iter().collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -85,9 +84,10 @@ fn warn_of_unsubscribed(subscription: &Subscription, publisher: &mut Publisher) 
     Ok(())
 }
 
-fn shortened(labels: &[String]) -> String {
-    let (shown, rest) = labels.split_at(labels.len().min(MAX_SHOWN));
-    match rest.len() {
+fn shortened(tables: &BTreeSet<(&str, &str)>) -> String {
+    let shown: Vec<_> =
+        tables.iter().take(MAX_SHOWN).map(|(schema, name)| label(schema, name)).collect();
+    match tables.len() - shown.len() {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
     }

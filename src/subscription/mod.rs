@@ -12,7 +12,7 @@ mod tables;
 pub use alter::{alter, refresh_publication};
 pub use create::{Request, create};
 pub use drop::drop_subscription;
-pub use tables::{query_text as tables_query, schema_and_name};
+pub use tables::query_text as tables_query;
 
 use std::ffi::CStr;
 

@@ -68,7 +68,7 @@ pub fn query_text(major: u16, publications: &[String]) -> String {
     }
 }
 
-pub fn schema_and_name(row: Row) -> Result<(String, String)> {
+fn schema_and_name(row: Row) -> Result<(String, String)> {
     match (row.get(0), row.get(1)) {
         (Some(schema), Some(name)) => Ok((schema.to_owned(), name.to_owned())),
         _ => Err(publisher::nonsense()),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use pgmig_core::lag::observation::{Answer, Received, Subscriber, Tables};
 use pgmig_core::lag::{Observation, Outcome};
+use pgmig_core::wire::Rows;
 use pgrx::PgLogLevel;
 use pgrx::pg_sys::{Datum, Oid};
 use pgrx::prelude::*;
@@ -234,8 +235,8 @@ impl Links {
     }
 
     /// The tables of its publications, as the publisher listed them last.
-    pub fn published(&self, subscription: Oid) -> &[(String, String)] {
-        self.0.get(&subscription.to_u32()).map_or(&[], |link| &link.published)
+    pub fn published(&self, subscription: Oid) -> Option<&Rows> {
+        self.0.get(&subscription.to_u32()).map(|link| &link.published)
     }
 
     /// Why the rules for connections keep a publisher from being asked.
@@ -253,9 +254,9 @@ impl Links {
 fn unsubscribed(link: &mut Link, look: &Look, links: usize) -> u32 {
     if std::mem::take(&mut link.is_list_new) {
         let start = Instant::now();
-        let missing =
-            worker::transaction(|| raise(subscriber::unsubscribed(look.oid, &link.published)));
-        link.unsubscribed = missing.len() as u32;
+        link.unsubscribed = worker::transaction(|| {
+            raise(subscriber::unsubscribed(look.oid, &link.published)).len() as u32
+        });
         link.pay_for_list(start.elapsed(), links);
     }
     link.unsubscribed

@@ -42,7 +42,7 @@ pub struct Link {
     source: Option<Source>,
     answer: Option<Publisher>,
     /// The tables of the publications.
-    pub published: Vec<(String, String)>,
+    pub published: Rows,
     pub is_list_new: bool,
     pub unsubscribed: u32,
     tables_due: Instant,
@@ -108,7 +108,7 @@ impl Default for Link {
             stage: Stage::Down { retry: now },
             source: None,
             answer: None,
-            published: Vec::new(),
+            published: Rows::default(),
             is_list_new: false,
             unsubscribed: 0,
             tables_due: now,
@@ -309,7 +309,7 @@ impl Link {
                 }
                 Ok(Step::Answered(Ok(rows))) => {
                     self.stage = Stage::Idle(channel);
-                    return self.answered(what, &rows, asked);
+                    return self.answered(what, rows, asked);
                 }
                 Ok(Step::Answered(Err(error))) => return self.refused(what, &error),
                 Err(broken) => return self.broken(what, broken),
@@ -318,11 +318,11 @@ impl Link {
         self.stage = Stage::Asked { channel, what, exchange, waits_for, asked, until };
     }
 
-    fn answered(&mut self, what: Question, rows: &Rows, asked: Micros) {
+    fn answered(&mut self, what: Question, rows: Rows, asked: Micros) {
         let answered = now();
         match what {
             Question::Greeting => {
-                self.source = question::source(rows);
+                self.source = question::source(&rows);
                 match self.source {
                     Some(_) => self.send(Question::Look),
                     None => self.fail(NONSENSE),
@@ -333,7 +333,7 @@ impl Link {
                     self.asking = Asking::Prepared;
                 }
                 let source = self.source.unwrap_or_default();
-                self.answer = question::answer(rows, source, (asked, answered));
+                self.answer = question::answer(&rows, source, (asked, answered));
                 if self.answer.is_none() {
                     return self.fail(NONSENSE);
                 }
@@ -343,8 +343,7 @@ impl Link {
                 }
             }
             Question::Tables => {
-                let tables = rows.iter().filter_map(|row| subscription::schema_and_name(row).ok());
-                self.published = tables.collect();
+                self.published = rows;
                 self.is_list_new = true;
                 let took = Duration::from_micros(answered.saturating_sub(asked));
                 self.pay_for_list(took, 1);

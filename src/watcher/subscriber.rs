@@ -1,10 +1,13 @@
 //! What this server knows of its subscriptions: three statements, in an order that matters.
 
+use std::collections::{HashMap, HashSet};
+
 use pgmig_core::conninfo::MAX_LENGTH;
 use pgmig_core::lag::observation::{Errors, Received, Tables, Worker};
 use pgmig_core::lag::wait::WorkerWait;
 use pgmig_core::lag::{Micros, SECOND};
 use pgmig_core::lsn::Lsn;
+use pgmig_core::wire::Rows;
 use pgrx::pg_sys::Oid;
 use pgrx::spi::{SpiError, SpiHeapTupleData};
 
@@ -219,20 +222,26 @@ fn count(row: &SpiHeapTupleData, column: usize) -> std::result::Result<u64, SpiE
     Ok(row.get::<i64>(column)?.unwrap_or(0).unsigned_abs())
 }
 
-/// Those of the published tables that the subscription does not have, as `schema.table`.
-pub fn unsubscribed(subscription: Oid, published: &[(String, String)]) -> Result<Vec<String>> {
-    let (schemas, names): (Vec<_>, Vec<_>) = published.iter().cloned().unzip();
-    let labels = query::read(
-        "SELECT pg_catalog.concat(p.schema, '.', p.name) FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) p(schema, name) \
-          WHERE NOT EXISTS ( \
-                SELECT FROM pg_catalog.pg_subscription_rel r \
-                  JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) r.srrelid \
-                  JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
-                 WHERE r.srsubid OPERATOR(pg_catalog.=) $1 \
-                   AND n.nspname OPERATOR(pg_catalog.=) p.schema \
-                   AND c.relname OPERATOR(pg_catalog.=) p.name)",
-        &[subscription.into(), schemas.into(), names.into()],
-        |row| row.get::<String>(1),
+/// Those of the published tables that the subscription does not have. The publisher's list may be
+/// long, so it is held against ours here, without a copy.
+pub fn unsubscribed(subscription: Oid, published: &Rows) -> Result<Vec<(&str, &str)>> {
+    let subscribed = query::read(
+        &format!(
+            "SELECT {schema}, {name} FROM pg_catalog.pg_subscription_rel r \
+               JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) r.srrelid \
+               JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
+              WHERE r.srsubid OPERATOR(pg_catalog.=) $1",
+            schema = text::as_utf8("n.nspname::pg_catalog.text"),
+            name = text::as_utf8("c.relname::pg_catalog.text"),
+        ),
+        &[subscription.into()],
+        |row| Ok((text::from_bytes(row.get(1)?), text::from_bytes(row.get(2)?))),
     )?;
-    Ok(labels.into_iter().flatten().collect())
+    let mut names: HashMap<String, HashSet<String>> = HashMap::new();
+    for (schema, name) in subscribed {
+        names.entry(schema.unwrap_or_default()).or_default().extend(name);
+    }
+    let has = |schema: &str, name: &str| names.get(schema).is_some_and(|all| all.contains(name));
+    let tables = published.iter().filter_map(|row| Some((row.get(0)?, row.get(1)?)));
+    Ok(tables.filter(|(schema, name)| !has(schema, name)).collect())
 }

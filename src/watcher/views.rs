@@ -102,8 +102,11 @@ fn single_look(caller: Caller) -> Result<Vec<(Oid, Reading)>> {
             let reason = format!("It is not watched: {refusal}.");
             return Ok((look.oid, Reading { reason, ..tracker.read(now()) }));
         }
-        let unsubscribed = subscriber::unsubscribed(look.oid, links.published(look.oid))?;
-        let total = look.tables.total + unsubscribed.len() as u32;
+        let unsubscribed = match links.published(look.oid) {
+            Some(published) => subscriber::unsubscribed(look.oid, published)?.len(),
+            None => 0,
+        };
+        let total = look.tables.total + unsubscribed as u32;
         let tables = Tables { total, ..look.tables };
         let answer = match links.take_answer(look.oid) {
             Answer::Pending => Answer::Failed, // it had its time

@@ -29,4 +29,5 @@ mod standby_slot;
 mod subscriptions;
 mod transactions;
 mod truth;
+mod watched_publishers;
 mod watcher;
