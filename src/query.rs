@@ -1,8 +1,11 @@
 //! SQL in this server, as the current (elevated) user. Errors of PostgreSQL pass through as such.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
-use pgrx::spi::{SpiError, SpiHeapTupleData};
+use pgrx::spi::{OwnedPreparedStatement, SpiError, SpiHeapTupleData};
 
 use crate::error::{Result, internal};
 
@@ -40,4 +43,27 @@ pub fn read<T>(
         client.select(sql, None, args)?.map(map).collect::<std::result::Result<_, _>>()
     })
     .map_err(internal)
+}
+
+/// The same for what a process asks again and again: its plan is made once.
+pub fn read_again<T>(
+    sql: &str,
+    map: impl Fn(SpiHeapTupleData) -> std::result::Result<T, SpiError>,
+) -> Result<Vec<T>> {
+    thread_local! {
+        static PLANS: RefCell<HashMap<String, OwnedPreparedStatement>> = RefCell::default();
+    }
+    PLANS
+        .with_borrow_mut(|plans| {
+            Spi::connect(|client| {
+                if !plans.contains_key(sql) {
+                    plans.insert(sql.to_owned(), client.prepare(sql, &[])?.keep());
+                }
+                client
+                    .select(&plans[sql], None, &[])?
+                    .map(map)
+                    .collect::<std::result::Result<_, _>>()
+            })
+        })
+        .map_err(internal)
 }

@@ -28,7 +28,7 @@ pub struct Listed {
 }
 
 pub fn list() -> Result<Vec<Listed>> {
-    query::read(
+    query::read_again(
         &format!(
             "SELECT s.oid, s.subowner, r.rolsuper, {conninfo}, {slot}, {publications} \
                FROM pg_catalog.pg_subscription s \
@@ -46,7 +46,6 @@ pub fn list() -> Result<Vec<Listed>> {
                  THEN pg_catalog.to_json(s.subpublications)::pg_catalog.text END"
             )),
         ),
-        &[],
         |row| {
             let publications = row.get::<Vec<u8>>(6)?;
             Ok(Listed {
@@ -63,12 +62,11 @@ pub fn list() -> Result<Vec<Listed>> {
 
 /// received_lsn of each apply worker: read before its wait, see `pgmig_core::lag::applied`.
 pub fn received() -> Result<Vec<(Oid, Received)>> {
-    let rows = query::read(
+    let rows = query::read_again(
         &format!(
             "SELECT w.subid, w.pid, (w.received_lsn OPERATOR(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.int8 \
                FROM pg_catalog.pg_stat_get_subscription(NULL) w WHERE {LEADER}"
         ),
-        &[],
         |row| Ok((row.get::<Oid>(1)?, row.get::<i32>(2)?, lsn(&row, 3)?)),
     )?;
     Ok(rows
@@ -118,7 +116,7 @@ impl Look {
 }
 
 pub fn look() -> Result<Vec<Look>> {
-    query::read(
+    query::read_again(
         &format!(
             "SELECT s.oid, {name}, s.subenabled, {slot}, \
                     {FIGURES}, \
@@ -139,7 +137,6 @@ pub fn look() -> Result<Vec<Look>> {
             name = text::as_utf8("s.subname::pg_catalog.text"),
             slot = text::as_utf8("s.subslotname::pg_catalog.text"),
         ),
-        &[],
         read,
     )
 }

@@ -28,22 +28,21 @@ on_every_pair! {
 /// How long after its end was asked for a call may take.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Where a publisher may fall silent, or talk without end, before it takes a query.
-const CONNECTING: [(Moment, Behaviour); 5] = [
+/// Where a publisher may fall silent before it takes a query. One that talks without end is for
+/// `floods`.
+const CONNECTING: [(Moment, Behaviour); 4] = [
     (Moment::Accept, Behaviour::Silence),
     (Moment::Startup, Behaviour::Silence),
     (Moment::Startup, Behaviour::HalfMessage(b'R')),
     (Moment::Login, Behaviour::Silence),
-    (Moment::Login, Behaviour::Notices),
 ];
 
 /// How it may leave a query without an answer.
-const QUERYING: [Behaviour; 5] = [
+const QUERYING: [Behaviour; 4] = [
     Behaviour::Silence,
     Behaviour::HalfMessage(b'T'),
     Behaviour::HalfResult,
     Behaviour::Drip,
-    Behaviour::Notices,
 ];
 
 fn all_hangs() -> Vec<(Moment, Behaviour)> {
@@ -344,7 +343,7 @@ fn own_timeouts_end_a_call(bed: &Bed) {
     };
     publisher.misbehaves(Moment::Accept, Behaviour::Silence);
     call(SqlState::SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION);
-    for what in [Behaviour::Silence, Behaviour::Drip, Behaviour::Notices] {
+    for what in [Behaviour::Silence, Behaviour::Drip] {
         publisher.misbehaves(ANY_QUERY, what);
         call(SqlState::CONNECTION_FAILURE);
     }
