@@ -21,6 +21,7 @@ pub enum Kind {
     ObjectNotInPrerequisiteState,
     FeatureNotSupported,
     LimitExceeded,
+    OutOfMemory,
     ConnectionRefused,
     ConnectionLost,
     PublisherError,

@@ -7,6 +7,7 @@ pub mod conninfo;
 pub mod error;
 mod json;
 pub mod lag;
+pub mod limits;
 pub mod lsn;
 pub mod name;
 pub mod publication;

@@ -63,7 +63,7 @@ fn catch_up(subscription: &Subscription, needs_publisher: bool, caller: Caller) 
 
 /// No catching up brings the rows of tables that were published after the last refresh.
 fn warn_of_unsubscribed(subscription: &Subscription, publisher: &mut Publisher) -> Result<()> {
-    let query = tables::query_text(publisher.major(), &subscription.publications);
+    let query = tables::query_text(publisher.major(), subscription.publications()?);
     let published: Result<BTreeSet<_>> =
         publisher.query(&query)?.into_iter().map(tables::schema_and_name).collect();
     let published: Vec<_> = published?.into_iter().collect();
@@ -113,9 +113,9 @@ impl Subscription {
             oid: self.oid,
             owner: self.owner,
             is_superusers: identity::is_superuser(self.owner),
-            conninfo: self.conninfo.clone(),
+            conninfo: self.conninfo.clone().unwrap_or_default(),
             slot: self.slot.clone(),
-            publications: self.publications.clone(),
+            publications: self.publications.clone().unwrap_or_default(),
         }
     }
 }

@@ -17,7 +17,7 @@ pub use tables::{query_text as tables_query, schema_and_name};
 use std::ffi::CStr;
 
 use pgmig_core::conninfo::Conninfo;
-use pgmig_core::name;
+use pgmig_core::{limits, name};
 use pgrx::datum::Array;
 use pgrx::pg_sys::Oid;
 
@@ -35,9 +35,11 @@ struct Subscription {
     name: String,
     owner: Oid,
     enabled: bool,
-    conninfo: String,
+    /// `None` for one that is longer than this extension uses.
+    conninfo: Option<String>,
     slot: Option<String>,
-    publications: Vec<String>,
+    /// As above.
+    publications: Option<Vec<String>>,
     two_phase_enabled: bool,
 }
 
@@ -72,15 +74,15 @@ impl Subscription {
     fn find(name: &str) -> Option<Self> {
         let row = SubscriptionRow::find(name)?;
         let slot = row.get::<&CStr>("subslotname");
-        let publications = row.get::<Array<&[u8]>>("subpublications").map(text::lossy);
+        let publications = row.get_up_to::<Array<&[u8]>>("subpublications", limits::LIST);
         Some(Self {
             oid: row.get("oid")?,
             name: name.to_owned(),
             owner: row.get("subowner")?,
             enabled: row.get("subenabled")?,
-            conninfo: row.get("subconninfo")?,
+            conninfo: row.get_up_to("subconninfo", limits::TEXT),
             slot: slot.map(|slot| slot.to_string_lossy().into_owned()),
-            publications: publications?,
+            publications: publications.map(text::lossy),
             two_phase_enabled: row.get::<i8>("subtwophasestate") == Some(b'e' as i8),
         })
     }
@@ -104,12 +106,26 @@ impl Subscription {
 
     /// The stored connection string, parsed.
     fn conninfo(&self) -> Result<Conninfo> {
-        publisher::parse(&self.conninfo).ok_or_else(|| {
+        let wrong = |how: &str| {
             Error::new(
                 Kind::ObjectNotInPrerequisiteState,
-                format!("the connection string of subscription \"{}\" is invalid", self.name),
+                format!("the connection string of subscription \"{}\" is {how}", self.name),
             )
             .hint("Set a new one with pgmig_extras.pg_alter_subscription_connection().")
+        };
+        let text = self.conninfo.as_ref().ok_or_else(|| {
+            wrong("too long").detail(format!("The limit is {} bytes.", limits::TEXT))
+        })?;
+        publisher::parse(text).ok_or_else(|| wrong("invalid"))
+    }
+
+    fn publications(&self) -> Result<&[String]> {
+        self.publications.as_deref().ok_or_else(|| {
+            Error::new(
+                Kind::ObjectNotInPrerequisiteState,
+                format!("the list of publications of subscription \"{}\" is too long", self.name),
+            )
+            .detail(format!("The limit is {} bytes.", limits::LIST))
         })
     }
 }

@@ -10,6 +10,7 @@ use pgrx::prelude::*;
 
 use super::database::{self, Links};
 use super::{errors, now, shared, subscriber};
+use crate::argument::Text;
 use crate::caller::Caller;
 use crate::error::{Result, notice, raise, required};
 use crate::settings;
@@ -119,7 +120,7 @@ fn say_what_is_missing(message: &str) {
 }
 
 /// The samples of a subscription of this database that are younger than `since`.
-fn samples(subscription: Option<&str>, since: Micros) -> Result<Vec<Sample>> {
+fn samples(subscription: Text, since: Micros) -> Result<Vec<Sample>> {
     let name = required("subscription", subscription)?;
     let subscription = subscription::visible(name, Caller::current()?)?;
     let from = now().saturating_sub(since);
@@ -140,7 +141,7 @@ fn micros(argument: &str, value: Option<i64>) -> Result<Micros> {
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]
 fn lag_samples(
-    subscription: Option<&str>,
+    subscription: Text,
     since_us: Option<i64>,
 ) -> TableIterator<
     'static,
@@ -170,7 +171,7 @@ fn lag_samples(
 }
 
 #[pg_extern(sql = false)]
-fn lag_chart(subscription: Option<&str>, since_us: Option<i64>, width: Option<i32>) -> String {
+fn lag_chart(subscription: Text, since_us: Option<i64>, width: Option<i32>) -> String {
     let run = || -> Result<String> {
         let since = micros("since", since_us)?;
         let width = usize::try_from(required("width", width)?).unwrap_or(0);
