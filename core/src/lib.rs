@@ -11,6 +11,7 @@ pub mod limits;
 pub mod lsn;
 pub mod name;
 pub mod publication;
+pub mod share;
 pub mod sql;
 pub mod subscription;
 

@@ -184,7 +184,7 @@ fn subscription_column(name: &str) -> i16 {
 /// The subscriptions of this database. Leaves no lock on the catalog behind.
 pub fn subscriptions_here() -> Vec<Oid> {
     let everywhere = super::worker::subscriptions_everywhere().into_iter();
-    everywhere.filter(|(database, _)| *database == my_database()).map(|(_, oid)| oid).collect()
+    everywhere.filter(|it| it.database == my_database()).map(|it| it.subscription).collect()
 }
 
 fn my_database() -> Oid {
