@@ -593,7 +593,7 @@ CREATE VIEW pgmig_extras.watcher_status AS
       FROM pgmig_extras.watcher_processes() p
       LEFT JOIN pg_catalog.pg_database d ON d.oid = p.database;
 COMMENT ON VIEW pgmig_extras.watcher_status IS
-'The launcher and the watcher of each database with subscriptions: when they last looked, how long it took, how many subscriptions they watch and of how many the publisher can''t be reached; errors: attempts that failed since the process started, of a watcher to reach a publisher, of the launcher to start a watcher. Empty without preload.';
+'The launcher and the watcher of each database with enabled subscriptions: when they last looked, how long it took, how many subscriptions they watch and of how many the publisher can''t be reached; errors: attempts that failed since the process started, of a watcher to reach a publisher, of the launcher to start a watcher. Empty without preload.';
 GRANT SELECT ON pgmig_extras.watcher_status TO PUBLIC;
 
 -- ---------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@
 
 use pgrx::prelude::*;
 
+use crate::argument::Text;
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, raise, required};
 use crate::ffi::{activity, library};
@@ -23,43 +24,43 @@ fn auto_explain_load() {
 }
 
 #[pg_extern(sql = false)]
-fn set_auto_explain_log_analyze(arg_parameter: Option<&str>) -> Option<String> {
+fn set_auto_explain_log_analyze(arg_parameter: Text) -> Option<String> {
     raise(set("log_analyze", arg_parameter))
 }
 
 #[pg_extern(sql = false)]
-fn set_auto_explain_log_buffers(arg_parameter: Option<&str>) -> Option<String> {
+fn set_auto_explain_log_buffers(arg_parameter: Text) -> Option<String> {
     raise(set("log_buffers", arg_parameter))
 }
 
 #[pg_extern(sql = false)]
-fn set_auto_explain_log_format(arg_parameter: Option<&str>) -> Option<String> {
+fn set_auto_explain_log_format(arg_parameter: Text) -> Option<String> {
     raise(set("log_format", arg_parameter))
 }
 
 #[pg_extern(sql = false)]
-fn set_auto_explain_log_min_duration(arg_parameter: Option<&str>) -> Option<String> {
+fn set_auto_explain_log_min_duration(arg_parameter: Text) -> Option<String> {
     raise(set("log_min_duration", arg_parameter))
 }
 
 #[pg_extern(sql = false)]
-fn set_auto_explain_log_nested_statements(arg_parameter: Option<&str>) -> Option<String> {
+fn set_auto_explain_log_nested_statements(arg_parameter: Text) -> Option<String> {
     raise(set("log_nested_statements", arg_parameter))
 }
 
 #[pg_extern(sql = false)]
-fn set_auto_explain_log_timing(arg_parameter: Option<&str>) -> Option<String> {
+fn set_auto_explain_log_timing(arg_parameter: Text) -> Option<String> {
     raise(set("log_timing", arg_parameter))
 }
 
 #[pg_extern(sql = false)]
-fn set_auto_explain_log_verbose(arg_parameter: Option<&str>) -> Option<String> {
+fn set_auto_explain_log_verbose(arg_parameter: Text) -> Option<String> {
     raise(set("log_verbose", arg_parameter))
 }
 
 /// Sets a parameter for the session. Not loaded, the library would neither check the value nor act
 /// by it, so it is loaded first.
-fn set(parameter: &str, value: Option<&str>) -> Result<Option<String>> {
+fn set(parameter: &str, value: Text) -> Result<Option<String>> {
     let caller = Caller::current()?;
     let value = required("arg_parameter", value)?;
     library::load(c"auto_explain");

@@ -3,7 +3,8 @@
 
 use std::ffi::CString;
 
-use pgmig_core::conninfo::{Conninfo, MAX_LENGTH, Rules};
+use pgmig_core::conninfo::{Conninfo, Rules};
+use pgmig_core::limits::TEXT as MAX_LENGTH;
 
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, invalid};

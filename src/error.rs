@@ -3,6 +3,9 @@
 pub use pgmig_core::error::invalid;
 pub use pgmig_core::{Error, Kind, Result};
 
+pub use crate::argument::required;
+
+use pgmig_core::limits::echo;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode};
 
@@ -14,14 +17,14 @@ pub fn raise<T>(result: Result<T>) -> T {
     })
 }
 
-/// Reports at `level`; at ERROR it does not return.
+/// Reports at `level`; at ERROR it does not return. What quotes a long text is cut.
 pub fn report(level: PgLogLevel, error: Error) {
-    let mut report = ErrorReport::new(sqlstate(error.kind), error.message, "pgmig_extras");
+    let mut report = ErrorReport::new(sqlstate(error.kind), echo(error.message), "pgmig_extras");
     if let Some(detail) = error.detail {
-        report = report.set_detail(detail);
+        report = report.set_detail(echo(detail));
     }
     if let Some(hint) = error.hint {
-        report = report.set_hint(hint);
+        report = report.set_hint(echo(hint));
     }
     report.report(level);
 }
@@ -58,13 +61,6 @@ pub fn notice(message: impl Into<String>, hint: Option<String>) {
     let mut notice = Error::new(Kind::Success, message);
     notice.hint = hint;
     report(PgLogLevel::NOTICE, notice);
-}
-
-/// An argument that must not be NULL.
-pub fn required<T>(argument: &str, value: Option<T>) -> Result<T> {
-    value.ok_or_else(|| {
-        Error::new(Kind::NullNotAllowed, format!("argument \"{argument}\" must not be null"))
-    })
 }
 
 /// 42501, naming the role that lacks the right.

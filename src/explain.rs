@@ -4,24 +4,39 @@
 
 use std::ffi::CString;
 
+use pgmig_core::limits;
+use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use crate::argument;
 use crate::error::{Error, Kind, Result, raise};
+use crate::ffi::argument::Text;
 use crate::ffi::{parser, plan};
 
 /// Text and json are bytes in the encoding of the database, whatever that is.
 #[pg_extern(sql = false)]
-fn explain_statement(arg_query: &[u8]) -> SetOfIterator<'static, Vec<u8>> {
-    SetOfIterator::new(raise(explain(arg_query)))
+fn explain_statement(arg_query: Text, fcinfo: pg_sys::FunctionCallInfo) {
+    raise(explain(&arg_query, fcinfo))
 }
 
 /// A text with several statements would run all but the first.
-fn explain(query: &[u8]) -> Result<Vec<Vec<u8>>> {
-    let explain = [b"EXPLAIN (FORMAT JSON) ", query].concat();
-    let explain = CString::new(explain).expect("a text has no NUL");
+fn explain(query: &Text, fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
+    let explain = statement(argument::bytes(query, "arg_query", limits::STATEMENT)?)?;
     if !parser::is_one_explain(&explain) {
         return Err(Error::new(Kind::SyntaxError, "only one statement can be explained")
             .hint("Call the function once for each statement."));
     }
-    Ok(plan::lines(&explain))
+    plan::return_lines(fcinfo, &explain);
+    Ok(())
+}
+
+/// The only copy of a text of this size that Rust allocates: exactly as long as it will be.
+fn statement(query: &[u8]) -> Result<CString> {
+    const EXPLAIN: &[u8] = b"EXPLAIN (FORMAT JSON) ";
+    let length = EXPLAIN.len() + query.len() + 1;
+    let mut text = Vec::new();
+    text.try_reserve_exact(length).map_err(|_| limits::out_of_memory(length))?;
+    text.extend_from_slice(EXPLAIN);
+    text.extend_from_slice(query);
+    Ok(CString::new(text).expect("a text has no NUL"))
 }

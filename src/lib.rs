@@ -3,6 +3,7 @@
 //! SQL signatures stand in `sql/`; the functions behind them are in the module of their subject.
 
 mod aiven;
+mod argument;
 mod auto_explain;
 mod caller;
 mod conninfo;

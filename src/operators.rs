@@ -5,6 +5,7 @@ use pgmig_core::{name, sql};
 use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
 
+use crate::argument::Text;
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, denied, invalid, raise, required};
 use crate::ffi::catalog;
@@ -14,7 +15,7 @@ use crate::query;
 const EVERYONE: &str = "public";
 
 #[pg_extern(sql = false)]
-fn grant_operator(role: Option<&str>) {
+fn grant_operator(role: Text) {
     let run = || -> Result<()> {
         let role = required("role", role)?;
         if role == EVERYONE {
@@ -27,7 +28,7 @@ fn grant_operator(role: Option<&str>) {
 }
 
 #[pg_extern(sql = false)]
-fn revoke_operator(role: Option<&str>) {
+fn revoke_operator(role: Text) {
     let run = || -> Result<()> {
         change(required("role", role)?, |functions, role| {
             format!("REVOKE ALL ON FUNCTION {functions} FROM {role} CASCADE")

@@ -5,6 +5,7 @@ use pgmig_core::{name, sql};
 use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
 
+use crate::argument::Text;
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, denied, invalid, raise, required};
 use crate::ffi::{catalog, identity};
@@ -26,11 +27,7 @@ const PARAMETERS: [&str; 10] = [
 ];
 
 #[pg_extern(sql = false)]
-fn set_pgaudit_parameter(
-    arg_parameter: Option<&str>,
-    arg_database: Option<&str>,
-    arg_value: Option<&str>,
-) {
+fn set_pgaudit_parameter(arg_parameter: Text, arg_database: Text, arg_value: Text) {
     let run = || -> Result<()> {
         let caller = Caller::current()?;
         catalog::require_writable(c"set_pgaudit_parameter()");
@@ -44,11 +41,7 @@ fn set_pgaudit_parameter(
 }
 
 #[pg_extern(sql = false)]
-fn set_pgaudit_role_parameter(
-    arg_parameter: Option<&str>,
-    arg_role: Option<&str>,
-    arg_value: Option<&str>,
-) {
+fn set_pgaudit_role_parameter(arg_parameter: Text, arg_role: Text, arg_value: Text) {
     let run = || -> Result<()> {
         let caller = Caller::current()?;
         catalog::require_writable(c"set_pgaudit_role_parameter()");
@@ -67,7 +60,7 @@ fn set(whose: &str, parameter: &str, value: &str) -> Result<()> {
 
 /// The parameter's full name. PostgreSQL takes any name of a library that is not loaded, with any
 /// value: nothing would be recorded, and nobody told.
-fn parameter(name: Option<&str>) -> Result<String> {
+fn parameter(name: Text) -> Result<String> {
     let name = required("arg_parameter", name)?;
     if !PARAMETERS.contains(&name) {
         return Err(invalid(format!("invalid pgaudit parameter: \"{name}\""))

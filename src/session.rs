@@ -3,6 +3,7 @@
 use pgmig_core::error::invalid;
 use pgrx::prelude::*;
 
+use crate::argument::Text;
 use crate::caller::Caller;
 use crate::error::{Result, raise, required};
 use crate::query;
@@ -11,14 +12,11 @@ const ROLES: [&str; 3] = ["origin", "replica", "local"];
 
 /// Sets session_replication_role for the session, or to the end of the transaction.
 #[pg_extern(sql = false)]
-fn session_replication_role(
-    arg_parameter: Option<&str>,
-    arg_is_local: Option<bool>,
-) -> Option<String> {
+fn session_replication_role(arg_parameter: Text, arg_is_local: Option<bool>) -> Option<String> {
     raise(set_replication_role(arg_parameter, arg_is_local))
 }
 
-pub fn set_replication_role(role: Option<&str>, is_local: Option<bool>) -> Result<Option<String>> {
+pub fn set_replication_role(role: Text, is_local: Option<bool>) -> Result<Option<String>> {
     Caller::current()?;
     let role = required("arg_parameter", role)?.to_ascii_lowercase();
     let is_local = required("arg_is_local", is_local)?;

@@ -12,6 +12,7 @@ use pgmig_core::{name, sql};
 use pgrx::PgLogLevel;
 use pgrx::prelude::*;
 
+use crate::argument::Text;
 use crate::caller::Caller;
 use crate::conninfo;
 use crate::error::{Error, Kind, Result, raise, report, required};
@@ -282,14 +283,14 @@ fn own_cluster(name: &str) -> Error {
 /// Creates a permanent pgoutput slot on the publisher with the commit of this transaction.
 #[pg_extern(sql = false)]
 fn create_replication_slot(
-    conninfo: Option<&str>,
-    slot: Option<&str>,
+    conninfo: Text,
+    slot: Text,
 ) -> TableIterator<'static, (name!(slot_name, String), name!(lsn, i64))> {
     let _hidden = secrecy::hide_statement("create_replication_slot");
     TableIterator::once(raise(create(conninfo, slot)))
 }
 
-fn create(text: Option<&str>, slot: Option<&str>) -> Result<(String, i64)> {
+fn create(text: Text, slot: Text) -> Result<(String, i64)> {
     let caller = Caller::current()?;
     let (text, name) = (required("conninfo", text)?, required("slot", slot)?);
     name::check_slot(name)?;
@@ -303,12 +304,12 @@ fn create(text: Option<&str>, slot: Option<&str>) -> Result<(String, i64)> {
 
 /// Drops a slot of the publisher once this transaction is committed.
 #[pg_extern(sql = false)]
-fn drop_replication_slot(conninfo: Option<&str>, slot: Option<&str>) {
+fn drop_replication_slot(conninfo: Text, slot: Text) {
     let _hidden = secrecy::hide_statement("drop_replication_slot");
     raise(drop_slot(conninfo, slot))
 }
 
-fn drop_slot(text: Option<&str>, slot: Option<&str>) -> Result<()> {
+fn drop_slot(text: Text, slot: Text) -> Result<()> {
     let caller = Caller::current()?;
     let (text, name) = (required("conninfo", text)?, required("slot", slot)?);
     name::check_slot(name)?;

@@ -40,9 +40,6 @@ const ALLOWED: &[&str] = &[
     "target_session_attrs",
 ];
 
-/// The longest connection string that is looked at, in bytes.
-pub const MAX_LENGTH: usize = 8192;
-
 /// A path that is nobody's file: /dev/null is not a directory, so libpq finds nothing below it.
 const NO_FILE: &str = "/dev/null/none";
 const NO_PASSFILE: &str = "/dev/null";

@@ -3,18 +3,14 @@
 use pgrx::prelude::*;
 
 use super::answer;
-use crate::error::{Result, invalid};
-use crate::text::{self, Names, Texts};
+use crate::argument::{Text, Texts};
+use crate::error::{Result, invalid, required};
 use crate::{publication, query};
 
 #[pg_extern(sql = false)]
-fn aiven_pg_create_publication(
-    arg_publication_name: Option<&str>,
-    arg_publish: Option<&str>,
-    arg_tables: Texts,
-) {
+fn aiven_pg_create_publication(arg_publication_name: Text, arg_publish: Text, arg_tables: Texts) {
     let run = || -> Result<()> {
-        let tables = text::names(arg_tables)?;
+        let tables = required("arg_tables", arg_tables)?;
         check_parts(&tables)?;
         publication::publish_tables(arg_publication_name, arg_publish, tables)
     };
@@ -22,16 +18,13 @@ fn aiven_pg_create_publication(
 }
 
 #[pg_extern(sql = false)]
-fn aiven_pg_create_publication_for_all_tables(
-    arg_publication_name: Option<&str>,
-    arg_publish: Option<&str>,
-) {
+fn aiven_pg_create_publication_for_all_tables(arg_publication_name: Text, arg_publish: Text) {
     answer(publication::publish_all_tables(arg_publication_name, arg_publish))
 }
 
 /// Clients know this text.
-fn check_parts(tables: &Names) -> Result<()> {
-    let names: Vec<String> = tables.iter().flatten().flatten().cloned().collect();
+fn check_parts(tables: &[Option<String>]) -> Result<()> {
+    let names: Vec<String> = tables.iter().flatten().cloned().collect();
     let longer = query::read(
         "SELECT 1 FROM pg_catalog.unnest($1) t(name) \
           WHERE pg_catalog.cardinality(pg_catalog.parse_ident(t.name)) OPERATOR(pg_catalog.>) 2",

@@ -3,9 +3,10 @@
 use pgrx::prelude::*;
 
 use super::answer;
+use crate::argument::Text;
 use crate::session;
 
 #[pg_extern(sql = false)]
-fn aiven_session_replication_role(arg_parameter: Option<&str>) -> Option<String> {
+fn aiven_session_replication_role(arg_parameter: Text) -> Option<String> {
     answer(session::set_replication_role(arg_parameter, Some(false)))
 }

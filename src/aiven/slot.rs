@@ -4,6 +4,7 @@ use pgmig_core::name;
 use pgrx::prelude::*;
 
 use super::{SCHEMA, answer};
+use crate::argument::Text;
 use crate::caller::Caller;
 use crate::conninfo;
 use crate::error::{Result, invalid, required};
@@ -15,15 +16,15 @@ use crate::transaction::{Action, Plan, defer};
 
 #[pg_extern(sql = false)]
 fn aiven_dblink_slot_create_or_drop(
-    arg_connection_string: Option<&str>,
-    arg_slot_name: Option<&str>,
-    arg_action: Option<&str>,
+    arg_connection_string: Text,
+    arg_slot_name: Text,
+    arg_action: Text,
 ) {
     let _hidden = secrecy::hide_call_of(SCHEMA, "dblink_slot_create_or_drop");
     answer(create_or_drop(arg_connection_string, arg_slot_name, arg_action))
 }
 
-fn create_or_drop(text: Option<&str>, slot: Option<&str>, action: Option<&str>) -> Result<()> {
+fn create_or_drop(text: Text, slot: Text, action: Text) -> Result<()> {
     let caller = Caller::current()?;
     let conninfo = conninfo::given(required("arg_connection_string", text)?, caller)?;
     let name = required("arg_slot_name", slot)?;

@@ -1,10 +1,12 @@
 //! Subscriptions, as aiven_extras has them.
 
+use pgmig_core::limits;
 use pgmig_core::subscription::Options;
 use pgrx::pg_sys::{self, Oid};
 use pgrx::prelude::*;
 
 use super::{SCHEMA, answer};
+use crate::argument::Text;
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, internal, invalid, required};
 use crate::ffi::catalog::SubscriptionRow;
@@ -14,13 +16,13 @@ use crate::{MAJOR, conninfo, query, secrecy};
 
 #[pg_extern(sql = false)]
 fn aiven_pg_create_subscription(
-    arg_subscription_name: Option<&str>,
-    arg_connection_string: Option<&str>,
-    arg_publication_name: Option<&str>,
-    arg_slot_name: Option<&str>,
+    arg_subscription_name: Text,
+    arg_connection_string: Text,
+    arg_publication_name: Text,
+    arg_slot_name: Text,
     arg_slot_create: Option<bool>,
     arg_copy_data: Option<bool>,
-    arg_origin: Option<&str>,
+    arg_origin: Text,
 ) {
     let _hidden = secrecy::hide_call_of(SCHEMA, "pg_create_subscription");
     let run = || -> Result<()> {
@@ -72,18 +74,18 @@ fn require_right() -> Result<()> {
 }
 
 #[pg_extern(sql = false)]
-fn aiven_pg_alter_subscription_enable(arg_subscription_name: Option<&str>) {
+fn aiven_pg_alter_subscription_enable(arg_subscription_name: Text) {
     answer(require_right().and_then(|()| subscription::alter(arg_subscription_name, "ENABLE")))
 }
 
 #[pg_extern(sql = false)]
-fn aiven_pg_alter_subscription_disable(arg_subscription_name: Option<&str>) {
+fn aiven_pg_alter_subscription_disable(arg_subscription_name: Text) {
     answer(require_right().and_then(|()| subscription::alter(arg_subscription_name, "DISABLE")))
 }
 
 #[pg_extern(sql = false)]
 fn aiven_pg_alter_subscription_refresh_publication(
-    arg_subscription_name: Option<&str>,
+    arg_subscription_name: Text,
     arg_copy_data: Option<bool>,
 ) {
     let run = || {
@@ -95,10 +97,7 @@ fn aiven_pg_alter_subscription_refresh_publication(
 
 /// First lets the subscription have all that its publisher has.
 #[pg_extern(sql = false)]
-fn aiven_pg_drop_subscription(
-    arg_subscription_name: Option<&str>,
-    arg_drop_repl_slot: Option<bool>,
-) {
+fn aiven_pg_drop_subscription(arg_subscription_name: Text, arg_drop_repl_slot: Option<bool>) {
     let run = || -> Result<()> {
         require_right()?;
         let name = required("arg_subscription_name", arg_subscription_name)?;
@@ -142,12 +141,17 @@ fn list(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
 
 fn masked_conninfos(caller: Caller) -> Result<Vec<(Oid, String)>> {
     let found = query::read(
-        "SELECT s.oid, s.subconninfo FROM pg_catalog.pg_subscription s \
+        // Native DDL stores any length.
+        "SELECT s.oid, CASE WHEN pg_catalog.octet_length(s.subconninfo) OPERATOR(pg_catalog.<=) 8192 \
+                            THEN s.subconninfo END \
+           FROM pg_catalog.pg_subscription s \
           WHERE pg_catalog.pg_has_role($1, s.subowner, 'USAGE')",
         &[caller.oid().into()],
         |row| Ok((row.get::<Oid>(1)?, row.get::<String>(2)?)),
     )?;
-    let masked =
-        |(oid, text): (Option<Oid>, Option<String>)| Some((oid?, conninfo::masked(&text?)));
+    let masked = |(oid, text): (Option<Oid>, Option<String>)| {
+        let too_long = || format!("<longer than {} bytes>", limits::TEXT);
+        Some((oid?, text.map_or_else(too_long, |text| conninfo::masked(&text))))
+    };
     Ok(found.into_iter().filter_map(masked).collect())
 }

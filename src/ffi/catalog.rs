@@ -132,23 +132,26 @@ impl SubscriptionRow {
         unsafe { pg_sys::TransactionIdIsCurrentTransactionId(inserted_by) }
     }
 
-    /// How many bytes a value of variable length has, be it compressed or out of line. `None` for
-    /// NULL, or a column of a later major.
-    pub fn size(&self, column: &str) -> Option<usize> {
-        let column = subscription_column(column);
-        if column == 0 {
-            return None; // InvalidAttrNumber
-        }
-        let mut is_null = false;
-        // SAFETY: a row of this cache, and a column of its relation.
-        let datum =
-            unsafe { pg_sys::SysCacheGetAttr(self.cache, self.tuple, column, &mut is_null) };
-        // SAFETY: a value of a type with variable length, held by the row.
-        (!is_null).then(|| unsafe { pg_sys::toast_raw_datum_size(datum) })
-    }
-
     /// A column's value; `T` must be the column's type. `None` for NULL, or a column of a later major.
     pub fn get<T: FromDatum>(&self, column: &str) -> Option<T> {
+        let (datum, is_null) = self.datum(column)?;
+        // SAFETY: the caller names the column's type; the value is copied while the row is held.
+        unsafe { T::from_datum(datum, is_null) }
+    }
+
+    /// The same for a column of variable length, in which native DDL stores as much as it is given.
+    /// `None` also for one of more than `limit` bytes, which is not fetched then.
+    pub fn get_up_to<T: FromDatum>(&self, column: &str, limit: usize) -> Option<T> {
+        let (datum, is_null) = self.datum(column)?;
+        if is_null || super::argument::size(datum) > limit {
+            return None;
+        }
+        // SAFETY: the caller names the column's type; the value is copied while the row is held.
+        unsafe { T::from_datum(datum, false) }
+    }
+
+    /// `None` for a column of a later major.
+    fn datum(&self, column: &str) -> Option<(Datum, bool)> {
         let column = subscription_column(column);
         if column == 0 {
             return None; // InvalidAttrNumber
@@ -157,8 +160,7 @@ impl SubscriptionRow {
         // SAFETY: a row of this cache, and a column of its relation.
         let datum =
             unsafe { pg_sys::SysCacheGetAttr(self.cache, self.tuple, column, &mut is_null) };
-        // SAFETY: the caller names the column's type; the value is copied while the row is held.
-        unsafe { T::from_datum(datum, is_null) }
+        Some((datum, is_null))
     }
 }
 
@@ -182,7 +184,7 @@ fn subscription_column(name: &str) -> i16 {
 /// The subscriptions of this database. Leaves no lock on the catalog behind.
 pub fn subscriptions_here() -> Vec<Oid> {
     let everywhere = super::worker::subscriptions_everywhere().into_iter();
-    everywhere.filter(|(database, _)| *database == my_database()).map(|(_, oid)| oid).collect()
+    everywhere.filter(|it| it.database == my_database()).map(|it| it.subscription).collect()
 }
 
 fn my_database() -> Oid {

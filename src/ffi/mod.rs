@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 pub mod activity;
+pub mod argument;
 pub mod catalog;
 pub mod descriptor;
 pub mod event_trigger;

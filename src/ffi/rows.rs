@@ -1,5 +1,5 @@
 //! The rows of a query as the result of a set-returning function, of whatever types they are.
-//! Called by `aiven/`.
+//! Called by `aiven/` and `plan.rs`.
 
 use std::ffi::c_int;
 
@@ -18,24 +18,34 @@ pub fn return_query(
     let store = tuple_store(fcinfo);
     Spi::connect(|client| {
         client.select(sql, None, args)?;
-        // SAFETY: set by the SELECT that has just run, also where it has no rows.
-        let table = unsafe { pg_sys::SPI_tuptable };
-        // SAFETY: as above, and valid until SPI is left.
-        let table = unsafe { &*table };
-        // SAFETY: as above.
-        let count = unsafe { pg_sys::SPI_processed } as usize;
-        // SAFETY: the table has this many rows.
-        let rows = unsafe { std::slice::from_raw_parts(table.vals, count) };
-        for row in rows {
-            // SAFETY: the store copies the row.
-            unsafe { pg_sys::tuplestore_puttuple(store, *row) };
-        }
+        store.put_rows();
         Ok(())
     })
 }
 
+/// Where the rows of a function go that returns all of them at once.
+pub struct Store(*mut pg_sys::Tuplestorestate);
+
+impl Store {
+    /// Takes in what was executed last by SPI, which has not been left yet.
+    pub fn put_rows(&self) {
+        // SAFETY: reads a variable of SPI: what was executed last.
+        let table = unsafe { pg_sys::SPI_tuptable };
+        // SAFETY: the number of its rows.
+        let count = unsafe { pg_sys::SPI_processed } as usize;
+        // SAFETY: NULL, or a table, which lives until SPI is left.
+        let Some(table) = (unsafe { table.as_ref() }) else { return };
+        // SAFETY: the table has this many rows.
+        let rows = unsafe { std::slice::from_raw_parts(table.vals, count) };
+        for row in rows {
+            // SAFETY: the store copies the row.
+            unsafe { pg_sys::tuplestore_puttuple(self.0, *row) };
+        }
+    }
+}
+
 /// A place for the function's rows, in which its caller will look for them.
-fn tuple_store(fcinfo: pg_sys::FunctionCallInfo) -> *mut pg_sys::Tuplestorestate {
+pub fn tuple_store(fcinfo: pg_sys::FunctionCallInfo) -> Store {
     // SAFETY: the function manager's own argument, valid during the call.
     let result = unsafe { (*fcinfo).resultinfo }.cast::<pg_sys::ReturnSetInfo>();
     // SAFETY: NULL, or a node, which starts with its tag.
@@ -62,5 +72,5 @@ fn tuple_store(fcinfo: pg_sys::FunctionCallInfo) -> *mut pg_sys::Tuplestorestate
     result.returnMode = pg_sys::SetFunctionReturnMode::SFRM_Materialize;
     result.setResult = store;
     result.setDesc = columns;
-    store
+    Store(store)
 }

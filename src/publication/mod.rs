@@ -14,27 +14,23 @@ use pgmig_core::{name, publication, sql};
 use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
 
+use crate::argument::{Json, Text, Texts, not_null};
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, denied, invalid, notice, raise, required};
 use crate::ffi::identity;
 use crate::ffi::role::as_role;
-use crate::text::{self, Names, Texts};
 use crate::{MAJOR, query};
 use replica_identity::Policy;
 
 #[pg_extern(sql = false)]
-fn pg_create_publication(
-    arg_publication_name: Option<&str>,
-    arg_publish: Option<&str>,
-    arg_tables: Texts,
-) {
+fn pg_create_publication(arg_publication_name: Text, arg_publish: Text, arg_tables: Texts) {
     raise(
-        text::names(arg_tables)
+        required("arg_tables", arg_tables)
             .and_then(|tables| publish_tables(arg_publication_name, arg_publish, tables)),
     )
 }
 
-pub fn publish_tables(name: Option<&str>, publish: Option<&str>, tables: Names) -> Result<()> {
+pub fn publish_tables(name: Text, publish: Text, tables: Vec<Option<String>>) -> Result<()> {
     let caller = Caller::current()?;
     let name = publication_name("arg_publication_name", name)?;
     let options = publishing(publish)?;
@@ -44,25 +40,22 @@ pub fn publish_tables(name: Option<&str>, publish: Option<&str>, tables: Names) 
 }
 
 #[pg_extern(sql = false)]
-fn pg_create_publication_for_all_tables(
-    arg_publication_name: Option<&str>,
-    arg_publish: Option<&str>,
-) {
+fn pg_create_publication_for_all_tables(arg_publication_name: Text, arg_publish: Text) {
     raise(publish_all_tables(arg_publication_name, arg_publish))
 }
 
-pub fn publish_all_tables(name: Option<&str>, publish: Option<&str>) -> Result<()> {
+pub fn publish_all_tables(name: Text, publish: Text) -> Result<()> {
     let name = publication_name("arg_publication_name", name)?;
     create_for_all_tables(name, publishing(publish)?, Caller::current()?)?;
     Policy::Warn.apply(name)
 }
 
 #[pg_extern(sql = false)]
-fn create_publication(name: Option<&str>, spec: Option<pgrx::JsonB>) {
+fn create_publication(name: Text, spec: Json) {
     let run = || -> Result<()> {
         let caller = Caller::current()?;
         let name = publication_name("name", name)?;
-        let spec = Spec::parse(required("spec", spec)?.0, MAJOR)?;
+        let spec = Spec::parse(required("spec", spec)?, MAJOR)?;
         if spec.all_tables {
             create_for_all_tables(name, spec.options(), caller)?;
         } else {
@@ -75,11 +68,12 @@ fn create_publication(name: Option<&str>, spec: Option<pgrx::JsonB>) {
 }
 
 #[pg_extern(sql = false)]
-fn alter_publication_add_tables(name: Option<&str>, tables: Texts) {
+fn alter_publication_add_tables(name: Text, tables: Texts) {
     let run = || -> Result<()> {
         let caller = Caller::current()?;
         let name = own_publication(name, caller)?;
-        let tables = tables::resolve(&some_table_names("tables", text::names(tables)?)?, caller)?;
+        let tables =
+            tables::resolve(&some_table_names("tables", required("tables", tables)?)?, caller)?;
         add_tables(name, &tables, caller)?;
         Policy::Warn.apply(name)
     };
@@ -87,11 +81,11 @@ fn alter_publication_add_tables(name: Option<&str>, tables: Texts) {
 }
 
 #[pg_extern(sql = false)]
-fn alter_publication_drop_tables(name: Option<&str>, tables: Texts) {
+fn alter_publication_drop_tables(name: Text, tables: Texts) {
     let run = || -> Result<()> {
         let caller = Caller::current()?;
         let name = own_publication(name, caller)?;
-        let tables = some_table_names("tables", text::names(tables)?)?;
+        let tables = some_table_names("tables", required("tables", tables)?)?;
         let tables = tables.iter().map(tables::parse_name).collect::<Result<Vec<_>>>()?;
         execute_as(caller, &publication::drop_tables(name, &tables))
     };
@@ -99,7 +93,7 @@ fn alter_publication_drop_tables(name: Option<&str>, tables: Texts) {
 }
 
 #[pg_extern(sql = false)]
-fn drop_publication(name: Option<&str>) {
+fn drop_publication(name: Text) {
     let run = || -> Result<()> {
         let caller = Caller::current()?;
         let name = own_publication(name, caller)?;
@@ -151,7 +145,7 @@ fn execute_as(caller: Caller, statement: &str) -> Result<()> {
 
 /// The name of a publication that the caller owns. PostgreSQL asks again when it is changed; this
 /// says more about what is missing.
-fn own_publication(name: Option<&str>, caller: Caller) -> Result<&str> {
+fn own_publication<'a>(name: Text<'a>, caller: Caller) -> Result<&'a str> {
     let name = publication_name("name", name)?;
     let owner = owner(name)?.ok_or_else(|| {
         Error::new(Kind::UndefinedObject, format!("publication \"{name}\" does not exist"))
@@ -174,22 +168,21 @@ fn owner(publication: &str) -> Result<Option<Oid>> {
     Ok(owners.into_iter().next())
 }
 
-fn publication_name<'a>(argument: &str, name: Option<&'a str>) -> Result<&'a str> {
+fn publication_name<'a>(argument: &str, name: Text<'a>) -> Result<&'a str> {
     let name = required(argument, name)?;
     name::check("publication", name)?;
     Ok(name)
 }
 
-fn publishing(list: Option<&str>) -> Result<Options> {
+fn publishing(list: Text) -> Result<Options> {
     Ok(Options::publishing(Actions::parse(required("arg_publish", list)?)?))
 }
 
-fn table_names(argument: &str, names: Names) -> Result<Vec<TableSpec>> {
-    let names = required(argument, names)?;
-    names.into_iter().map(|name| Ok(TableSpec::named(required(argument, name)?))).collect()
+fn table_names(argument: &str, names: Vec<Option<String>>) -> Result<Vec<TableSpec>> {
+    names.into_iter().map(|name| Ok(TableSpec::named(not_null(argument, name)?))).collect()
 }
 
-fn some_table_names(argument: &str, names: Names) -> Result<Vec<TableSpec>> {
+fn some_table_names(argument: &str, names: Vec<Option<String>>) -> Result<Vec<TableSpec>> {
     let names = table_names(argument, names)?;
     if names.is_empty() {
         return Err(invalid("no table is named"));

@@ -10,29 +10,29 @@ use pgrx::prelude::*;
 use super::Subscription;
 use super::create::publication_names;
 use super::tables::{self, Recorded, Start};
+use crate::argument::{Text, Texts};
 use crate::caller::Caller;
 use crate::conninfo;
 use crate::error::{Error, Kind, Result, raise, report, required};
 use crate::ffi::catalog::{self, Column};
 use crate::publisher::Publisher;
 use crate::slot::{self, DoomedSlots};
-use crate::text::Texts;
 use crate::transaction::{Action, defer};
 use crate::{query, secrecy, settings};
 
 #[pg_extern(sql = false)]
-fn pg_alter_subscription_enable(arg_subscription_name: Option<&str>) {
+fn pg_alter_subscription_enable(arg_subscription_name: Text) {
     raise(alter(arg_subscription_name, "ENABLE"))
 }
 
 #[pg_extern(sql = false)]
-fn pg_alter_subscription_disable(arg_subscription_name: Option<&str>) {
+fn pg_alter_subscription_disable(arg_subscription_name: Text) {
     raise(alter(arg_subscription_name, "DISABLE"))
 }
 
 /// Skips the transaction that ends at this LSN; NULL is refused, `0/0` stops skipping.
 #[pg_extern(sql = false)]
-fn pg_alter_subscription_skip(arg_subscription_name: Option<&str>, arg_lsn: Option<i64>) {
+fn pg_alter_subscription_skip(arg_subscription_name: Text, arg_lsn: Option<i64>) {
     let run = || -> Result<()> {
         // A pg_lsn is eight bytes by value, as an i64 is.
         let lsn = pgmig_core::lsn::Lsn(required("arg_lsn", arg_lsn)?.cast_unsigned());
@@ -43,7 +43,7 @@ fn pg_alter_subscription_skip(arg_subscription_name: Option<&str>, arg_lsn: Opti
 }
 
 /// Runs one ALTER SUBSCRIPTION that reads no connection string.
-pub fn alter(name: Option<&str>, action: &str) -> Result<()> {
+pub fn alter(name: Text, action: &str) -> Result<()> {
     let name = required("arg_subscription_name", name)?;
     let subscription = Subscription::open(name, Caller::current()?)?;
     query::execute(&format!("ALTER SUBSCRIPTION {} {action}", sql::ident(&subscription.name)), &[])
@@ -51,15 +51,12 @@ pub fn alter(name: Option<&str>, action: &str) -> Result<()> {
 
 /// Points the subscription at another place, under the rules of a new one.
 #[pg_extern(sql = false)]
-fn pg_alter_subscription_connection(
-    arg_subscription_name: Option<&str>,
-    arg_connection_string: Option<&str>,
-) {
+fn pg_alter_subscription_connection(arg_subscription_name: Text, arg_connection_string: Text) {
     let _hidden = secrecy::hide_statement("pg_alter_subscription_connection");
     raise(set_connection(arg_subscription_name, arg_connection_string))
 }
 
-fn set_connection(name: Option<&str>, text: Option<&str>) -> Result<()> {
+fn set_connection(name: Text, text: Text) -> Result<()> {
     let caller = Caller::current()?;
     let name = required("arg_subscription_name", name)?;
     let text = required("arg_connection_string", text)?;
@@ -86,26 +83,25 @@ fn set_connection(name: Option<&str>, text: Option<&str>) -> Result<()> {
 
 #[pg_extern(sql = false)]
 fn pg_alter_subscription_refresh_publication(
-    arg_subscription_name: Option<&str>,
+    arg_subscription_name: Text,
     arg_copy_data: Option<bool>,
 ) {
     raise(refresh_publication(arg_subscription_name, arg_copy_data))
 }
 
-pub fn refresh_publication(name: Option<&str>, copy_data: Option<bool>) -> Result<()> {
+pub fn refresh_publication(name: Text, copy_data: Option<bool>) -> Result<()> {
     let caller = Caller::current()?;
     let name = required("arg_subscription_name", name)?;
     let copy_data = required("arg_copy_data", copy_data)?;
     let subscription = Subscription::find_own(name, caller)?;
-    let publications =
-        subscription.publications.clone().ok_or_else(super::too_many_publications)?;
+    let publications = subscription.publications()?.to_vec();
     refresh(subscription, &publications, copy_data, caller)
 }
 
 /// Replaces the list of publications and refreshes the tables.
 #[pg_extern(sql = false)]
 fn pg_alter_subscription_set_publication(
-    arg_subscription_name: Option<&str>,
+    arg_subscription_name: Text,
     arg_publication_names: Texts,
     arg_copy_data: Option<bool>,
 ) {

@@ -64,9 +64,7 @@ fn catch_up(subscription: &Subscription, needs_publisher: bool, caller: Caller) 
 
 /// No catching up brings the rows of tables that were published after the last refresh.
 fn warn_of_unsubscribed(subscription: &Subscription, publisher: &mut Publisher) -> Result<()> {
-    let publications =
-        subscription.publications.as_ref().ok_or_else(super::too_many_publications)?;
-    let query = tables::query_text(publisher.major(), publications);
+    let query = tables::query_text(publisher.major(), subscription.publications()?);
     let published = publisher.query(&query)?;
     let missing: BTreeSet<_> = unsubscribed(subscription.oid, &published)?.into_iter().collect();
     if missing.is_empty() {

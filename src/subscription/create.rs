@@ -6,6 +6,7 @@ use pgrx::prelude::*;
 
 use super::tables::{self, Start};
 use super::{Subscription, guard, missing, require_subscriber};
+use crate::argument::{Json, Text, Texts, not_null};
 use crate::caller::Caller;
 use crate::conninfo;
 use crate::error::{Error, Kind, Result, invalid, notice, raise, required};
@@ -13,20 +14,19 @@ use crate::ffi::catalog::{self, Column};
 use crate::ffi::settings::with_settings;
 use crate::publisher::Publisher;
 use crate::slot::{self, NewSlot};
-use crate::text::{self, Texts};
 use crate::transaction::{Action, Plan, defer};
 use crate::{query, secrecy, settings};
 
 /// As in aiven_extras.
 #[pg_extern(sql = false)]
 fn pg_create_subscription(
-    arg_subscription_name: Option<&str>,
-    arg_connection_string: Option<&str>,
-    arg_publication_name: Option<&str>,
-    arg_slot_name: Option<&str>,
+    arg_subscription_name: Text,
+    arg_connection_string: Text,
+    arg_publication_name: Text,
+    arg_slot_name: Text,
     arg_slot_create: Option<bool>,
     arg_copy_data: Option<bool>,
-    arg_origin: Option<&str>,
+    arg_origin: Text,
 ) {
     let _hidden = secrecy::hide_statement("pg_create_subscription");
     let run = || -> Result<()> {
@@ -50,15 +50,10 @@ fn pg_create_subscription(
 
 /// With every option of this server's major.
 #[pg_extern(sql = false)]
-fn create_subscription(
-    name: Option<&str>,
-    conninfo: Option<&str>,
-    publications: Texts,
-    options: Option<pgrx::JsonB>,
-) {
+fn create_subscription(name: Text, conninfo: Text, publications: Texts, options: Json) {
     let _hidden = secrecy::hide_statement("create_subscription");
     let run = || -> Result<()> {
-        let options = required("options", options)?.0;
+        let options = required("options", options)?;
         require_subscriber(Caller::current()?)?;
         create(&Request {
             name: required("name", name)?,
@@ -72,9 +67,9 @@ fn create_subscription(
 
 /// A list of publications without NULLs, of which there is at least one.
 pub fn publication_names(argument: &str, names: Texts) -> Result<Vec<String>> {
-    let names = required(argument, text::names(names)?)?;
+    let names = required(argument, names)?;
     let names: Option<Vec<String>> = names.into_iter().collect();
-    let names = required(&format!("{argument}[]"), names)?;
+    let names = not_null(&format!("{argument}[]"), names)?;
     if names.is_empty() {
         return Err(invalid(format!("argument \"{argument}\" must name at least one publication")));
     }

@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 
 use super::Subscription;
 use super::tables::{self, Recorded};
+use crate::argument::Text;
 use crate::caller::Caller;
 use crate::error::{Kind, Result, notice, raise, required};
 use crate::ffi::{catalog, transaction};
@@ -15,7 +16,7 @@ use crate::transaction::{Action, defer};
 
 /// As in aiven_extras.
 #[pg_extern(sql = false)]
-fn pg_drop_subscription(arg_subscription_name: Option<&str>, arg_drop_repl_slot: Option<bool>) {
+fn pg_drop_subscription(arg_subscription_name: Text, arg_drop_repl_slot: Option<bool>) {
     let run = || -> Result<()> {
         let name = required("arg_subscription_name", arg_subscription_name)?;
         let with_slot = required("arg_drop_repl_slot", arg_drop_repl_slot)?;

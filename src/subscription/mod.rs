@@ -16,8 +16,7 @@ pub use tables::query_text as tables_query;
 
 use std::ffi::CStr;
 
-use pgmig_core::conninfo::MAX_LENGTH;
-use pgmig_core::name;
+use pgmig_core::{limits, name};
 use pgrx::datum::Array;
 use pgrx::pg_sys::Oid;
 
@@ -28,9 +27,6 @@ use crate::ffi::identity;
 use crate::publisher::Publisher;
 use crate::{conninfo, text};
 
-/// The longest list of publications that is looked at, as it is stored, in bytes.
-pub const MAX_PUBLICATIONS: usize = 8192;
-
 /// A row of pg_subscription in this database.
 #[derive(PartialEq)]
 struct Subscription {
@@ -38,10 +34,10 @@ struct Subscription {
     name: String,
     owner: Oid,
     enabled: bool,
-    /// `None`: longer than what is looked at.
+    /// `None` for one that is longer than this extension uses.
     conninfo: Option<String>,
     slot: Option<String>,
-    /// `None`: likewise.
+    /// As above.
     publications: Option<Vec<String>>,
     two_phase_enabled: bool,
 }
@@ -77,18 +73,15 @@ impl Subscription {
     fn find(name: &str) -> Option<Self> {
         let row = SubscriptionRow::find(name)?;
         let slot = row.get::<&CStr>("subslotname");
-        let is_short = |column, limit| row.size(column).is_some_and(|size| size <= limit);
-        let conninfo = is_short("subconninfo", MAX_LENGTH).then(|| row.get("subconninfo"));
-        let publications = is_short("subpublications", 10 * MAX_PUBLICATIONS)
-            .then(|| row.get::<Array<&[u8]>>("subpublications").map(text::lossy));
+        let publications = row.get_up_to::<Array<&[u8]>>("subpublications", limits::PUBLICATIONS);
         Some(Self {
             oid: row.get("oid")?,
             name: name.to_owned(),
             owner: row.get("subowner")?,
             enabled: row.get("subenabled")?,
-            conninfo: conninfo.flatten(),
+            conninfo: row.get_up_to("subconninfo", limits::TEXT),
             slot: slot.map(|slot| slot.to_string_lossy().into_owned()),
-            publications: publications.flatten(),
+            publications: publications.map(text::lossy),
             two_phase_enabled: row.get::<i8>("subtwophasestate") == Some(b'e' as i8),
         })
     }
@@ -109,6 +102,10 @@ impl Subscription {
         let responsible = caller.together_with(self.owner);
         let conninfo = conninfo::stored(self.conninfo.as_deref(), responsible.is_superuser())?;
         Publisher::connect(&conninfo, responsible)
+    }
+
+    fn publications(&self) -> Result<&[String]> {
+        self.publications.as_deref().ok_or_else(too_many_publications)
     }
 }
 
@@ -161,10 +158,10 @@ fn missing(name: &str) -> Error {
         .hint("SELECT subname FROM pgmig_extras.pg_list_all_subscriptions() lists yours.")
 }
 
-/// For a list that is longer than `MAX_PUBLICATIONS`.
+/// For a list that is longer than what is looked at.
 pub fn too_many_publications() -> Error {
     Error::new(Kind::LimitExceeded, "the subscription has too many publications")
-        .detail(format!("The limit is {MAX_PUBLICATIONS} bytes for their names together."))
+        .detail(format!("The limit is {} bytes for their names together.", limits::PUBLICATIONS))
         .hint("Use fewer publications with more tables each.")
 }
 

@@ -60,7 +60,7 @@ impl Watcher {
         let mut last = None;
         loop {
             worker::reload_configuration();
-            if !settings::watch() || worker::in_recovery() {
+            if !settings::watch() || worker::in_recovery() || process::is_dismissed() {
                 return;
             }
             let due = self.next_look(last);
@@ -94,7 +94,7 @@ impl Watcher {
 
     fn has_subscriptions(&self) -> bool {
         let everywhere = worker::transaction(worker::subscriptions_everywhere);
-        everywhere.iter().any(|(database, _)| *database == self.database)
+        everywhere.iter().any(|it| it.database == self.database)
     }
 
     /// One look at every subscription. False when there is none left.
@@ -134,11 +134,17 @@ impl Watcher {
         outcomes.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
-    /// Those for which there is room.
+    /// Those for which there is room. The log says so where an enabled one has none.
     fn admit(&mut self, mut listed: Vec<Listed>) -> Vec<Listed> {
-        let all = listed.len();
-        listed.retain(|there| shared::admit(self.database, there.oid));
-        let was_full = std::mem::replace(&mut self.full, listed.len() < all);
+        let has_place = |there: &Listed| shared::is_admitted(there.oid);
+        let mut is_full = false;
+        if !listed.iter().all(has_place) {
+            let everywhere = worker::transaction(worker::subscriptions_everywhere);
+            let here = everywhere.iter().filter(|it| it.database == self.database);
+            is_full = here.filter(|it| !shared::admit(it) && it.enabled).count() > 0;
+            listed.retain(has_place);
+        }
+        let was_full = std::mem::replace(&mut self.full, is_full);
         if self.full && !was_full {
             report(
                 PgLogLevel::WARNING,

@@ -1,9 +1,10 @@
-//! The launcher: keeps a worker in each database that has subscriptions. Connected to no database,
-//! as the core launcher is, so that it holds up no DROP DATABASE.
+//! The launcher: keeps a worker in each database that has subscriptions to watch. Connected to no
+//! database, as the core launcher is, so that it holds up no DROP DATABASE.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use pgmig_core::share;
 use pgrx::PgLogLevel;
 use pgrx::pg_sys::{Datum, Oid};
 use pgrx::prelude::*;
@@ -11,6 +12,7 @@ use pgrx::prelude::*;
 use super::process::{self, Claim, Process};
 use super::shared;
 use crate::error::{Error, Kind, report};
+use crate::ffi::worker::Subscribed;
 use crate::ffi::{slots, wait, worker};
 use crate::settings;
 
@@ -18,6 +20,11 @@ use crate::settings;
 const RESTART: i32 = 5;
 /// How soon a new subscription is noticed.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// How long a database goes on being watched once all its subscriptions are disabled: to say so, and
+/// not to start anew when one is enabled again.
+const GRACE: Duration = Duration::from_secs(15);
+/// The most databases that one line of the log names.
+const MAX_NAMED: usize = 5;
 
 pub fn register() {
     worker::Worker {
@@ -37,7 +44,7 @@ pub extern "C-unwind" fn pgmig_extras_launcher(_argument: Datum) {
     worker::connect_to_shared_catalogs();
     worker::at_exit(on_exit);
     shared::write(|header, _| header.launcher = Process::launcher(worker::my_pid()));
-    let mut launcher = Launcher { told: None };
+    let mut launcher = Launcher::default();
     loop {
         worker::reload_configuration();
         let start = Instant::now();
@@ -60,56 +67,116 @@ extern "C-unwind" fn on_exit(_code: i32, _argument: Datum) {
     shared::write(|header, _| header.launcher.pid = 0);
 }
 
+#[derive(Default)]
 struct Launcher {
-    /// What the log already says that a database is not watched for.
-    told: Option<Obstacle>,
+    /// Databases whose subscriptions are all disabled, and since when they have been seen so.
+    disabled: BTreeMap<u32, Instant>,
+    /// Databases that are not watched though they should be.
+    obstacles: BTreeMap<u32, Obstacle>,
+    /// Of these, what the log already has.
+    told: BTreeMap<u32, Obstacle>,
 }
 
-/// Why a database can't be watched.
+/// Why a database is not watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Obstacle {
+    /// All background workers are in use.
     NoWorker,
-    NoPlace,
+    /// As many databases are watched as may be.
+    TooMany,
 }
 
 impl Launcher {
     fn cycle(&mut self) {
         let subscriptions = worker::transaction(worker::subscriptions_everywhere);
-        let known: BTreeSet<u32> = subscriptions.iter().map(|(_, oid)| oid.to_u32()).collect();
-        shared::keep_only(|subscription| known.contains(&subscription.to_u32()));
-        let databases: BTreeSet<u32> =
-            subscriptions.iter().map(|(database, _)| database.to_u32()).collect();
-        process::keep_only(|database| databases.contains(&database.to_u32()));
-        for database in databases.into_iter().map(Oid::from) {
-            match process::claim(database) {
-                Claim::Due if start(database) => self.told = None,
-                Claim::Due => self.tell(Obstacle::NoWorker, database),
-                Claim::NoPlace => self.tell(Obstacle::NoPlace, database),
-                Claim::Taken => {}
+        shared::follow(&subscriptions);
+        let enabled = subscriptions.iter().filter(|it| it.enabled);
+        let wanted: BTreeSet<(u32, u32)> =
+            enabled.map(|it| (it.database.to_u32(), it.owner.to_u32())).collect();
+        let chosen = share::databases(&wanted, process::limit());
+        let staying = self.staying(&subscriptions, &wanted, process::limit() - chosen.len());
+        process::keep_only(|database| {
+            let database = database.to_u32();
+            chosen.contains(&database) || staying.contains(&database)
+        });
+        self.start(&chosen);
+        for (database, _) in wanted.iter().filter(|(database, _)| !chosen.contains(database)) {
+            self.obstacles.insert(*database, Obstacle::TooMany);
+        }
+        self.obstacles.retain(|known, _| wanted.iter().any(|(database, _)| database == known));
+        self.tell();
+    }
+
+    /// Databases where nothing is enabled any more, and whose watchers need not leave yet. At most
+    /// `room`, those that were disabled last.
+    fn staying(
+        &mut self,
+        subscriptions: &[Subscribed],
+        wanted: &BTreeSet<(u32, u32)>,
+        room: usize,
+    ) -> BTreeSet<u32> {
+        let is_wanted =
+            |database: u32| wanted.range((database, 0)..=(database, u32::MAX)).next().is_some();
+        let now = Instant::now();
+        let disabled = subscriptions.iter().map(|it| it.database.to_u32());
+        let disabled: BTreeSet<u32> = disabled.filter(|database| !is_wanted(*database)).collect();
+        self.disabled.retain(|database, _| disabled.contains(database));
+        for database in disabled {
+            self.disabled.entry(database).or_insert(now);
+        }
+        let is_recent = |(_, since): &(&u32, &Instant)| since.elapsed() < GRACE;
+        let mut recent: Vec<_> = self.disabled.iter().filter(is_recent).collect();
+        recent.sort_by_key(|(_, since)| std::cmp::Reverse(**since));
+        recent.into_iter().take(room).map(|(database, _)| *database).collect()
+    }
+
+    fn start(&mut self, chosen: &BTreeSet<u32>) {
+        for database in chosen {
+            match process::claim(Oid::from(*database)) {
+                Claim::Due if start(Oid::from(*database)) => {}
+                Claim::Due => {
+                    process::fail(Oid::from(*database));
+                    self.obstacles.insert(*database, Obstacle::NoWorker);
+                }
+                Claim::Watched => {
+                    self.obstacles.remove(database);
+                }
+                // It was asked for, or waits for one to leave.
+                Claim::Pending => {}
             }
         }
     }
 
-    /// Once, until a worker could be started again.
-    fn tell(&mut self, obstacle: Obstacle, database: Oid) {
-        shared::write(|header, _| header.launcher.errors += 1);
-        if self.told.replace(obstacle) == Some(obstacle) {
-            return;
+    /// What the log does not have yet.
+    fn tell(&mut self) {
+        let told = std::mem::replace(&mut self.told, self.obstacles.clone());
+        for obstacle in [Obstacle::NoWorker, Obstacle::TooMany] {
+            let of_kind = self.obstacles.iter().filter(|(_, other)| **other == obstacle);
+            let databases: Vec<u32> = of_kind.map(|(database, _)| *database).collect();
+            if databases.iter().any(|database| told.get(database) != Some(&obstacle)) {
+                report(PgLogLevel::WARNING, obstacle.error(&databases));
+            }
         }
-        let (message, hint) = match obstacle {
-            Obstacle::NoWorker => (
-                "no background worker is free to watch subscriptions",
-                "Raise \"max_worker_processes\" and restart the server.",
-            ),
-            Obstacle::NoPlace => (
-                "too many databases with subscriptions to watch",
-                "Drop the subscriptions that are no longer needed.",
+    }
+}
+
+impl Obstacle {
+    fn error(self, databases: &[u32]) -> Error {
+        let message = match self {
+            Self::NoWorker => "no background worker is free to watch subscriptions".to_owned(),
+            Self::TooMany => format!(
+                "too many databases with subscriptions to watch: there are workers for {}",
+                process::limit()
             ),
         };
-        let error = Error::new(Kind::LimitExceeded, message)
-            .detail(format!("Database {} is not watched.", database.to_u32()))
-            .hint(hint);
-        report(PgLogLevel::WARNING, error);
+        let named: Vec<_> = databases.iter().take(MAX_NAMED).map(u32::to_string).collect();
+        let more = match databases.len() - named.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        Error::new(Kind::LimitExceeded, message)
+            .detail(format!("Not watched are the databases with oid {}{more}.", named.join(", ")))
+            .hint("Raise \"max_worker_processes\" and restart the server.")
     }
 }
 

@@ -1,4 +1,4 @@
-//! The watcher: a launcher, one worker in each database that has subscriptions, and what they know
+//! The watcher: a launcher, one worker in each database that has enabled subscriptions, and what they know
 //! in shared memory. Only where the library is in shared_preload_libraries.
 
 mod announce;
@@ -12,6 +12,7 @@ mod question;
 mod shared;
 mod slots;
 mod subscriber;
+mod unwatched;
 mod views;
 
 pub use subscriber::{Listed, unsubscribed};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use pgmig_core::lag::Micros;
 use pgrx::pg_sys::Oid;
 
+use super::shared::MAX_DATABASES;
 use super::{now, shared};
 use crate::ffi::worker;
 
@@ -19,6 +20,10 @@ pub struct Process {
     pub database: Oid,
     /// When the launcher last asked for the worker.
     asked_at: Micros,
+    /// Whether it has to leave: others need the worker more, or there is nothing to watch.
+    dismissed: bool,
+    /// Whether there was no worker when the launcher last asked.
+    failed: bool,
     pub cycled_at: Micros,
     pub cycle: Micros,
     /// Publishers that could not be reached in the last cycle.
@@ -37,9 +42,27 @@ const START_TIME: Micros = 5 * pgmig_core::lag::SECOND;
 pub enum Claim {
     /// None is there, and none was asked for just now.
     Due,
-    Taken,
-    /// All places are other databases'.
-    NoPlace,
+    /// It was asked for just now, or has to wait for the worker of another database to leave.
+    Pending,
+    Watched,
+}
+
+/// How a database is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    Watched,
+    /// There was no background worker.
+    Failed,
+    /// Its worker has not come yet.
+    Asked,
+    /// No worker is meant for it.
+    Absent,
+}
+
+/// The most databases that are watched at once. Workers of subscriptions must always find a background
+/// worker.
+pub fn limit() -> usize {
+    worker::workers_to_spare().clamp(1, MAX_DATABASES)
 }
 
 impl Process {
@@ -47,6 +70,8 @@ impl Process {
         pid: 0,
         database: Oid::INVALID,
         asked_at: 0,
+        dismissed: false,
+        failed: false,
         cycled_at: 0,
         cycle: 0,
         unreachable: 0,
@@ -62,6 +87,16 @@ impl Process {
         Self { database, asked_at: now(), ..Self::NONE }
     }
 
+    fn was_asked_for_just_now(&self) -> bool {
+        now().saturating_sub(self.asked_at) <= START_TIME
+    }
+
+    /// Whether it has a background worker, or may soon have one.
+    fn has_worker(&self) -> bool {
+        let may_come = self.database != Oid::INVALID && !self.failed;
+        self.pid != 0 || may_come && self.was_asked_for_just_now()
+    }
+
     pub fn finish_cycle(&mut self, cycle: Duration) {
         self.cycled_at = now();
         self.cycle = cycle.as_micros() as Micros;
@@ -70,30 +105,52 @@ impl Process {
 
 /// Whether a database's worker has to be started.
 pub fn claim(database: Oid) -> Claim {
-    let claimed = with_place(database, |process| {
-        let waits = now().saturating_sub(process.asked_at) <= START_TIME;
-        if process.pid != 0 || process.database == database && waits {
-            return Claim::Taken;
+    let claimed = shared::write(|header, _| {
+        let in_use = header.databases.iter().filter(|process| process.has_worker()).count();
+        let process = place(&mut header.databases, database)?;
+        if process.pid != 0 {
+            return Some(Claim::Watched);
+        }
+        if process.database == database && process.was_asked_for_just_now() || in_use >= limit() {
+            return Some(Claim::Pending);
         }
         *process = Process::asked_for(database);
-        Claim::Due
+        Some(Claim::Due)
     });
-    claimed.unwrap_or(Claim::NoPlace)
+    claimed.flatten().unwrap_or(Claim::Pending)
+}
+
+/// There is no worker for a database that was claimed.
+pub fn fail(database: Oid) {
+    shared::write(|header, _| {
+        header.launcher.errors += 1;
+        if let Some(process) = place(&mut header.databases, database) {
+            process.failed = true;
+        }
+    });
+}
+
+/// Whether a database has a watcher now.
+pub fn presence(places: &[Process], database: Oid) -> Presence {
+    match places.iter().find(|process| process.database == database) {
+        None => Presence::Absent,
+        Some(process) if process.pid != 0 => Presence::Watched,
+        Some(process) if process.failed => Presence::Failed,
+        Some(_) => Presence::Asked,
+    }
 }
 
 /// Makes this process the database's watcher, unless another one is.
 pub fn enter(database: Oid) -> bool {
-    let entered = with_place(database, |process| {
-        let free = process.pid == 0;
-        if process.database != database {
-            *process = Process::asked_for(database);
+    let entered = shared::write(|header, _| {
+        let process = place(&mut header.databases, database)?;
+        if process.pid != 0 {
+            return None;
         }
-        if free {
-            process.pid = worker::my_pid();
-        }
-        free
+        *process = Process { pid: worker::my_pid(), ..Process::asked_for(database) };
+        Some(())
     });
-    entered.unwrap_or(false)
+    entered.flatten().is_some()
 }
 
 /// Gives the place back.
@@ -106,15 +163,23 @@ pub fn abandon() {
     with_own(|process| process.pid = 0);
 }
 
-/// Frees the places of databases that are not to be watched any more.
+/// Frees the places of databases that are not to be watched, or not any more. Their watchers leave.
 pub fn keep_only(is_watched: impl Fn(Oid) -> bool) {
     shared::write(|header, _| {
         for process in &mut header.databases {
-            if process.pid == 0 && !is_watched(process.database) {
+            process.dismissed = !is_watched(process.database);
+            if process.pid == 0 && process.dismissed {
                 *process = Process::NONE;
             }
         }
     });
+}
+
+/// Whether this process is to leave.
+pub fn is_dismissed() -> bool {
+    let own = |process: &&Process| process.pid == worker::my_pid();
+    let own = shared::read(|header, _| header.databases.iter().find(own).copied());
+    own.flatten().is_none_or(|process| process.dismissed)
 }
 
 /// Runs `work` on this process's own place.
@@ -127,14 +192,10 @@ pub fn with_own(work: impl FnOnce(&mut Process)) {
     });
 }
 
-/// Runs `work` on a database's place, or on a free one. `None` when there are too many databases.
-fn with_place<R>(database: Oid, work: impl FnOnce(&mut Process) -> R) -> Option<R> {
-    shared::write(|header, _| {
-        let places = &mut header.databases;
-        let known = places.iter().position(|process| process.database == database);
-        let free = || places.iter().position(|process| process.database == Oid::INVALID);
-        let at = known.or_else(free)?;
-        Some(work(&mut places[at]))
-    })
-    .flatten()
+/// A database's place, or a free one. `None` when there are too many databases.
+fn place(places: &mut [Process], database: Oid) -> Option<&mut Process> {
+    let known = places.iter().position(|process| process.database == database);
+    let free = || places.iter().position(|process| process.database == Oid::INVALID);
+    let at = known.or_else(free)?;
+    Some(&mut places[at])
 }

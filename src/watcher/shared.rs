@@ -3,19 +3,23 @@
 
 #![allow(unsafe_code)]
 
+use std::collections::BTreeMap;
+
 use pgmig_core::lag::{Micros, Reading, Tracker};
+use pgmig_core::share::{self, Tenant};
 use pgrx::pg_sys::Oid;
 
 use super::errors::Report;
 use super::process::Process;
 use super::slots::Inactive;
 use crate::ffi::shared::{Block, Plain};
+use crate::ffi::worker::Subscribed;
 use crate::settings;
 
 /// Databases with subscriptions that can be watched at once.
-const MAX_DATABASES: usize = 64;
-/// A longer text is cut, in bytes.
-const REFUSAL: usize = 200;
+pub const MAX_DATABASES: usize = 64;
+/// The longest refusal, in bytes.
+const MAX_REFUSAL: usize = 200;
 
 static MEMORY: Block<Header, Entry, Report> = Block::new();
 
@@ -31,9 +35,38 @@ pub struct Header {
 pub struct Entry {
     pub subscription: Oid,
     pub database: Oid,
+    owner: Oid,
+    enabled: bool,
+    /// Why it is not watched though it has a place: UTF-8, padded with zeros.
+    refusal: [u8; MAX_REFUSAL],
     pub tracker: Tracker,
-    /// Why it must not be watched; all zero when it may.
-    refusal: [u8; REFUSAL],
+}
+
+impl Entry {
+    fn of(it: &Subscribed) -> Self {
+        Self {
+            subscription: it.subscription,
+            database: it.database,
+            owner: it.owner,
+            enabled: it.enabled,
+            refusal: [0; MAX_REFUSAL],
+            tracker: Tracker::new(),
+        }
+    }
+
+    fn tenant(&self) -> Tenant {
+        tenant(self.subscription, self.owner, self.enabled)
+    }
+
+    pub fn refusal(&self) -> Option<String> {
+        let length = self.refusal.iter().position(|byte| *byte == 0).unwrap_or(MAX_REFUSAL);
+        let text = String::from_utf8_lossy(&self.refusal[..length]);
+        (length > 0).then(|| text.into_owned())
+    }
+}
+
+fn tenant(subscription: Oid, owner: Oid, enabled: bool) -> Tenant {
+    Tenant { subscription: subscription.to_u32(), owner: owner.to_u32(), enabled }
 }
 
 // SAFETY: numbers, oids and bytes of names; zero is no process and no slot.
@@ -59,19 +92,42 @@ pub fn reports() -> Option<&'static [Report]> {
     MEMORY.atomics()
 }
 
-/// Finds room for a subscription that has none yet. False when all entries are in use.
-pub fn admit(database: Oid, subscription: Oid) -> bool {
+pub fn is_admitted(subscription: Oid) -> bool {
+    read(|_, entries| entries.iter().any(|entry| entry.subscription == subscription))
+        .unwrap_or(false)
+}
+
+/// Finds a place for a subscription that has none yet: a free one, or its share of those of others.
+/// False when it gets none.
+pub fn admit(it: &Subscribed) -> bool {
     write(|_, entries| {
         let of = |wanted: Oid| entries.iter().position(|entry| entry.subscription == wanted);
-        if of(subscription).is_some() {
+        if of(it.subscription).is_some() {
             return true;
         }
-        let Some(free) = of(Oid::INVALID) else { return false };
-        entries[free] =
-            Entry { subscription, database, tracker: Tracker::new(), refusal: [0; REFUSAL] };
+        // Nothing is allocated under the lock but this, which is small.
+        let taken = || {
+            let places: Vec<Tenant> = entries.iter().map(Entry::tenant).collect();
+            share::place_to_take(&places, tenant(it.subscription, it.owner, it.enabled))
+        };
+        let Some(place) = of(Oid::INVALID).or_else(taken) else { return false };
+        entries[place] = Entry::of(it);
         true
     })
     .unwrap_or(false)
+}
+
+/// Says why a subscription that has a place is not watched; an empty text that it is.
+#[allow(dead_code)] // for links that the rules for connection strings refuse
+pub fn set_refusal(subscription: Oid, text: &str) {
+    let length = text.floor_char_boundary(MAX_REFUSAL);
+    let mut refusal = [0; MAX_REFUSAL];
+    refusal[..length].copy_from_slice(&text.as_bytes()[..length]);
+    write(|_, entries| {
+        if let Some(entry) = entries.iter_mut().find(|entry| entry.subscription == subscription) {
+            entry.refusal = refusal;
+        }
+    });
 }
 
 /// Runs `work` on the tracker of a subscription that has an entry.
@@ -90,25 +146,17 @@ pub fn reading(subscription: Oid, now: Micros) -> Option<Reading> {
     })?
 }
 
-/// Keeps why a subscription must not be watched; an empty text: it may.
-pub fn set_refusal(subscription: Oid, text: &str) {
-    let mut refusal = [0; REFUSAL];
-    let length = text.floor_char_boundary(REFUSAL);
-    refusal[..length].copy_from_slice(&text.as_bytes()[..length]);
-    write(|_, entries| {
-        if let Some(entry) = entries.iter_mut().find(|entry| entry.subscription == subscription) {
-            entry.refusal = refusal;
-        }
-    });
-}
-
-/// Frees the entries of subscriptions that are gone.
-pub fn keep_only(exists: impl Fn(Oid) -> bool) {
-    reports().into_iter().flatten().for_each(|report| report.keep_only(&exists));
+/// Takes in which subscriptions there are: frees the entries of those that are gone.
+pub fn follow(there: &[Subscribed]) {
+    let there: BTreeMap<u32, &Subscribed> =
+        there.iter().map(|it| (it.subscription.to_u32(), it)).collect();
+    let exists = |subscription: Oid| there.contains_key(&subscription.to_u32());
+    reports().into_iter().flatten().for_each(|report| report.keep_only(exists));
     write(|_, entries| {
         for entry in entries.iter_mut().filter(|entry| entry.subscription != Oid::INVALID) {
-            if !exists(entry.subscription) {
-                entry.subscription = Oid::INVALID;
+            match there.get(&entry.subscription.to_u32()) {
+                Some(it) => (entry.owner, entry.enabled) = (it.owner, it.enabled),
+                None => entry.subscription = Oid::INVALID,
             }
         }
     });

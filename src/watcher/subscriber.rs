@@ -2,17 +2,16 @@
 
 use std::collections::{HashMap, HashSet};
 
-use pgmig_core::conninfo::MAX_LENGTH;
 use pgmig_core::lag::observation::{Errors, Received, Tables, Worker};
 use pgmig_core::lag::wait::WorkerWait;
 use pgmig_core::lag::{Micros, SECOND};
+use pgmig_core::limits::{PUBLICATIONS, TEXT};
 use pgmig_core::lsn::Lsn;
 use pgmig_core::wire::Rows;
 use pgrx::pg_sys::Oid;
 use pgrx::spi::{SpiError, SpiHeapTupleData};
 
 use crate::error::Result;
-use crate::subscription::MAX_PUBLICATIONS;
 use crate::{query, text};
 
 /// A subscription of this database, and how to reach its publisher.
@@ -20,10 +19,10 @@ pub struct Listed {
     pub oid: Oid,
     pub owner: Oid,
     pub is_superusers: bool,
-    /// `None`: longer than what is looked at, `conninfo::MAX_LENGTH`.
+    /// `None`: longer than what is looked at, `limits::TEXT`.
     pub conninfo: Option<String>,
     pub slot: Option<String>,
-    /// `None`: likewise, `MAX_PUBLICATIONS`.
+    /// `None`: likewise, `limits::PUBLICATIONS`.
     pub publications: Option<Vec<String>>,
 }
 
@@ -36,13 +35,13 @@ pub fn list() -> Result<Vec<Listed>> {
                JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) s.subdbid \
               WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()",
             conninfo = text::as_utf8(&format!(
-                "CASE WHEN pg_catalog.octet_length(s.subconninfo) OPERATOR(pg_catalog.<=) {MAX_LENGTH} \
+                "CASE WHEN pg_catalog.octet_length(s.subconninfo) OPERATOR(pg_catalog.<=) {TEXT} \
                  THEN s.subconninfo END"
             )),
             slot = text::as_utf8("s.subslotname::pg_catalog.text"),
             // As it is stored, perhaps compressed: it need not be read for that.
             publications = text::as_utf8(&format!(
-                "CASE WHEN pg_catalog.pg_column_size(s.subpublications) OPERATOR(pg_catalog.<=) {MAX_PUBLICATIONS} \
+                "CASE WHEN pg_catalog.pg_column_size(s.subpublications) OPERATOR(pg_catalog.<=) {PUBLICATIONS} \
                  THEN pg_catalog.to_json(s.subpublications)::pg_catalog.text END"
             )),
         ),

@@ -1,17 +1,23 @@
 //! What SQL sees of the watcher.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use pgmig_core::lag::history::Sample;
 use pgmig_core::lag::observation::{Answer, Tables};
-use pgmig_core::lag::{Micros, Reading, Tracker};
+use pgmig_core::lag::{Micros, Reading, State, Tracker};
 use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
 
 use super::database::{self, Links};
-use super::{errors, now, shared, subscriber};
+use super::process::{self, Presence};
+use super::shared::{self, Entry};
+use super::unwatched::Unwatched;
+use super::{errors, now, subscriber};
+use crate::argument::Text;
 use crate::caller::Caller;
 use crate::error::{Result, notice, raise, required};
+use crate::ffi::worker::{self, Subscribed};
 use crate::settings;
 use crate::subscription::{self, View};
 
@@ -25,17 +31,17 @@ fn lag_readings() -> TableIterator<
         name!(subscription, Oid),
         name!(state, String),
         name!(lag_us, Option<i64>),
-        name!(lag_is_lower_bound, bool),
+        name!(lag_is_lower_bound, Option<bool>),
         name!(pending_bytes, Option<i64>),
         name!(decode_backlog_bytes, Option<i64>),
         name!(inflight_bytes, Option<i64>),
         name!(retained_bytes, Option<i64>),
         name!(headroom_bytes, Option<i64>),
         name!(open_transaction_bytes, Option<i64>),
-        name!(tables_ready, i64),
-        name!(tables_total, i64),
-        name!(apply_errors, i64),
-        name!(sync_errors, i64),
+        name!(tables_ready, Option<i64>),
+        name!(tables_total, Option<i64>),
+        name!(apply_errors, Option<i64>),
+        name!(sync_errors, Option<i64>),
         name!(last_error, Option<String>),
         name!(eta_us, Option<i64>),
         name!(age_us, Option<i64>),
@@ -43,45 +49,84 @@ fn lag_readings() -> TableIterator<
     ),
 > {
     let caller = raise(Caller::current());
-    let known: Option<Vec<(Oid, Reading)>> = shared::read(|_, entries| {
-        let used = entries.iter().filter(|entry| entry.subscription != Oid::INVALID);
-        used.map(|entry| (entry.subscription, entry.tracker.read(now()))).collect()
-    });
-    let readings = known.unwrap_or_else(|| raise(single_look(caller)));
+    let readings = known().unwrap_or_else(|| raise(single_look(caller)));
     let seen = readings
         .into_iter()
-        .filter_map(|(oid, reading)| Some((oid, subscription::view(oid, caller)?, reading)));
+        .filter_map(|(oid, known)| Some((oid, subscription::view(oid, caller)?, known)));
     let seen: Vec<_> = seen.collect();
     let now = now();
-    TableIterator::new(seen.into_iter().map(move |(oid, view, reading)| {
-        let signed = |value: Option<u64>| value.map(|value| value as i64);
-        let metrics = reading.metrics;
+    TableIterator::new(seen.into_iter().map(move |(oid, view, known)| {
+        let (state, reason) = match &known {
+            Known::Watched(reading) => (reading.state, reading.reason.clone()),
+            Known::Unwatched(why) => (why.state(), why.reason()),
+        };
+        let reading = match &known {
+            Known::Watched(reading) => Some(reading),
+            Known::Unwatched(_) => None,
+        };
+        let figure = |of: fn(&Reading) -> Option<u64>| reading.and_then(of).map(|it| it as i64);
+        let count = |of: fn(&Reading) -> u64| reading.map(|reading| of(reading) as i64);
         (
             oid,
-            reading.state.as_str().to_owned(),
-            signed(reading.lag),
-            reading.lag_is_lower_bound,
-            signed(metrics.pending),
-            signed(metrics.decode_backlog),
-            signed(metrics.inflight),
-            signed(metrics.retained),
-            metrics.headroom,
-            signed(metrics.open_transaction),
-            reading.tables.ready.into(),
-            reading.tables.total.into(),
-            reading.errors.apply as i64,
-            reading.errors.sync as i64,
+            state.as_str().to_owned(),
+            figure(|it| it.lag),
+            reading.map(|it| it.lag_is_lower_bound),
+            figure(|it| it.metrics.pending),
+            figure(|it| it.metrics.decode_backlog),
+            figure(|it| it.metrics.inflight),
+            figure(|it| it.metrics.retained),
+            reading.and_then(|it| it.metrics.headroom),
+            figure(|it| it.metrics.open_transaction),
+            count(|it| it.tables.ready.into()),
+            count(|it| it.tables.total.into()),
+            count(|it| it.errors.apply),
+            count(|it| it.errors.sync),
             (view == View::All).then(|| errors::last(oid)).flatten(),
-            signed(reading.eta),
-            signed(reading.sampled_at.map(|at| now.saturating_sub(at))),
-            reading.reason,
+            figure(|it| it.eta),
+            reading.and_then(|it| it.sampled_at).map(|at| now.saturating_sub(at) as i64),
+            reason,
         )
     }))
 }
 
+enum Known {
+    Watched(Reading),
+    Unwatched(Unwatched),
+}
+
+/// Every subscription of this cluster. `None` without preload.
+fn known() -> Option<Vec<(Oid, Known)>> {
+    let now = now();
+    let there = worker::subscriptions_everywhere();
+    let (places, entries) = shared::read(|header, entries| {
+        let used = entries.iter().filter(|entry| entry.subscription != Oid::INVALID);
+        let known = |entry: &Entry| {
+            (entry.subscription.to_u32(), (entry.refusal(), entry.tracker.read(now)))
+        };
+        (header.databases, used.map(known).collect::<BTreeMap<_, _>>())
+    })?;
+    let is_full = entries.len() >= settings::max_subscriptions();
+    let known = |it: Subscribed| {
+        let entry = entries.get(&it.subscription.to_u32()).cloned();
+        let is_present = process::presence(&places, it.database) == Presence::Watched;
+        let known = match entry {
+            _ if !it.enabled && !is_present => Known::Unwatched(Unwatched::Disabled),
+            Some((Some(refusal), _)) => Known::Unwatched(Unwatched::Refused(refusal)),
+            // What was seen last says more than that nobody looks now, while it is true.
+            Some((None, reading)) if is_present || reading.state != State::Unknown => {
+                Known::Watched(reading)
+            }
+            _ if !it.enabled => Known::Unwatched(Unwatched::Disabled),
+            _ => Known::Unwatched(Unwatched::of(it.database, &places, is_full)),
+        };
+        (it.subscription, known)
+    };
+    Some(there.into_iter().map(known).collect())
+}
+
 /// What can be known without a past: a connection to the publisher of each subscription of the
 /// caller's, all at the same time.
-fn single_look(caller: Caller) -> Result<Vec<(Oid, Reading)>> {
+fn single_look(caller: Caller) -> Result<Vec<(Oid, Known)>> {
     say_what_is_missing("lag is measured at this moment only, and has no history");
     let mut listed = subscriber::list()?;
     listed.retain(|there| caller.has_rights_of(there.owner));
@@ -99,8 +144,7 @@ fn single_look(caller: Caller) -> Result<Vec<(Oid, Reading)>> {
     let readings = looks.iter().map(|look| {
         let mut tracker = Tracker::new();
         if let Some(refusal) = links.refusal(look.oid) {
-            let reason = format!("It is not watched: {refusal}.");
-            return Ok((look.oid, Reading { reason, ..tracker.read(now()) }));
+            return Ok((look.oid, Known::Unwatched(Unwatched::Refused(refusal.to_owned()))));
         }
         let unsubscribed = match links.published(look.oid) {
             Some(published) => subscriber::unsubscribed(look.oid, published)?.len(),
@@ -113,7 +157,7 @@ fn single_look(caller: Caller) -> Result<Vec<(Oid, Reading)>> {
             answer => answer,
         };
         tracker.observe(&database::observation(look, answer, &received, tables), &settings);
-        Ok((look.oid, tracker.read(now())))
+        Ok((look.oid, Known::Watched(tracker.read(now()))))
     });
     readings.collect()
 }
@@ -126,7 +170,7 @@ fn say_what_is_missing(message: &str) {
 }
 
 /// The samples of a subscription of this database that are younger than `since`.
-fn samples(subscription: Option<&str>, since: Micros) -> Result<Vec<Sample>> {
+fn samples(subscription: Text, since: Micros) -> Result<Vec<Sample>> {
     let name = required("subscription", subscription)?;
     let subscription = subscription::visible(name, Caller::current()?)?;
     let from = now().saturating_sub(since);
@@ -147,7 +191,7 @@ fn micros(argument: &str, value: Option<i64>) -> Result<Micros> {
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]
 fn lag_samples(
-    subscription: Option<&str>,
+    subscription: Text,
     since_us: Option<i64>,
 ) -> TableIterator<
     'static,
@@ -177,7 +221,7 @@ fn lag_samples(
 }
 
 #[pg_extern(sql = false)]
-fn lag_chart(subscription: Option<&str>, since_us: Option<i64>, width: Option<i32>) -> String {
+fn lag_chart(subscription: Text, since_us: Option<i64>, width: Option<i32>) -> String {
     let run = || -> Result<String> {
         let since = micros("since", since_us)?;
         let width = usize::try_from(required("width", width)?).unwrap_or(0);

@@ -125,7 +125,7 @@ impl Builder {
              ssl = on\n\
              password_encryption = 'scram-sha-256'\n\
              wal_level = logical\n\
-             max_worker_processes = 30\n\
+             max_worker_processes = 100\n\
              max_replication_slots = 30\n\
              max_wal_senders = 30\n\
              max_logical_replication_workers = 30\n\

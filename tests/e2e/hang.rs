@@ -38,12 +38,8 @@ const CONNECTING: [(Moment, Behaviour); 4] = [
 ];
 
 /// How it may leave a query without an answer.
-const QUERYING: [Behaviour; 4] = [
-    Behaviour::Silence,
-    Behaviour::HalfMessage(b'T'),
-    Behaviour::HalfResult,
-    Behaviour::Drip,
-];
+const QUERYING: [Behaviour; 4] =
+    [Behaviour::Silence, Behaviour::HalfMessage(b'T'), Behaviour::HalfResult, Behaviour::Drip];
 
 fn all_hangs() -> Vec<(Moment, Behaviour)> {
     CONNECTING.into_iter().chain(QUERYING.map(|what| (ANY_QUERY, what))).collect()

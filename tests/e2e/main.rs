@@ -24,6 +24,7 @@ mod publications;
 mod rights;
 mod secrets;
 mod session;
+mod sizes;
 mod smoke;
 mod standby_slot;
 mod subscriptions;

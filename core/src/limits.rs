@@ -1,0 +1,68 @@
+//! How much one argument of a function may be, in bytes unless said otherwise. Rust ends the process
+//! when it can't allocate, and PostgreSQL then restarts all others: nothing of a size that comes from
+//! outside is copied before it is known to be small.
+
+use crate::error::{Error, Kind, invalid};
+
+/// A name, a connection string, or the value of a setting.
+pub const TEXT: usize = 8 << 10;
+/// A list of names, with what PostgreSQL adds to each.
+pub const LIST: usize = 16 << 20;
+/// Elements of such a list.
+pub const ELEMENTS: usize = 100_000;
+/// The publications of a subscription, as an array that is stored.
+pub const PUBLICATIONS: usize = 16 << 10;
+/// A jsonb, as PostgreSQL stores it and as text.
+pub const JSON: usize = 8 << 20;
+/// A statement that is only explained.
+pub const STATEMENT: usize = 16 << 20;
+/// What a message, a detail or a hint may quote in all.
+pub const ECHO: usize = 4 << 10;
+
+/// 22023 for an argument of more bytes than it may have.
+pub fn too_long(argument: &str, bytes: usize, limit: usize) -> Error {
+    invalid(format!("argument \"{argument}\" is too long"))
+        .detail(format!("It has {bytes} bytes; the limit is {limit}."))
+}
+
+/// 22023 for a list of more elements than it may have.
+pub fn too_many(argument: &str, elements: usize) -> Error {
+    invalid(format!("argument \"{argument}\" has too many elements"))
+        .detail(format!("It has {elements} elements; the limit is {ELEMENTS}."))
+}
+
+/// 53200 where a process has no room for what it is asked to do.
+pub fn out_of_memory(bytes: usize) -> Error {
+    Error::new(Kind::OutOfMemory, "out of memory")
+        .detail(format!("Failed on a request of {bytes} bytes."))
+}
+
+/// A text of at most `ECHO` bytes: the beginning of a longer one.
+pub fn echo(mut text: String) -> String {
+    if text.len() > ECHO {
+        text.truncate(text.floor_char_boundary(ECHO));
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_echoed_whole_or_cut_between_characters() {
+        assert_eq!(echo("ü".into()), "ü");
+        let whole = "x".repeat(ECHO);
+        assert_eq!(echo(whole.clone()), whole);
+        let cut = echo(format!("x{}", "ü".repeat(ECHO)));
+        assert!(cut.len() <= ECHO + '…'.len_utf8() && cut.ends_with("ü…"), "{}", cut.len());
+    }
+
+    #[test]
+    fn what_is_too_long_is_told_with_its_limit() {
+        let error = too_long("name", 9000, TEXT);
+        assert_eq!(error.kind, Kind::InvalidParameter);
+        assert_eq!(error.detail.unwrap(), "It has 9000 bytes; the limit is 8192.");
+    }
+}

@@ -1,0 +1,132 @@
+//! Who gets what there is not enough of, watchers and places, when one owner of subscriptions has many:
+//! the others' come first. The same answer for the same question, so that nothing goes back and forth.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The databases that get a watcher, at most `limit`: owners take turns, the database with the lowest oid
+/// first. `wanted` holds each database with each owner who has an enabled subscription there.
+pub fn databases(wanted: &BTreeSet<(u32, u32)>, limit: usize) -> BTreeSet<u32> {
+    let mut by_owner = BTreeMap::<u32, Vec<u32>>::new();
+    for (database, owner) in wanted {
+        by_owner.entry(*owner).or_default().push(*database);
+    }
+    let turns = by_owner.values().map(Vec::len).max().unwrap_or(0);
+    let mut chosen = BTreeSet::new();
+    for turn in 0..turns {
+        // Another owner's turn may have brought one of these already.
+        for databases in by_owner.values().filter_map(|databases| databases.get(turn)) {
+            if chosen.len() < limit {
+                chosen.insert(*databases);
+            }
+        }
+    }
+    chosen
+}
+
+/// A subscription that has a place, or wants one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tenant {
+    pub subscription: u32,
+    pub owner: u32,
+    pub enabled: bool,
+}
+
+/// The place that `applicant` gets where none is free: one of a disabled subscription, of which nothing
+/// new is to be seen; else, if its owner has at least two fewer than another, one of the owner's who has
+/// most. A disabled one takes nobody's.
+pub fn place_to_take(places: &[Tenant], applicant: Tenant) -> Option<usize> {
+    if !applicant.enabled {
+        return None;
+    }
+    let count = |owner| places.iter().filter(|place| place.owner == owner).count();
+    let candidates = places.iter().enumerate();
+    let (at, victim) = candidates.max_by_key(|(_, place)| {
+        (!place.enabled, count(place.owner), place.owner, place.subscription)
+    })?;
+    let is_fair = !victim.enabled || count(victim.owner) >= count(applicant.owner) + 2;
+    is_fair.then_some(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(pairs: &[(u32, u32)]) -> BTreeSet<(u32, u32)> {
+        pairs.iter().copied().collect()
+    }
+
+    fn chosen(pairs: &[(u32, u32)], limit: usize) -> Vec<u32> {
+        databases(&wanted(pairs), limit).into_iter().collect()
+    }
+
+    #[test]
+    fn all_databases_are_chosen_where_there_is_room() {
+        assert!(chosen(&[], 3).is_empty());
+        assert_eq!(chosen(&[(5, 10), (6, 10), (5, 11)], 3), [5, 6]);
+    }
+
+    #[test]
+    fn owners_take_turns() {
+        let many: Vec<_> = (1..=50).map(|database| (database, 10)).collect();
+        let all = [many, vec![(60, 11), (61, 11), (62, 12)]].concat();
+        assert_eq!(chosen(&all, 3), [1, 60, 62]);
+        assert_eq!(chosen(&all, 5), [1, 2, 60, 61, 62]);
+        assert!(chosen(&all, 0).is_empty());
+    }
+
+    #[test]
+    fn what_an_owner_adds_takes_no_turn_of_others() {
+        let before = [(1, 10), (2, 10), (9, 11)];
+        let after = [&before[..], &[(3, 10), (4, 10), (5, 10)]].concat();
+        assert_eq!(chosen(&before, 2), [1, 9]);
+        assert_eq!(chosen(&after, 2), [1, 9]);
+    }
+
+    fn tenant(subscription: u32, owner: u32, enabled: bool) -> Tenant {
+        Tenant { subscription, owner, enabled }
+    }
+
+    /// Puts it into a place, as the watcher does, and says whose it was.
+    fn apply(places: &mut [Tenant], applicant: Tenant) -> Option<u32> {
+        let at = place_to_take(places, applicant)?;
+        Some(std::mem::replace(&mut places[at], applicant).subscription)
+    }
+
+    #[test]
+    fn a_disabled_subscription_gives_its_place_to_an_enabled_one_of_anybody() {
+        let mut places: Vec<_> = (1..=64).map(|number| tenant(number, 10, false)).collect();
+        assert_eq!(apply(&mut places, tenant(100, 11, true)), Some(64));
+        assert_eq!(apply(&mut places, tenant(101, 10, true)), Some(63));
+        assert_eq!(apply(&mut places, tenant(102, 11, false)), None);
+    }
+
+    #[test]
+    fn an_owner_with_two_fewer_gets_a_place_of_the_one_with_most() {
+        let mut places: Vec<_> = (1..=8).map(|number| tenant(number, 10, true)).collect();
+        places.push(tenant(20, 12, true));
+        let taken = [101, 102, 103, 104, 105].map(|n| apply(&mut places, tenant(n, 11, true)));
+        assert_eq!(taken, [Some(8), Some(7), Some(6), Some(5), None]);
+        assert!(places.contains(&tenant(20, 12, true)), "who has least loses nothing");
+    }
+
+    /// Everybody asks again and again: each place changes hands a few times, then none does.
+    #[test]
+    fn nothing_goes_back_and_forth() {
+        let mut all: Vec<_> = (0..90).map(|n| tenant(n, n / 40, n % 7 != 0)).collect();
+        all.extend((90..100).map(|n| tenant(n, n, true)));
+        let mut places = all[..64].to_vec();
+        let mut moves = 0;
+        for _ in 0..20 {
+            moves = 0;
+            for applicant in &all {
+                if !places.contains(applicant) && apply(&mut places, *applicant).is_some() {
+                    moves += 1;
+                }
+            }
+        }
+        assert_eq!(moves, 0);
+        let count = |owner| places.iter().filter(|place| place.owner == owner).count();
+        assert!((90..100).all(|owner| count(owner) == 1));
+        assert!(places.iter().all(|place| place.enabled));
+    }
+}

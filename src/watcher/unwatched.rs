@@ -1,0 +1,63 @@
+//! Why a subscription is not watched: the one place that says so.
+
+use pgmig_core::lag::State;
+use pgrx::pg_sys::Oid;
+
+use super::process::{self, Presence, Process};
+use crate::ffi::worker;
+use crate::settings;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unwatched {
+    /// Nothing of it is to be seen.
+    Disabled,
+    Off,
+    InRecovery,
+    /// Its own fault: what has to be done about it.
+    Refused(String),
+    NoPlace,
+    NoWorker,
+    NotYet,
+}
+
+impl Unwatched {
+    /// For a subscription of a database, by the places of watchers. `is_full`: there is no place for one
+    /// more subscription.
+    pub fn of(database: Oid, places: &[Process], is_full: bool) -> Self {
+        if !settings::watch() {
+            return Self::Off;
+        }
+        if worker::in_recovery() {
+            return Self::InRecovery;
+        }
+        let watched = places.iter().filter(|place| place.database != Oid::INVALID).count();
+        match process::presence(places, database) {
+            Presence::Watched if is_full => Self::NoPlace,
+            Presence::Failed => Self::NoWorker,
+            Presence::Absent if watched >= process::limit() => Self::NoWorker,
+            Presence::Watched | Presence::Asked | Presence::Absent => Self::NotYet,
+        }
+    }
+
+    pub fn state(&self) -> State {
+        match self {
+            Self::Disabled => State::Disabled,
+            _ => State::Unknown,
+        }
+    }
+
+    pub fn reason(&self) -> String {
+        let why = match self {
+            Self::Disabled => return "The subscription is disabled.".to_owned(),
+            Self::Off => "pgmig_extras.watch is off",
+            Self::InRecovery => "this server is a standby",
+            Self::Refused(why) => why,
+            Self::NoPlace => "every place is taken (pgmig_extras.max_subscriptions)",
+            Self::NoWorker => {
+                "no background worker is left for its database (max_worker_processes)"
+            }
+            Self::NotYet => "its watcher has not come to it yet",
+        };
+        format!("It is not watched: {why}.")
+    }
+}
