@@ -25,6 +25,7 @@ pub enum Kind {
     ConnectionLost,
     PublisherError,
     QueryCanceled,
+    LockNotAvailable,
     Internal,
 }
 

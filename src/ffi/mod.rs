@@ -12,6 +12,7 @@ pub mod libpq;
 pub mod library;
 pub mod parser;
 pub mod plan;
+pub mod report;
 pub mod role;
 pub mod rows;
 pub mod settings;
