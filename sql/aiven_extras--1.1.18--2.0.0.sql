@@ -330,7 +330,7 @@ CREATE OR REPLACE FUNCTION aiven_extras.pg_create_publication_for_all_tables(
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'aiven_pg_create_publication_for_all_tables_wrapper';
 COMMENT ON FUNCTION aiven_extras.pg_create_publication_for_all_tables(text, text) IS
-'Creates a publication owned by the caller: FOR ALL TABLES when the caller has the rights of the database''s owner or of pg_read_all_data, otherwise of the tables that exist now, all of which must be the caller''s (those of extensions are left out), with a NOTICE that later ones are not added. Errors: 42501 a table is not the caller''s; 42710 the publication exists; 22023 bad list; 42622 name too long; 22004 a null.';
+'Creates a publication owned by the caller: FOR ALL TABLES when the caller has the rights of the database''s owner, or of pg_read_all_data and publishes neither updates nor deletes; otherwise of the tables that exist now, all of which must be the caller''s (those of extensions are left out), with a NOTICE that later ones are not added. Errors: 42501 a table is not the caller''s; 42710 the publication exists; 22023 bad list; 42622 name too long; 22004 a null.';
 
 -- ---------------------------------------------------------------------------------------------
 -- Session

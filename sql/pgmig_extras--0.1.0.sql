@@ -262,7 +262,7 @@ CREATE FUNCTION pgmig_extras.pg_create_publication_for_all_tables(
     AS 'MODULE_PATHNAME', 'pg_create_publication_for_all_tables_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.pg_create_publication_for_all_tables(text, text) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.pg_create_publication_for_all_tables(text, text) IS
-'Creates a publication owned by the caller: FOR ALL TABLES when the caller has the rights of the database''s owner or of pg_read_all_data, otherwise of the tables that exist now, all of which must be the caller''s (those of extensions are left out), with a NOTICE that later ones are not added. Warns as pg_create_publication does. Errors: 42501 a table is not the caller''s; 42710 the publication exists; 22023 bad list; 42622 name too long; 22004 a null.';
+'Creates a publication owned by the caller: FOR ALL TABLES when the caller has the rights of the database''s owner, or of pg_read_all_data and publishes neither updates nor deletes; otherwise of the tables that exist now, all of which must be the caller''s (those of extensions are left out), with a NOTICE that later ones are not added. Warns as pg_create_publication does. Errors: 42501 a table is not the caller''s; 42710 the publication exists; 22023 bad list; 42622 name too long; 22004 a null.';
 
 CREATE FUNCTION pgmig_extras.create_publication(
     name text,

@@ -2,25 +2,22 @@
 //!
 //! Plans of statements inside functions that run as somebody else name tables, row counts and values
 //! which the caller may not see, and PostgreSQL sends whatever it logs to a client that asks for it
-//! by `client_min_messages`. Where a caller who is no superuser sets anything here, plans go to the
-//! server's log alone.
+//! by `client_min_messages`. Where a caller who is no superuser loads it or sets anything here, plans go
+//! to the server's log alone: the configuration may already ask for plans, so loading is enough.
+
+use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
 use crate::argument::Text;
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, raise, required};
-use crate::ffi::{activity, library};
+use crate::ffi::{activity, library, settings};
 use crate::session;
 
 #[pg_extern(sql = false)]
 fn auto_explain_load() {
-    let run = || -> Result<()> {
-        Caller::current()?;
-        library::load(c"auto_explain");
-        Ok(())
-    };
-    raise(run())
+    raise(Caller::current().and_then(load))
 }
 
 #[pg_extern(sql = false)]
@@ -63,18 +60,34 @@ fn set_auto_explain_log_verbose(arg_parameter: Text) -> Option<String> {
 fn set(parameter: &str, value: Text) -> Result<Option<String>> {
     let caller = Caller::current()?;
     let value = required("arg_parameter", value)?;
-    library::load(c"auto_explain");
-    if !caller.is_superuser() {
-        check_that_plans_are_logged()?;
-        activity::keep_plans_from_the_client();
-    }
+    load(caller)?;
     session::set(&format!("auto_explain.{parameter}"), value, false)
 }
 
-/// What the server does not log passes by the hook that keeps it from the client.
-fn check_that_plans_are_logged() -> Result<()> {
-    let level = |parameter| Ok(session::setting(parameter)?.unwrap_or_default());
-    let (plans, log) = (level("auto_explain.log_level")?, level("log_min_messages")?);
+fn load(caller: Caller) -> Result<()> {
+    if caller.is_superuser() {
+        library::load(c"auto_explain");
+        return Ok(());
+    }
+    // Before it is loaded: loaded it stays, also when this raises.
+    check_that_plans_are_logged(configured(c"auto_explain.log_level")?)?;
+    activity::keep_plans_from_the_client();
+    library::load(c"auto_explain");
+    check_that_plans_are_logged(session::setting("auto_explain.log_level")?)
+}
+
+/// What the configuration says of a parameter. What the caller set before its library was loaded is
+/// not taken by the library, and so must not hide what is.
+fn configured(parameter: &'static CStr) -> Result<Option<String>> {
+    let name = parameter.to_string_lossy();
+    Ok(session::setting(&name)?.and_then(|_| settings::reset_value(parameter)))
+}
+
+/// What the server does not log passes by the hook that keeps it from the client. The level is
+/// auto_explain's default where none is set.
+fn check_that_plans_are_logged(level: Option<String>) -> Result<()> {
+    let plans = level.filter(|level| !level.is_empty()).unwrap_or_else(|| "log".to_owned());
+    let log = session::setting("log_min_messages")?.unwrap_or_default();
     if plans == "log" && log != "fatal" && log != "panic" {
         return Ok(());
     }

@@ -9,6 +9,8 @@ use pgmig_core::limits::echo;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode};
 
+use crate::ffi;
+
 /// The value, or an ERROR.
 pub fn raise<T>(result: Result<T>) -> T {
     result.unwrap_or_else(|error| {
@@ -26,7 +28,7 @@ pub fn report(level: PgLogLevel, error: Error) {
     if let Some(hint) = error.hint {
         report = report.set_hint(echo(hint));
     }
-    report.report(level);
+    if level >= PgLogLevel::ERROR { report.report(level) } else { ffi::report::send(level, report) }
 }
 
 fn sqlstate(kind: Kind) -> PgSqlErrorCode {
@@ -52,6 +54,7 @@ fn sqlstate(kind: Kind) -> PgSqlErrorCode {
         Kind::ConnectionLost => ERRCODE_CONNECTION_FAILURE,
         Kind::PublisherError => ERRCODE_EXTERNAL_ROUTINE_INVOCATION_EXCEPTION,
         Kind::QueryCanceled => ERRCODE_QUERY_CANCELED,
+        Kind::LockNotAvailable => ERRCODE_LOCK_NOT_AVAILABLE,
         Kind::Internal => ERRCODE_INTERNAL_ERROR,
     }
 }

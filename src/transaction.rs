@@ -3,23 +3,35 @@
 //!
 //! | when | what |
 //! |---|---|
-//! | before the commit record | new slots become permanent, connections for drops are checked, origins go |
+//! | before the commit record | new slots become permanent, connections for drops are checked; then subscriptions and their tables go, and last of all origins |
 //! | after it | slots are dropped; what can't be is a WARNING: nothing may be raised any more |
-//! | rollback, also to a savepoint | connections are closed, and temporary slots go with them |
+//! | rollback | connections are closed, and temporary slots go with them; the progress of origins that were dropped already is put back |
+//! | rollback to a savepoint | as above; no origin is dropped before all savepoints are gone |
 
 use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ffi::CString;
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
 
-use crate::error::{Error, Kind, raise};
-use crate::ffi::catalog;
+use pgmig_core::lsn::Lsn;
+use pgmig_core::sql;
+use pgrx::prelude::*;
+
+use crate::error::{Error, Kind, Result, raise, report};
+use crate::ffi::settings::{lock_timeout, with_settings};
 use crate::ffi::transaction::{self as ffi, Event, SubEvent};
+use crate::ffi::{catalog, role, wait};
 use crate::publisher::Mark;
 use crate::slot::{DoomedSlots, NewSlot};
+use crate::subscription::removal::{DoomedOrigin, Removal};
+
+/// How long the commit waits for a lock on a catalog.
+const LOCK_TIME: Duration = Duration::from_secs(5);
 
 pub enum Action {
     KeepSlot(NewSlot),
     DropSlots(DoomedSlots),
-    DropOrigin(String),
+    Remove(Removal),
 }
 
 /// What is to become of a slot.
@@ -35,10 +47,47 @@ impl Action {
             Self::KeepSlot(slot) if slot.name() == name => {
                 Some((Plan::Create, slot.publisher().mark()))
             }
-            Self::DropSlots(slots) if slots.names.iter().any(|slot| slot == name) => {
-                Some((Plan::Drop, slots.publisher.mark()))
+            _ => self.slots().and_then(|slots| {
+                let is_named = slots.names.iter().any(|slot| slot == name);
+                is_named.then(|| (Plan::Drop, slots.publisher.mark()))
+            }),
+        }
+    }
+
+    /// The slots that go with it.
+    fn slots(&self) -> Option<&DoomedSlots> {
+        match self {
+            Self::DropSlots(slots) => Some(slots),
+            Self::Remove(removal) => removal.slots.as_ref(),
+            Self::KeepSlot(_) => None,
+        }
+    }
+
+    /// Whatever waits for a publisher.
+    fn before_commit(&mut self) -> Result<()> {
+        match self {
+            Self::KeepSlot(slot) => slot.keep(),
+            Self::DropSlots(slots) => slots.check(),
+            Self::Remove(removal) => removal.slots.as_mut().map_or(Ok(()), DoomedSlots::check),
+        }
+    }
+
+    fn after_commit(self) {
+        match self {
+            Self::DropSlots(slots) => slots.drop_now(),
+            Self::Remove(removal) => {
+                if let Some(slots) = removal.slots {
+                    slots.drop_now();
+                }
             }
-            _ => None,
+            // Closing the connection ends the temporary slot that it was copied from.
+            Self::KeepSlot(_) => {}
+        }
+    }
+
+    fn after_abort(self) {
+        if let Self::KeepSlot(slot) = self {
+            slot.give_up();
         }
     }
 }
@@ -48,10 +97,17 @@ struct Pending {
     action: Action,
 }
 
+/// An origin that this transaction has dropped, while it may still roll back.
+struct DroppedOrigin {
+    origin: DoomedOrigin,
+    progress: Lsn,
+}
+
 thread_local! {
     static PENDING: RefCell<Vec<Pending>> = const { RefCell::new(Vec::new()) };
     /// Of the transaction that is being committed, until its locks are released.
     static COMMITTED: RefCell<Vec<Pending>> = const { RefCell::new(Vec::new()) };
+    static DROPPED_ORIGINS: RefCell<Vec<DroppedOrigin>> = const { RefCell::new(Vec::new()) };
 }
 
 pub fn install() {
@@ -75,11 +131,19 @@ pub fn on_event(event: Event) {
     match event {
         Event::PreCommit => before_commit(),
         Event::PrePrepare => refuse_prepare(),
-        Event::Commit => COMMITTED.set(take()),
-        Event::Released => {
-            quietly(|| COMMITTED.take().into_iter().for_each(|p| after_commit(p.action)));
+        Event::Commit => {
+            DROPPED_ORIGINS.take();
+            COMMITTED.set(take());
         }
-        Event::Abort => quietly(|| take().into_iter().for_each(|p| after_abort(p.action))),
+        Event::Released => {
+            let what = "finish what waited for the commit";
+            each_quietly(what, COMMITTED.take(), Action::after_commit);
+        }
+        Event::Abort => {
+            // First, while the transaction's locks keep workers from using the origins.
+            DROPPED_ORIGINS.take().into_iter().for_each(put_back);
+            undo(take());
+        }
     }
 }
 
@@ -94,7 +158,7 @@ pub fn on_sub_event(event: SubEvent) {
             let (undone, kept): (Vec<_>, Vec<_>) =
                 take().into_iter().partition(|entry| entry.subtransaction == own);
             PENDING.set(kept);
-            quietly(|| undone.into_iter().for_each(|p| after_abort(p.action)));
+            undo(undone);
         }
     }
 }
@@ -105,18 +169,23 @@ fn take() -> Vec<Pending> {
 
 /// What can still fail comes first; dropping origins, which no rollback undoes, comes last.
 fn before_commit() {
-    let mut all = Taken(take());
-    for pending in &mut all.0 {
-        match &mut pending.action {
-            Action::KeepSlot(slot) => raise(slot.keep()),
-            Action::DropSlots(slots) => raise(slots.check()),
-            Action::DropOrigin(_) => {}
+    let mut all = Taken(Vec::new());
+    let mut origins = Vec::new();
+    loop {
+        let known = all.0.len();
+        all.0.extend(take());
+        let new = &mut all.0[known..];
+        if new.is_empty() {
+            break;
         }
+        for pending in &mut *new {
+            raise(pending.action.before_commit());
+        }
+        origins.extend(remove(new));
+        // Event triggers of a drop may have asked for more.
     }
-    for pending in &all.0 {
-        if let Action::DropOrigin(name) = &pending.action {
-            catalog::drop_origin(name);
-        }
+    if !origins.is_empty() {
+        without_long_lock_waits(|| origins.into_iter().for_each(drop_origin));
     }
 }
 
@@ -126,35 +195,114 @@ struct Taken(Vec<Pending>);
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        PENDING.set(std::mem::take(&mut self.0));
+        let mut all = std::mem::take(&mut self.0);
+        all.extend(take());
+        PENDING.set(all);
     }
+}
+
+/// Takes from this server's catalogs what is to go. Returns the origins that are to go after it.
+fn remove(actions: &mut [Pending]) -> Vec<DoomedOrigin> {
+    let mut removals: Vec<&mut Removal> = Vec::new();
+    for pending in actions {
+        if let Action::Remove(removal) = &mut pending.action {
+            removals.retain(|earlier| !earlier.is_superseded_by(removal));
+            removals.push(removal);
+        }
+    }
+    if removals.is_empty() {
+        return Vec::new();
+    }
+    let run = |removal: &mut Removal| role::as_definer(removal.user, || raise(removal.run()));
+    let origins = without_long_lock_waits(|| {
+        ffi::with_snapshot(|| removals.into_iter().flat_map(run).collect())
+    });
+    ffi::fire_deferred_triggers();
+    origins
+}
+
+/// Runs what takes locks on catalogs. Others queue up behind a lock that is waited for, and
+/// `statement_timeout` is off while a transaction commits.
+fn without_long_lock_waits<R>(work: impl FnOnce() -> R) -> R {
+    let time = lock_time();
+    let timeout = CString::new(time.as_millis().max(1).to_string()).unwrap_or_default();
+    let settings =
+        [(c"search_path", c"pg_catalog, pg_temp"), (c"lock_timeout", timeout.as_c_str())];
+    PgTryBuilder::new(AssertUnwindSafe(|| with_settings(&settings, work)))
+        .catch_when(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, |_| raise(Err(locked(time))))
+        .execute()
+}
+
+fn lock_time() -> Duration {
+    let statement = wait::statement_deadline()
+        .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    [statement, lock_timeout()].into_iter().flatten().fold(LOCK_TIME, Duration::min)
+}
+
+fn locked(time: Duration) -> Error {
+    Error::new(
+        Kind::LockNotAvailable,
+        "could not lock the catalogs of subscriptions to commit this transaction",
+    )
+    .detail(format!(
+        "Another session has held pg_subscription, pg_subscription_rel or pg_replication_origin \
+         for {} ms. Nothing is changed.",
+        time.as_millis()
+    ))
+    .hint("Find that session in pg_locks, let its transaction end, and run this one again.")
+}
+
+/// From here on only a failure of the commit itself is expected; then the progress is put back.
+fn drop_origin(origin: DoomedOrigin) {
+    let renamed = origin.renamed.clone();
+    let progress = Lsn(catalog::progress_of_origin(origin.number));
+    DROPPED_ORIGINS.with_borrow_mut(|all| all.push(DroppedOrigin { origin, progress }));
+    catalog::drop_origin(&renamed);
+}
+
+/// A commit that failed brings the origin back, but not how far it was: its subscription would apply
+/// again what it has applied already.
+fn put_back(dropped: DroppedOrigin) {
+    let DroppedOrigin { origin, progress } = dropped;
+    if progress.0 == 0 {
+        return;
+    }
+    let restore = || catalog::restore_progress_of_origin(origin.number, progress.0);
+    let Err(reason) = ffi::caught(restore) else { return };
+    let name = &origin.name;
+    let lost = Error::new(
+        Kind::Internal,
+        format!("the progress of replication origin \"{name}\" is lost: {reason}"),
+    )
+    .detail(format!("Its subscription had applied its publisher's changes up to {progress}."))
+    .hint(format!(
+        "Before the subscription runs again, let a superuser run: \
+         SELECT pg_replication_origin_advance({}, '{progress}');",
+        sql::literal(name)
+    ));
+    let _ = ffi::caught(|| report(PgLogLevel::WARNING, lost));
 }
 
 fn refuse_prepare() {
     if PENDING.with_borrow(|pending| !pending.is_empty()) {
         raise(Err(Error::new(
             Kind::FeatureNotSupported,
-            "cannot PREPARE a transaction that creates or drops a replication slot of a publisher",
+            "cannot PREPARE a transaction that drops or refreshes a subscription, or creates or \
+             drops a replication slot of a publisher",
         )
         .hint("Use COMMIT.")))
     }
 }
 
-fn after_commit(action: Action) {
-    match action {
-        Action::DropSlots(slots) => slots.drop_now(),
-        // Closing the connection ends the temporary slot that it was copied from.
-        Action::KeepSlot(_) | Action::DropOrigin(_) => {}
-    }
+fn undo(actions: Vec<Pending>) {
+    each_quietly("undo what a transaction had planned", actions, Action::after_abort);
 }
 
-fn after_abort(action: Action) {
-    if let Action::KeepSlot(slot) = action {
-        slot.give_up();
+/// Nothing may be raised any more. What went wrong is told in the log.
+fn each_quietly(what: &str, actions: Vec<Pending>, work: fn(Action)) {
+    for pending in actions {
+        let Err(reason) = ffi::caught(|| work(pending.action)) else { continue };
+        let error = Error::new(Kind::Internal, format!("could not {what}: {reason}"));
+        let _ = ffi::caught(|| report(PgLogLevel::LOG, error));
     }
-}
-
-/// The transaction is over: nothing may be raised, whatever happens.
-fn quietly(work: impl FnOnce()) {
-    let _ = catch_unwind(AssertUnwindSafe(work));
 }

@@ -26,6 +26,7 @@ pub enum Kind {
     ConnectionLost,
     PublisherError,
     QueryCanceled,
+    LockNotAvailable,
     Internal,
 }
 

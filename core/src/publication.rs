@@ -210,6 +210,12 @@ impl Options {
         Self { publish: Some(actions), ..Self::default() }
     }
 
+    /// Whether updates or deletes are published, which need a replica identity of each table. They
+    /// are by default.
+    pub fn need_replica_identity(&self) -> bool {
+        self.publish.is_none_or(|actions| actions.update || actions.delete)
+    }
+
     fn clause(self) -> String {
         let generated = |columns| match columns {
             GeneratedColumns::None => "none",
@@ -371,6 +377,18 @@ mod tests {
         ] {
             assert_eq!(refusal(spec.clone(), 18).kind, Kind::InvalidParameter, "{spec}");
         }
+    }
+
+    #[test]
+    fn updates_and_deletes_need_a_replica_identity() {
+        let needs =
+            |list| Options::publishing(Actions::parse(list).unwrap()).need_replica_identity();
+        assert!(
+            needs("update")
+                && needs("insert, delete")
+                && Options::default().need_replica_identity()
+        );
+        assert!(!needs("insert") && !needs("truncate, insert"));
     }
 
     #[test]

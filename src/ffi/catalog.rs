@@ -1,7 +1,7 @@
 //! Catalog changes that no SQL statement offers to a function, and the locks around them. Called by
 //! `subscription/` and `table.rs`, inside a transaction and as a superuser.
 
-use std::ffi::{CString, c_char};
+use std::ffi::{CString, c_char, c_int};
 
 use pgrx::pg_sys::{self, Datum, Oid};
 use pgrx::{FromDatum, IntoDatum, PgLogLevel, PgSqlErrorCode};
@@ -11,7 +11,6 @@ use pgrx::{FromDatum, IntoDatum, PgLogLevel, PgSqlErrorCode};
 pub const SUBSCRIPTION: Oid = Oid::from_u32(6100);
 const SUBSCRIPTION_REL: Oid = Oid::from_u32(6102);
 const EVENT_TRIGGER: Oid = Oid::from_u32(3466);
-#[cfg(not(any(feature = "pg16", feature = "pg17", feature = "pg18")))]
 const REPLICATION_ORIGIN: Oid = Oid::from_u32(6000);
 
 /// Finds a relation by name and locks it in ACCESS SHARE mode, until the name stands still.
@@ -305,15 +304,8 @@ pub fn has_event_trigger(names: &[String]) -> bool {
     found.contains(&true)
 }
 
-/// Keeps the launcher from starting workers, as DropSubscription (subscriptioncmds.c) does, to the
-/// end of the transaction. To be taken after the subscription's own lock, which a starting worker
-/// holds while it reads the catalog; core does it the other way round, and can deadlock with it.
-pub fn lock_subscriptions() {
-    lock_catalog(SUBSCRIPTION, pg_sys::AccessExclusiveLock)
-}
-
 /// Keeps table sync workers from starting for tables that are being removed, as
-/// AlterSubscription_refresh does, to the end of the transaction.
+/// AlterSubscription_refresh (subscriptioncmds.c) does, to the end of the transaction.
 pub fn lock_subscription_relations() {
     lock_catalog(SUBSCRIPTION_REL, pg_sys::AccessExclusiveLock)
 }
@@ -321,8 +313,10 @@ pub fn lock_subscription_relations() {
 /// Takes the lock under which origins are dropped before changing any: up to 15 a stronger one than
 /// the change itself would take, so that two sessions would wait for each other.
 pub fn lock_origins() {
-    #[cfg(not(any(feature = "pg16", feature = "pg17", feature = "pg18")))]
-    lock_catalog(REPLICATION_ORIGIN, pg_sys::ExclusiveLock)
+    #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
+    lock_catalog(REPLICATION_ORIGIN, pg_sys::ExclusiveLock);
+    #[cfg(any(feature = "pg16", feature = "pg17", feature = "pg18"))]
+    lock_catalog(REPLICATION_ORIGIN, pg_sys::RowExclusiveLock);
 }
 
 fn lock_catalog(relation: Oid, mode: u32) {
@@ -333,49 +327,26 @@ fn lock_catalog(relation: Oid, mode: u32) {
 /// Sets columns of a locked subscription in place, so that no SQL text ever holds their values.
 pub fn update_subscription(subscription: Oid, columns: &[(&str, Column)]) {
     let relation = OpenRelation::open(SUBSCRIPTION, pg_sys::RowExclusiveLock);
-    // SAFETY: a copy of the current row in our own memory, or NULL.
-    let old = unsafe {
-        pg_sys::SearchSysCacheCopy(
-            pg_sys::SysCacheIdentifier::SUBSCRIPTIONOID as _,
-            Datum::from(subscription),
-            Datum::null(),
-            Datum::null(),
-            Datum::null(),
-        )
-    };
-    if old.is_null() {
+    let cache = pg_sys::SysCacheIdentifier::SUBSCRIPTIONOID as _;
+    let Some(old) = copy_of_row(cache, Datum::from(subscription)) else {
         pgrx::ereport!(
             PgLogLevel::ERROR,
             PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
             "subscription was concurrently dropped"
         );
-    }
-    let mut numbers = Vec::new();
-    let mut values = Vec::new();
-    for (name, value) in columns {
-        numbers.push(i32::from(subscription_column(name)));
-        values.push(value.datum());
-    }
-    let nulls = vec![false; values.len()];
-    // SAFETY: the relation is open.
-    let description = unsafe { (*relation.0).rd_att };
-    // SAFETY: three arrays of one length, columns that exist in this relation, a valid tuple.
-    let new = unsafe {
-        pg_sys::heap_modify_tuple_by_cols(
-            old,
-            description,
-            numbers.len() as i32,
-            numbers.as_mut_ptr(),
-            values.as_mut_ptr(),
-            nulls.as_ptr().cast_mut(),
-        )
+        return;
     };
-    // SAFETY: the new version of the row at the old one's place.
-    let place = unsafe { &raw mut (*new).t_self };
-    // SAFETY: the relation is open in ROW EXCLUSIVE mode and the object locked by the caller.
-    unsafe { pg_sys::CatalogTupleUpdate(relation.0, place, new) };
-    // SAFETY: makes the change visible to the rest of this transaction.
-    unsafe { pg_sys::CommandCounterIncrement() };
+    let columns: Vec<(i16, Datum)> =
+        columns.iter().map(|(name, value)| (subscription_column(name), value.datum())).collect();
+    relation.update(old, &columns);
+}
+
+/// A copy of a catalog's current row in the current memory context.
+fn copy_of_row(cache: c_int, key: Datum) -> Option<pg_sys::HeapTuple> {
+    let none = Datum::null();
+    // SAFETY: a catalog cache look-up by a key of the cache's type.
+    let row = unsafe { pg_sys::SearchSysCacheCopy(cache, key, none, none, none) };
+    (!row.is_null()).then_some(row)
 }
 
 /// A value for `update_subscription`.
@@ -413,6 +384,11 @@ pub fn remove_subscription_relation(subscription: Oid, relation: Oid) {
     guarded(|| unsafe { server::RemoveSubscriptionRel(subscription, relation) })
 }
 
+/// Stops the worker that applies changes, which starts those that copy tables.
+pub fn stop_apply_worker(subscription: Oid) {
+    stop_worker(subscription, Oid::INVALID);
+}
+
 /// Stops the worker that copies a table, and waits until it is gone.
 pub fn stop_worker(subscription: Oid, relation: Oid) {
     // SAFETY: interruptible wait; takes and releases its own locks.
@@ -432,10 +408,51 @@ pub fn origin_progress(subscription: Oid) -> Option<u64> {
     Some(unsafe { pg_sys::replorigin_get_progress(origin, false) }).filter(|lsn| *lsn != 0)
 }
 
-/// Drops a replication origin and its progress. Not undone by a rollback.
+/// Gives a replication origin another name, which a rollback undoes. Returns its number and the new
+/// name; `None` without such an origin. Unlike a query it finds the origin whatever the transaction's
+/// snapshot shows.
+pub fn rename_origin(name: &str, new_name: impl FnOnce(u16) -> String) -> Option<(u16, String)> {
+    const NAME: i16 = 2; // Anum_pg_replication_origin_roname
+    let relation = OpenRelation::open(REPLICATION_ORIGIN, pg_sys::RowExclusiveLock);
+    let key = name.into_datum()?;
+    let old = copy_of_row(pg_sys::SysCacheIdentifier::REPLORIGNAME as _, key)?;
+    // SAFETY: a row of pg_replication_origin, whose first column is the origin's number, an oid.
+    let number: &Oid = unsafe { form(old) };
+    let number = u16::try_from(number.to_u32()).ok()?;
+    let new_name = new_name(number);
+    relation.update(old, &[(NAME, new_name.as_str().into_datum()?)]);
+    Some((number, new_name))
+}
+
+/// Up to which LSN of its publisher the origin of this number has applied changes; 0 if nowhere.
+pub fn progress_of_origin(origin: u16) -> u64 {
+    // SAFETY: reads shared memory under its lock.
+    unsafe { pg_sys::replorigin_get_progress(origin, false) }
+}
+
+/// Puts the progress of an origin back, on disk too, unless it is further already. Needs no catalog,
+/// so it may be called while a transaction is rolled back.
+pub fn restore_progress_of_origin(origin: u16, progress: u64) {
+    if progress_of_origin(origin) >= progress {
+        return;
+    }
+    // No local LSN: all that was applied is in the WAL before this, which is flushed below.
+    // SAFETY: changes shared memory under its lock and writes WAL, or raises.
+    unsafe { pg_sys::replorigin_advance(origin, progress, 0, false, true) };
+    // SAFETY: the end of the record that was just written.
+    unsafe { pg_sys::XLogFlush(pg_sys::XactLastRecEnd) };
+}
+
+/// Drops a replication origin and its progress, which a rollback does not bring back.
 pub fn drop_origin(name: &str) {
     let Ok(name) = CString::new(name) else { return };
-    #[cfg(not(feature = "pg13"))]
+    #[cfg(any(
+        feature = "pg14",
+        feature = "pg15",
+        feature = "pg16",
+        feature = "pg17",
+        feature = "pg18"
+    ))]
     // SAFETY: a valid C string; a missing origin is fine.
     unsafe {
         pg_sys::replorigin_drop_by_name(name.as_ptr(), true, false)
@@ -466,6 +483,32 @@ impl OpenRelation {
     fn open(oid: Oid, lock: u32) -> Self {
         // SAFETY: opens or raises.
         Self(unsafe { pg_sys::table_open(oid, lock as _) }, lock)
+    }
+
+    /// Replaces columns, by their numbers, of a row of this catalog; `old` is a copy of it.
+    fn update(&self, old: pg_sys::HeapTuple, columns: &[(i16, Datum)]) {
+        let mut numbers: Vec<i32> = columns.iter().map(|(number, _)| i32::from(*number)).collect();
+        let mut values: Vec<Datum> = columns.iter().map(|(_, value)| *value).collect();
+        let nulls = vec![false; values.len()];
+        // SAFETY: the relation is open.
+        let description = unsafe { (*self.0).rd_att };
+        // SAFETY: three arrays of one length, columns that exist in this relation, a valid tuple.
+        let new = unsafe {
+            pg_sys::heap_modify_tuple_by_cols(
+                old,
+                description,
+                numbers.len() as i32,
+                numbers.as_mut_ptr(),
+                values.as_mut_ptr(),
+                nulls.as_ptr().cast_mut(),
+            )
+        };
+        // SAFETY: the new version of the row at the old one's place.
+        let place = unsafe { &raw mut (*new).t_self };
+        // SAFETY: the relation is open in ROW EXCLUSIVE mode and the object locked by the caller.
+        unsafe { pg_sys::CatalogTupleUpdate(self.0, place, new) };
+        // SAFETY: makes the change visible to the rest of this transaction.
+        unsafe { pg_sys::CommandCounterIncrement() };
     }
 }
 

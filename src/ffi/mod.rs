@@ -15,6 +15,7 @@ pub mod library;
 pub mod meter;
 pub mod parser;
 pub mod plan;
+pub mod report;
 pub mod role;
 pub mod rows;
 pub mod settings;

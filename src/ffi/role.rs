@@ -1,4 +1,5 @@
-//! Acting as another role for the time of a call. Called by `publication/`, inside a transaction.
+//! Acting as another role for the time of a call. Called by `publication/` and `transaction.rs`, inside
+//! a transaction.
 
 use std::ffi::c_int;
 
@@ -8,8 +9,20 @@ use pgrx::pg_sys::{self, Oid};
 /// table's owner (SwitchToUntrustedUser, usercontext.c): no way to change the role from within, and
 /// whatever settings it changes are changed back.
 pub fn as_role<R>(role: Oid, work: impl FnOnce() -> R) -> R {
-    let _switched = Switched::to(role);
+    let _switched = Switched::to(role, pg_sys::SECURITY_RESTRICTED_OPERATION);
     work()
+}
+
+/// Runs `work` as `role`, as a SECURITY DEFINER function of that role's would.
+pub fn as_definer<R>(role: Oid, work: impl FnOnce() -> R) -> R {
+    let _switched = Switched::to(role, 0);
+    work()
+}
+
+/// Whose rights count now: in a SECURITY DEFINER function its owner's.
+pub fn current_user() -> Oid {
+    // SAFETY: reads a backend-local variable.
+    unsafe { pg_sys::GetUserId() }
 }
 
 struct Switched {
@@ -19,14 +32,13 @@ struct Switched {
 }
 
 impl Switched {
-    fn to(role: Oid) -> Self {
+    fn to(role: Oid, restriction: u32) -> Self {
         let (mut user, mut security_context) = (Oid::INVALID, 0);
         // SAFETY: two valid places to write to.
         unsafe { pg_sys::GetUserIdAndSecContext(&mut user, &mut security_context) };
-        let restricted =
-            pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
+        let change = (pg_sys::SECURITY_LOCAL_USERID_CHANGE | restriction) as c_int;
         // SAFETY: sets two backend-local variables, which an abort sets back too.
-        unsafe { pg_sys::SetUserIdAndSecContext(role, security_context | restricted as c_int) };
+        unsafe { pg_sys::SetUserIdAndSecContext(role, security_context | change) };
         // SAFETY: opens a nest level, which the drop below or the abort ends.
         let settings_level = unsafe { pg_sys::NewGUCNestLevel() };
         Self { user, security_context, settings_level }

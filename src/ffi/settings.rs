@@ -1,6 +1,7 @@
 //! Configuration parameters beyond pgrx's own wrappers.
 
 use std::ffi::CStr;
+use std::time::Duration;
 
 use pgrx::pg_sys;
 
@@ -30,6 +31,25 @@ pub fn with_settings<R>(parameters: &[(&CStr, &CStr)], work: impl FnOnce() -> R)
     // SAFETY: closes the level that was opened above.
     unsafe { pg_sys::AtEOXact_GUC(true, level) };
     result
+}
+
+/// How long the session waits for a lock; `None` without a bound.
+pub fn lock_timeout() -> Option<Duration> {
+    // SAFETY: reads a configuration variable, in milliseconds.
+    let timeout = unsafe { pg_sys::LockTimeout };
+    (timeout > 0).then(|| Duration::from_millis(timeout.unsigned_abs().into()))
+}
+
+/// The value of a known parameter that RESET would set: what files, database and role say. `None` for
+/// a placeholder that only the session has set.
+pub fn reset_value(name: &'static CStr) -> Option<String> {
+    // SAFETY: a C string; an unknown parameter raises.
+    let value = unsafe { pg_sys::GetConfigOptionResetString(name.as_ptr()) };
+    if value.is_null() {
+        return None;
+    }
+    // SAFETY: NUL-terminated, copied before another parameter is asked for.
+    Some(unsafe { CStr::from_ptr(value) }.to_string_lossy().into_owned())
 }
 
 /// Sets a parameter for the life of this process, over what its database or role sets.

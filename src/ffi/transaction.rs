@@ -1,8 +1,10 @@
 //! Transaction and subtransaction callbacks. Called by `transaction.rs`.
 
 use std::ffi::c_void;
+use std::panic::AssertUnwindSafe;
 
 use pgrx::pg_sys;
+use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
 /// What happens to the transaction.
@@ -45,6 +47,81 @@ pub fn force_synchronous_commit() {
 pub fn current_subtransaction() -> u32 {
     // SAFETY: reads the transaction state.
     unsafe { pg_sys::GetCurrentSubTransactionId() }
+}
+
+/// Runs SQL before the commit record, where no statement's snapshot is left.
+pub fn with_snapshot<R>(work: impl FnOnce() -> R) -> R {
+    // SAFETY: in a transaction that is not over yet.
+    let snapshot = unsafe { pg_sys::GetTransactionSnapshot() };
+    // SAFETY: a valid snapshot, copied by the callee. On ERROR the abort pops it.
+    unsafe { pg_sys::PushActiveSnapshot(snapshot) };
+    let value = work();
+    // SAFETY: pops what was pushed above.
+    unsafe { pg_sys::PopActiveSnapshot() };
+    value
+}
+
+/// Does again what CommitTransaction (xact.c) does before PRE_COMMIT: what an event trigger of a
+/// statement that ran since then has deferred would be forgotten otherwise.
+pub fn fire_deferred_triggers() {
+    loop {
+        // SAFETY: between two statements, as CommitTransaction calls it.
+        unsafe { pg_sys::AfterTriggerFireDeferred() };
+        // SAFETY: as above.
+        if !unsafe { pg_sys::PreCommit_Portals(false) } {
+            return;
+        }
+    }
+}
+
+/// Runs `work` where the server can't take an ERROR: after the commit record and during a rollback.
+/// What was raised comes back as its text.
+pub fn caught(work: impl FnOnce()) -> Result<(), String> {
+    let held = InterruptsHeld::now();
+    let outcome = PgTryBuilder::new(AssertUnwindSafe(|| {
+        work();
+        Ok(())
+    }))
+    .catch_others(|error| Err(text(&error)))
+    .execute();
+    if outcome.is_err() {
+        // SAFETY: neither commit nor rollback holds a lightweight lock while it calls back.
+        unsafe { pg_sys::LWLockReleaseAll() };
+        held.restore();
+    }
+    outcome
+}
+
+fn text(error: &CaughtError) -> String {
+    match error {
+        CaughtError::PostgresError(report)
+        | CaughtError::ErrorReport(report)
+        | CaughtError::RustPanic { ereport: report, .. } => report.message().to_owned(),
+    }
+}
+
+/// How often interrupts are held off. An ERROR forgets it (errfinish, elog.c), and the end of a
+/// transaction counts on it.
+struct InterruptsHeld {
+    all: u32,
+    query_cancel: u32,
+}
+
+impl InterruptsHeld {
+    fn now() -> Self {
+        // SAFETY: reads a variable of this process.
+        let all = unsafe { pg_sys::InterruptHoldoffCount };
+        // SAFETY: as above.
+        let query_cancel = unsafe { pg_sys::QueryCancelHoldoffCount };
+        Self { all, query_cancel }
+    }
+
+    fn restore(&self) {
+        // SAFETY: sets a variable of this process back.
+        unsafe { pg_sys::InterruptHoldoffCount = self.all };
+        // SAFETY: as above.
+        unsafe { pg_sys::QueryCancelHoldoffCount = self.query_cancel };
+    }
 }
 
 #[pg_guard]

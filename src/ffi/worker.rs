@@ -99,8 +99,19 @@ pub fn reload_configuration() {
     unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
 }
 
+/// How long launcher and watchers wait for a lock, in milliseconds. Then they end with an ERROR and
+/// are started again some seconds later.
+const LOCK_TIMEOUT: &CStr = c"1000";
+
+/// Also before this process is connected: that reads catalogs, too. Stands over what the database and
+/// the role set.
+fn bound_lock_waits() {
+    super::settings::override_for_process(c"lock_timeout", LOCK_TIMEOUT);
+}
+
 /// Connects to the shared catalogs only.
 pub fn connect_to_shared_catalogs() {
+    bound_lock_waits();
     // SAFETY: once per worker, with signals unblocked.
     unsafe { pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0) }
     stand_apart();
@@ -108,6 +119,7 @@ pub fn connect_to_shared_catalogs() {
 
 /// Connects to a database as the bootstrap superuser. Ends the worker if the database is gone.
 pub fn connect_to_database(database: Oid) {
+    bound_lock_waits();
     // SAFETY: once per worker, with signals unblocked.
     unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(database, Oid::INVALID, 0) };
     stand_apart();
@@ -120,7 +132,6 @@ fn stand_apart() {
     const PARAMETERS: &[(&CStr, &CStr)] = &[
         (c"search_path", c"pg_catalog, pg_temp"),
         (c"role", c"none"),
-        (c"lock_timeout", c"0"),
         #[cfg(any(feature = "pg17", feature = "pg18"))]
         (c"transaction_timeout", c"0"),
         (c"default_transaction_isolation", c"read committed"),

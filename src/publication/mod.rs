@@ -21,6 +21,7 @@ use crate::ffi::identity;
 use crate::ffi::role::as_role;
 use crate::{MAJOR, query};
 use replica_identity::Policy;
+use scope::Right;
 
 #[pg_extern(sql = false)]
 fn pg_create_publication(arg_publication_name: Text, arg_publish: Text, arg_tables: Texts) {
@@ -96,15 +97,22 @@ fn alter_publication_drop_tables(name: Text, tables: Texts) {
 fn drop_publication(name: Text) {
     let run = || -> Result<()> {
         let caller = Caller::current()?;
-        let name = own_publication(name, caller)?;
-        execute_as(caller, &format!("DROP PUBLICATION {}", sql::ident(name)))
+        let name = publication_name("name", name)?;
+        let statement = format!("DROP PUBLICATION {}", sql::ident(name));
+        if was_made_for(name, caller)? {
+            return query::execute(&statement, &[]);
+        }
+        check_owner(name, caller)?;
+        execute_as(caller, &statement)
     };
     raise(run())
 }
 
 fn create_for_all_tables(name: &str, options: Options, caller: Caller) -> Result<()> {
-    if scope::may_publish_all_tables(caller)? {
-        return create(name, Scope::AllTables, options, &[], caller);
+    match scope::right_to_all_tables(options, caller)? {
+        Some(Right::Owner) => return create(name, Scope::AllTables, options, &[], caller),
+        Some(Right::Reader) => return create_for_reader(name, options, caller),
+        None => {}
     }
     let tables = scope::all_tables(caller)?;
     create(name, Scope::Nothing, options, &tables, caller)?;
@@ -113,6 +121,32 @@ fn create_for_all_tables(name: &str, options: Options, caller: Caller) -> Result
         Some("Add later ones with ALTER PUBLICATION … ADD TABLE.".to_owned()),
     );
     Ok(())
+}
+
+/// Leaves the publication to the extension's owner: its own owner could have it publish updates and
+/// deletes later. A comment says who may drop it by `drop_publication`.
+fn create_for_reader(name: &str, options: Options, caller: Caller) -> Result<()> {
+    query::execute(&publication::create(name, Scope::AllTables, options), &[])?;
+    let mark = sql::literal(&format!("{READER_MARK}{}", caller.oid().to_u32()));
+    query::execute(&format!("COMMENT ON PUBLICATION {} IS {mark}", sql::ident(name)), &[])
+}
+
+/// Followed by the role's oid.
+const READER_MARK: &str = "pgmig_extras: may be dropped by role ";
+
+/// Whether a publication was made for a reader whose rights the caller has. Only a superuser's says so
+/// truly: others choose the comments of their own.
+fn was_made_for(name: &str, caller: Caller) -> Result<bool> {
+    let found = query::column::<Oid>(
+        "SELECT r.oid FROM pg_catalog.pg_publication p \
+           JOIN pg_catalog.pg_roles o ON o.oid OPERATOR(pg_catalog.=) p.pubowner AND o.rolsuper \
+           JOIN pg_catalog.pg_roles r \
+             ON pg_catalog.obj_description(p.oid, 'pg_publication') OPERATOR(pg_catalog.=) \
+                pg_catalog.concat($2, r.oid) \
+          WHERE p.pubname OPERATOR(pg_catalog.=) $1 AND p.puballtables",
+        &[name.into(), READER_MARK.into()],
+    )?;
+    Ok(found.into_iter().any(|reader| caller.has_rights_of(reader)))
 }
 
 /// Creates a publication that is the caller's.
@@ -147,11 +181,16 @@ fn execute_as(caller: Caller, statement: &str) -> Result<()> {
 /// says more about what is missing.
 fn own_publication<'a>(name: Text<'a>, caller: Caller) -> Result<&'a str> {
     let name = publication_name("name", name)?;
+    check_owner(name, caller)?;
+    Ok(name)
+}
+
+fn check_owner(name: &str, caller: Caller) -> Result<()> {
     let owner = owner(name)?.ok_or_else(|| {
         Error::new(Kind::UndefinedObject, format!("publication \"{name}\" does not exist"))
     })?;
     if caller.has_rights_of(owner) {
-        return Ok(name);
+        return Ok(());
     }
     let owner = identity::role_name(owner);
     Err(denied(format_args!("publication \"{name}\""))

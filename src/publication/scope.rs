@@ -1,6 +1,6 @@
 //! Who may publish all tables, or all tables of a schema: what PostgreSQL leaves to superusers.
 
-use pgmig_core::publication::Published;
+use pgmig_core::publication::{Options, Published};
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::Oid;
 
@@ -9,17 +9,38 @@ use crate::error::{Error, Kind, Result, denied};
 use crate::query;
 use crate::table::label;
 
-/// The database's owner, and since 14 members of pg_read_all_data.
-pub fn may_publish_all_tables(caller: Caller) -> Result<bool> {
-    let roles: Vec<Oid> = query::column(
-        "SELECT r.oid FROM pg_catalog.pg_roles r \
-          WHERE r.rolname OPERATOR(pg_catalog.=) 'pg_read_all_data' \
-             OR r.oid OPERATOR(pg_catalog.=) ( \
-                SELECT d.datdba FROM pg_catalog.pg_database d \
-                 WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())",
+/// Why a role may publish all tables, those that are made later too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    /// With the rights of the database's owner.
+    Owner,
+    /// As a member of pg_read_all_data, where neither updates nor deletes are published.
+    Reader,
+}
+
+/// A published table without a usable replica identity refuses updates and deletes to its owner. Others
+/// create such tables later, and drop keys: a reader may publish neither.
+pub fn right_to_all_tables(options: Options, caller: Caller) -> Result<Option<Right>> {
+    let owners: Vec<Oid> = query::column(
+        "SELECT d.datdba FROM pg_catalog.pg_database d \
+          WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()",
         &[],
     )?;
-    Ok(roles.into_iter().any(|role| caller.has_rights_of(role)))
+    if owners.into_iter().any(|owner| caller.has_rights_of(owner)) {
+        return Ok(Some(Right::Owner));
+    }
+    let is_reader = !options.need_replica_identity() && reads_all_tables(caller)?;
+    Ok(is_reader.then_some(Right::Reader))
+}
+
+/// pg_read_all_data exists since 14.
+fn reads_all_tables(caller: Caller) -> Result<bool> {
+    let readers: Vec<Oid> = query::column(
+        "SELECT r.oid FROM pg_catalog.pg_roles r \
+          WHERE r.rolname OPERATOR(pg_catalog.=) 'pg_read_all_data'",
+        &[],
+    )?;
+    Ok(readers.into_iter().any(|role| caller.has_rights_of(role)))
 }
 
 /// What FOR ALL TABLES would publish now, if all of it is the caller's. Partitions come with their
@@ -40,16 +61,16 @@ pub fn all_tables(caller: Caller) -> Result<Vec<Published>> {
         return Err(denied("the publication of all tables")
             .detail(foreign.not_the_callers())
             .hint(
-                "Ask the owner of the database or a member of \"pg_read_all_data\" to run this \
-                 function, or name your own tables.",
+                "Ask the owner of the database to run this function, or name your own tables. A \
+                 member of \"pg_read_all_data\" can publish inserts and truncates of all tables.",
             ));
     }
     Ok(tables.into_iter().map(OwnedTable::published).collect())
 }
 
 /// A schema's publication takes in tables that are made later, by whoever may make them: the caller
-/// must own the schema and every table in it, and nobody else may create any. Whoever grants CREATE
-/// later on publishes what the grantee makes.
+/// must have the rights of the schema's owner, of every table's owner and of whoever may create any.
+/// Whoever lets others create tables later on publishes what they make.
 pub fn check_schemas(schemas: &[String], caller: Caller) -> Result<()> {
     if schemas.is_empty() || caller.is_superuser() {
         return Ok(());
@@ -86,19 +107,23 @@ fn check_schema_owners(schemas: DatumWithOid, caller: Caller) -> Result<()> {
     }
 }
 
-/// Refuses schemas in which anyone but their owner and the caller may create tables.
+/// Refuses schemas in which a role may create tables whose rights the caller lacks: by a grant, also to
+/// a group, or as a member of the schema's owner. What such a role creates is its own.
 fn check_creators(schemas: DatumWithOid, caller: Caller) -> Result<()> {
     let creators = query::rows(
-        "SELECT n.nspname::pg_catalog.text, \
-                COALESCE(pg_catalog.quote_ident(r.rolname), 'PUBLIC') \
+        "SELECT n.nspname::pg_catalog.text, creator.name \
            FROM pg_catalog.pg_namespace n \
-          CROSS JOIN LATERAL pg_catalog.aclexplode(n.nspacl) a \
-           LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) a.grantee \
+          CROSS JOIN LATERAL ( \
+                SELECT 'PUBLIC', 0 FROM pg_catalog.aclexplode(n.nspacl) a \
+                 WHERE a.grantee OPERATOR(pg_catalog.=) 0 \
+                   AND a.privilege_type OPERATOR(pg_catalog.=) 'CREATE' \
+                 UNION ALL \
+                SELECT pg_catalog.quote_ident(r.rolname), 1 FROM pg_catalog.pg_roles r \
+                 WHERE NOT r.rolsuper \
+                   AND pg_catalog.has_schema_privilege(r.oid, n.oid, 'CREATE') \
+                   AND NOT pg_catalog.pg_has_role($2, r.oid, 'USAGE')) creator(name, rank) \
           WHERE n.nspname OPERATOR(pg_catalog.=) ANY ($1) \
-            AND a.privilege_type OPERATOR(pg_catalog.=) 'CREATE' \
-            AND a.grantee OPERATOR(pg_catalog.<>) n.nspowner \
-            AND a.grantee OPERATOR(pg_catalog.<>) $2 \
-            AND r.rolsuper IS NOT TRUE",
+          ORDER BY n.nspname, creator.rank, creator.name LIMIT 1",
         &[schemas, DatumWithOid::from(caller.oid())],
         |row| {
             Ok((
@@ -108,11 +133,12 @@ fn check_creators(schemas: DatumWithOid, caller: Caller) -> Result<()> {
         },
     )?;
     match creators.into_iter().next() {
-        Some((schema, grantee)) => {
+        Some((schema, creator)) => {
             Err(denied(format_args!("the publication of schema \"{schema}\""))
-                .detail(format!("{grantee} may create tables in it, which would be published."))
+                .detail(format!("{creator} may create tables in it, which would be published."))
                 .hint(format!(
-                    "REVOKE CREATE ON SCHEMA {} FROM {grantee}, or name your own tables.",
+                    "Take CREATE on schema {} from {creator}, also where a group or the ownership \
+                     of the schema gives it, or name your own tables.",
                     pgmig_core::sql::ident(&schema)
                 )))
         }

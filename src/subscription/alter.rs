@@ -9,6 +9,7 @@ use pgrx::prelude::*;
 
 use super::Subscription;
 use super::create::publication_names;
+use super::removal::Removal;
 use super::tables::{self, Recorded, Start};
 use crate::argument::{Text, Texts};
 use crate::caller::Caller;
@@ -16,7 +17,7 @@ use crate::conninfo;
 use crate::error::{Error, Kind, Result, raise, report, required};
 use crate::ffi::catalog::{self, Column};
 use crate::publisher::Publisher;
-use crate::slot::{self, DoomedSlots};
+use crate::slot;
 use crate::transaction::{Action, defer};
 use crate::{query, secrecy, settings};
 
@@ -141,16 +142,11 @@ fn refresh(
     let had: HashSet<Oid> = recorded.iter().map(|entry| entry.table).collect();
     tables::add(subscription.oid, wanted.difference(&had), Start::from_copy_data(copy_data));
 
-    let gone: Vec<Recorded> =
-        recorded.into_iter().filter(|entry| !wanted.contains(&entry.table)).collect();
-    if gone.is_empty() {
-        return Ok(());
-    }
-    catalog::lock_subscription_relations();
-    let names = tables::remove(subscription.oid, &gone)?;
-    if !names.is_empty() {
-        defer(Action::DropSlots(DoomedSlots { publisher, names }));
-    }
+    // Also when no table goes: an earlier refresh of this transaction may have planned to remove some
+    // that are wanted again.
+    let mut gone = recorded.iter().filter(|entry| !wanted.contains(&entry.table));
+    let publisher = gone.any(Recorded::may_have_slot).then_some(publisher);
+    defer(Action::Remove(Removal::of_tables(subscription.oid, wanted, publisher)));
     Ok(())
 }
 

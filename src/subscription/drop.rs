@@ -1,14 +1,16 @@
-//! Dropping a subscription of the caller's, and its slots with the commit.
+//! Dropping a subscription of the caller's, and its slots, with the commit.
+
+use std::hash::{BuildHasher, RandomState};
 
 use pgmig_core::sql;
 use pgrx::prelude::*;
 
-use super::Subscription;
-use super::tables::{self, Recorded};
+use super::removal::{Removal, notice_kept};
+use super::{Subscription, tables};
 use crate::argument::Text;
 use crate::caller::Caller;
-use crate::error::{Kind, Result, notice, raise, required};
-use crate::ffi::{catalog, transaction};
+use crate::error::{Kind, Result, raise, required};
+use crate::ffi::transaction;
 use crate::publisher::Publisher;
 use crate::query;
 use crate::slot::DoomedSlots;
@@ -33,21 +35,17 @@ pub fn drop_subscription(name: &str, with_slot: bool) -> Result<()> {
         false => None,
     };
     let subscription = subscription.locked()?;
-    catalog::lock_subscriptions();
-    let mut slots = remove_unfinished_tables(&subscription)?;
-    slots.extend(subscription.slot.clone());
-    tables::defer_origin_drop(&format!("pg_{}", subscription.oid.to_u32()))?;
-    drop_without_slot(&subscription)?;
-    match publisher {
-        Some(publisher) if !slots.is_empty() => {
-            // Apply workers commit asynchronously: what they applied must not be lost with a crash
-            // once the slot is gone.
-            transaction::force_synchronous_commit();
-            defer(Action::DropSlots(DoomedSlots { publisher, names: slots }));
-        }
-        Some(_) => {}
-        None => notice_kept(&slots),
+    free_name(&subscription)?;
+    if !with_slot {
+        subscription.slot.iter().for_each(|slot| notice_kept(slot));
     }
+    let slots = publisher.and_then(|publisher| doomed_slots(&subscription, publisher));
+    if slots.is_some() {
+        // Apply workers commit asynchronously: what they applied must not be lost with a crash once
+        // the slot is gone.
+        transaction::force_synchronous_commit();
+    }
+    defer(Action::Remove(Removal::of_subscription(subscription.oid, slots)));
     Ok(())
 }
 
@@ -62,39 +60,22 @@ pub fn connect(subscription: &Subscription, caller: Caller) -> Result<Publisher>
     })
 }
 
-/// DROP SUBSCRIPTION would connect to the publisher for tables that are not ready, in a way that
-/// can't be cancelled cleanly, even without a slot of its own.
-fn remove_unfinished_tables(subscription: &Subscription) -> Result<Vec<String>> {
+/// To this transaction the subscription is gone: its name can be used again. The new name can't be
+/// known before, so that nobody can take it.
+fn free_name(subscription: &Subscription) -> Result<()> {
+    let random = RandomState::new().hash_one(subscription.oid.to_u32());
+    let oid = subscription.oid.to_u32();
+    let statement = format!(
+        "ALTER SUBSCRIPTION {} RENAME TO pgmig_extras_dropped_{oid}_{random:016x}",
+        sql::ident(&subscription.name)
+    );
+    query::execute(&statement, &[])
+}
+
+/// What is to go on the publisher. The connection is not kept, and can't break, for nothing.
+fn doomed_slots(subscription: &Subscription, publisher: Publisher) -> Option<DoomedSlots> {
+    let names: Vec<String> = subscription.slot.clone().into_iter().collect();
     let recorded = tables::recorded(subscription.oid);
-    let unfinished: Vec<Recorded> =
-        recorded.into_iter().filter(|entry| !entry.is_ready()).collect();
-    if unfinished.is_empty() {
-        return Ok(Vec::new());
-    }
-    catalog::lock_subscription_relations();
-    tables::remove(subscription.oid, &unfinished)
-}
-
-fn drop_without_slot(subscription: &Subscription) -> Result<()> {
-    let name = sql::ident(&subscription.name);
-    if subscription.enabled {
-        query::execute(&format!("ALTER SUBSCRIPTION {name} DISABLE"), &[])?;
-    }
-    if subscription.slot.is_some() {
-        query::execute(&format!("ALTER SUBSCRIPTION {name} SET (slot_name = NONE)"), &[])?;
-    }
-    // All by name, which can't change: the catalog is locked.
-    query::execute(&format!("DROP SUBSCRIPTION {name}"), &[])
-}
-
-fn notice_kept(slots: &[String]) {
-    for slot in slots {
-        notice(
-            format!("replication slot \"{slot}\" is left on the publisher"),
-            Some(format!(
-                "Run this there, or the slot keeps its WAL: SELECT pg_drop_replication_slot({});",
-                sql::literal(slot)
-            )),
-        );
-    }
+    let is_needed = !names.is_empty() || recorded.iter().any(|entry| entry.may_have_slot());
+    is_needed.then_some(DoomedSlots { publisher, names })
 }

@@ -7,6 +7,7 @@ mod create;
 mod drop;
 pub mod guard;
 mod list;
+pub mod removal;
 mod tables;
 
 pub use alter::{alter, refresh_publication};

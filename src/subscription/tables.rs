@@ -15,7 +15,6 @@ use crate::ffi::catalog;
 use crate::publisher::{self, Publisher};
 use crate::query;
 use crate::table::{Table, label};
-use crate::transaction::{Action, defer};
 
 pub fn check_names(publications: &[String]) -> Result<()> {
     publications.iter().try_for_each(|name| name::check_subscribed_publication(name))
@@ -147,6 +146,11 @@ impl Recorded {
     pub fn is_ready(&self) -> bool {
         self.state == 'r'
     }
+
+    /// Whether table sync may have a slot on the publisher: none is left once the state is s or r.
+    pub fn may_have_slot(&self) -> bool {
+        !matches!(self.state, 'r' | 's')
+    }
 }
 
 pub fn recorded(subscription: Oid) -> Vec<Recorded> {
@@ -154,46 +158,8 @@ pub fn recorded(subscription: Oid) -> Vec<Recorded> {
     relations.map(|(table, state)| Recorded { table, state }).collect()
 }
 
-/// Removes tables of a subscription whose worker can't start meanwhile. Returns the names of the
-/// slots that table sync may have left on the publisher.
-pub fn remove(subscription: Oid, tables: &[Recorded]) -> Result<Vec<String>> {
-    let system = system_identifier()?;
-    let mut slots = Vec::new();
-    for entry in tables {
-        catalog::remove_subscription_relation(subscription, entry.table);
-        catalog::stop_worker(subscription, entry.table);
-        if !entry.is_ready() {
-            defer_origin_drop(&format!("pg_{}_{}", subscription.to_u32(), entry.table.to_u32()))?;
-        }
-        // ReplicationSlotNameForTablesync (tablesync.c); gone once the state is s or r.
-        if !matches!(entry.state, 'r' | 's') {
-            slots.push(format!(
-                "pg_{}_sync_{}_{system}",
-                subscription.to_u32(),
-                entry.table.to_u32()
-            ));
-        }
-    }
-    Ok(slots)
-}
-
-/// Dropping an origin loses its progress even if the transaction rolls back, and then rows would be
-/// applied twice. So it is renamed, which a rollback undoes, and dropped just before the commit.
-pub fn defer_origin_drop(name: &str) -> Result<()> {
-    catalog::lock_origins();
-    let renamed = query::column(
-        "UPDATE pg_catalog.pg_replication_origin \
-            SET roname = pg_catalog.concat('pgmig_extras_dropped_', roident::pg_catalog.text) \
-          WHERE roname OPERATOR(pg_catalog.=) $1 RETURNING roname",
-        &[name.into()],
-    )?;
-    for origin in renamed {
-        defer(Action::DropOrigin(origin));
-    }
-    Ok(())
-}
-
-fn system_identifier() -> Result<String> {
+/// What tells this cluster from others, but not from its physical copies.
+pub fn system_identifier() -> Result<String> {
     let found = query::column(
         "SELECT system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system()",
         &[],

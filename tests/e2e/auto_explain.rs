@@ -13,6 +13,7 @@ crate::on_majors! {
         an_operator_sets_each_parameter_and_is_told_its_value,
         a_rollback_takes_it_back,
         plans_inside_the_functions_of_others_do_not_reach_the_client,
+        plans_that_the_configuration_asks_for_do_not_reach_the_client,
     }
 }
 
@@ -130,6 +131,18 @@ fn plans_inside_the_functions_of_others_do_not_reach_the_client(source: &Source)
     assert!(look(&mut superuser));
 }
 
+/// Whoever is told to load it needs to set nothing.
+fn plans_that_the_configuration_asks_for_do_not_reach_the_client(source: &Source) {
+    source.superuser().run(VAULT);
+    let mut operator = source.operator();
+    operator.run("SET client_min_messages = log; SET plan_cache_mode = force_custom_plan");
+    assert!(look(&mut operator));
+    operator.call("auto_explain_load", &[]).unwrap();
+    let before = source.cluster.log().len();
+    assert!(!look(&mut operator));
+    assert!(source.cluster.log()[before..].contains(TREASURE));
+}
+
 /// A server where nothing is loaded, with an operator in database postgres.
 fn without_auto_explain(major: u16, settings: &[(&str, &str)]) -> (Cluster, Session) {
     let server = start_with(major, |builder| {
@@ -177,6 +190,44 @@ fn plans_that_would_go_to_the_client_alone_are_refused(major: u16) {
     }
 }
 
+/// The configuration of a role asks for plans; loading is all that is missing.
+fn loading_alone_tells_the_client_no_plan(major: u16) {
+    let (server, operator) = without_auto_explain(major, &[]);
+    drop(operator);
+    let mut superuser = Session::open(&server, "postgres", "postgres");
+    superuser.run(
+        "CREATE SCHEMA vault; GRANT USAGE ON SCHEMA vault TO PUBLIC;
+         CREATE TABLE vault.secrets (id int PRIMARY KEY); ALTER TABLE vault.secrets OWNER TO victim",
+    );
+    superuser.run("GRANT ALL ON SCHEMA vault TO victim");
+    superuser.run(VAULT);
+    superuser.run(
+        "ALTER ROLE operator SET auto_explain.log_min_duration = 0;
+         ALTER ROLE operator SET auto_explain.log_nested_statements = on;
+         ALTER ROLE operator SET client_min_messages = log;
+         ALTER ROLE operator SET plan_cache_mode = force_custom_plan",
+    );
+    let mut operator = Session::open(&server, "operator", "postgres");
+    operator.call("auto_explain_load", &[]).unwrap();
+    let before = server.log().len();
+    assert!(!look(&mut operator));
+    assert!(server.log()[before..].contains(TREASURE));
+
+    // Where they would not be logged, it is not even loaded, whatever the caller set before.
+    for (name, value) in [("auto_explain.log_level", "notice"), ("log_min_messages", "fatal")] {
+        superuser.run(&format!("ALTER ROLE operator SET {name} = {value}"));
+        let mut operator = Session::open(&server, "operator", "postgres");
+        let _ = operator.batch_execute("SET auto_explain.log_level = log");
+        for _ in 0..2 {
+            operator
+                .call("auto_explain_load", &[])
+                .refused(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+            assert!(!look(&mut operator), "{name}");
+        }
+        superuser.run(&format!("ALTER ROLE operator RESET {name}"));
+    }
+}
+
 macro_rules! on_own_servers {
     ($($module:ident $major:literal)*) => {
         $(
@@ -188,6 +239,10 @@ macro_rules! on_own_servers {
                 #[test]
                 fn what_a_caller_set_before_it_was_loaded_is_not_taken() {
                     super::what_a_caller_set_before_it_was_loaded_is_not_taken($major);
+                }
+                #[test]
+                fn loading_alone_tells_the_client_no_plan() {
+                    super::loading_alone_tells_the_client_no_plan($major);
                 }
                 #[test]
                 fn plans_that_would_go_to_the_client_alone_are_refused() {

@@ -320,14 +320,14 @@ fn a_slot_that_is_taken_at_the_commit_takes_the_others_back(bed: &Bed) {
 }
 
 /// Rows that go in while `work` is on its way, by a role that counts.
-fn insert_counted(bed: &Bed, from: i32) {
+pub fn insert_counted(bed: &Bed, from: i32) {
     bed.app().run(&format!(
         r#"INSERT INTO "Shop"."Orders" SELECT i, 'counted' FROM generate_series({from}, {from} + 99) i"#
     ));
 }
 
 /// Writes down every row that arrives, also one that arrives twice.
-fn count_arrivals(bed: &Bed) {
+pub fn count_arrivals(bed: &Bed) {
     bed.superuser().run(
         r#"CREATE TABLE public.arrivals (id int);
            GRANT ALL ON public.arrivals TO operator, shop;
@@ -342,7 +342,8 @@ fn count_arrivals(bed: &Bed) {
 }
 
 /// Each of the counted rows arrived once.
-fn assert_arrived_once(bed: &Bed, count: i64) {
+#[track_caller]
+pub fn assert_arrived_once(bed: &Bed, count: i64) {
     bed.wait_until_equal();
     let row = bed
         .superuser()
@@ -633,7 +634,7 @@ fn a_killed_backend_leaves_nothing() {
     bed.assert_no_secret_logged();
 }
 
-fn kill9(pid: i32) {
+pub fn kill9(pid: i32) {
     let status = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status();
     assert!(status.expect("kill runs").success());
 }

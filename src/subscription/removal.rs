@@ -1,0 +1,154 @@
+//! What a subscription loses when the caller's transaction commits: all of it, or some tables.
+//!
+//! DROP SUBSCRIPTION and REFRESH PUBLICATION lock catalogs to the end of their transaction:
+//! pg_subscription (until the minors of August 2025, in all databases), pg_subscription_rel,
+//! pg_replication_origin. While a caller's transaction stays open, that would stop everybody else's
+//! functions, core's launcher and our watchers. So the call itself only locks the subscription, and
+//! this is done just before the commit record.
+
+use std::collections::HashSet;
+use std::ffi::CStr;
+
+use pgmig_core::sql;
+use pgrx::pg_sys::Oid;
+
+use super::tables::{self, Recorded};
+use crate::error::{Result, notice};
+use crate::ffi::catalog::{self, SubscriptionRow};
+use crate::ffi::role;
+use crate::publisher::Publisher;
+use crate::query;
+use crate::slot::DoomedSlots;
+
+/// A replication origin that goes with the commit, under the name that keeps DROP SUBSCRIPTION from
+/// dropping it before its time.
+pub struct DoomedOrigin {
+    pub number: u16,
+    /// As it was called before.
+    pub name: String,
+    pub renamed: String,
+}
+
+pub struct Removal {
+    subscription: Oid,
+    /// The tables that stay; `None` when the subscription itself goes.
+    stay: Option<HashSet<Oid>>,
+    /// Whose rights the call had: the owner of the extension.
+    pub user: Oid,
+    /// What goes on the publisher. `None`: its slots are left there.
+    pub slots: Option<DoomedSlots>,
+}
+
+impl Removal {
+    /// Of a whole subscription; without a connection its slots stay.
+    pub fn of_subscription(subscription: Oid, slots: Option<DoomedSlots>) -> Self {
+        Self { subscription, stay: None, user: role::current_user(), slots }
+    }
+
+    /// Of the tables that are not among `stay`.
+    pub fn of_tables(subscription: Oid, stay: HashSet<Oid>, publisher: Option<Publisher>) -> Self {
+        let slots = publisher.map(|publisher| DoomedSlots { publisher, names: Vec::new() });
+        Self { subscription, stay: Some(stay), user: role::current_user(), slots }
+    }
+
+    /// Whether `later`, of the same transaction, leaves nothing for this one to do.
+    pub fn is_superseded_by(&self, later: &Self) -> bool {
+        self.subscription == later.subscription && (later.stay.is_none() || self.stay.is_some())
+    }
+
+    /// Before the commit record, as a superuser. Returns the origins that are to go last.
+    pub fn run(&mut self) -> Result<Vec<DoomedOrigin>> {
+        match self.stay.take() {
+            Some(stay) => self.remove_tables(&stay),
+            None => self.drop_subscription(),
+        }
+    }
+
+    fn remove_tables(&mut self, stay: &HashSet<Oid>) -> Result<Vec<DoomedOrigin>> {
+        let gone = self.recorded(|entry| !stay.contains(&entry.table));
+        if gone.is_empty() {
+            return Ok(Vec::new());
+        }
+        catalog::lock_subscription_relations();
+        self.remove(&gone)
+    }
+
+    fn drop_subscription(&mut self) -> Result<Vec<DoomedOrigin>> {
+        // Its owner may have changed it since, or dropped it without this extension.
+        let Some(row) = SubscriptionRow::by_oid(self.subscription) else { return Ok(Vec::new()) };
+        let name = row.get::<&CStr>("subname").map(CStr::to_string_lossy).unwrap_or_default();
+        let name = sql::ident(&name);
+        let is_enabled = row.get::<bool>("subenabled") == Some(true);
+        let has_slot = row.get::<&CStr>("subslotname").is_some();
+        drop(row);
+        // DROP SUBSCRIPTION would connect to the publisher for tables that are not ready, in a way
+        // that can't be cancelled cleanly, even without a slot of its own.
+        let unfinished = self.recorded(|entry| !entry.is_ready());
+        if !unfinished.is_empty() {
+            // No other starts: a new one waits for the subscription's lock.
+            catalog::stop_apply_worker(self.subscription);
+        }
+        let mut origins = self.remove(&unfinished)?;
+        origins.extend(doom_origin(format!("pg_{}", self.subscription.to_u32())));
+        if is_enabled {
+            query::execute(&format!("ALTER SUBSCRIPTION {name} DISABLE"), &[])?;
+        }
+        if has_slot {
+            query::execute(&format!("ALTER SUBSCRIPTION {name} SET (slot_name = NONE)"), &[])?;
+        }
+        // The statement, so that its event triggers fire and core sees to everything that depends
+        // on the subscription. By name, which the subscription's lock keeps.
+        query::execute(&format!("DROP SUBSCRIPTION {name}"), &[])?;
+        Ok(origins)
+    }
+
+    fn recorded(&self, goes: impl Fn(&Recorded) -> bool) -> Vec<Recorded> {
+        tables::recorded(self.subscription).into_iter().filter(goes).collect()
+    }
+
+    /// Removes tables whose workers can't start meanwhile.
+    fn remove(&mut self, tables: &[Recorded]) -> Result<Vec<DoomedOrigin>> {
+        let (subscription, system) = (self.subscription.to_u32(), tables::system_identifier()?);
+        let mut origins = Vec::new();
+        for entry in tables {
+            let table = entry.table.to_u32();
+            catalog::remove_subscription_relation(self.subscription, entry.table);
+            catalog::stop_worker(self.subscription, entry.table);
+            if !entry.is_ready() {
+                origins.extend(doom_origin(format!("pg_{subscription}_{table}")));
+            }
+            if entry.may_have_slot() {
+                // ReplicationSlotNameForTablesync (tablesync.c).
+                self.drop_slot(format!("pg_{subscription}_sync_{table}_{system}"));
+            }
+        }
+        Ok(origins)
+    }
+
+    fn drop_slot(&mut self, slot: String) {
+        match &mut self.slots {
+            Some(slots) => slots.names.push(slot),
+            None => notice_kept(&slot),
+        }
+    }
+}
+
+/// Dropping an origin loses its progress even if the transaction rolls back. So it is renamed, which a
+/// rollback undoes, and dropped when nothing else is left to do.
+fn doom_origin(name: String) -> Option<DoomedOrigin> {
+    catalog::lock_origins();
+    let new_name = |number| format!("pgmig_extras_dropped_{number}");
+    let (number, renamed) = catalog::rename_origin(&name, new_name)?;
+    Some(DoomedOrigin { number, name, renamed })
+}
+
+/// Says that a slot stays on the publisher.
+pub fn notice_kept(slot: &str) {
+    notice(
+        format!("replication slot \"{slot}\" is left on the publisher"),
+        Some(format!(
+            "Run this there, or the slot keeps its WAL: SELECT pg_drop_replication_slot({});",
+            sql::literal(slot)
+        )),
+    );
+}
