@@ -10,6 +10,7 @@ pub mod lag;
 pub mod lsn;
 pub mod name;
 pub mod publication;
+pub mod secret;
 pub mod sql;
 pub mod subscription;
 
