@@ -6,6 +6,8 @@ pub use pgmig_core::{Error, Kind, Result};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode};
 
+use crate::secrecy;
+
 /// The value, or an ERROR.
 pub fn raise<T>(result: Result<T>) -> T {
     result.unwrap_or_else(|error| {
@@ -14,8 +16,9 @@ pub fn raise<T>(result: Result<T>) -> T {
     })
 }
 
-/// Reports at `level`; at ERROR it does not return.
+/// Reports at `level`; at ERROR it does not return. Whatever the texts repeat, no secret is in them.
 pub fn report(level: PgLogLevel, error: Error) {
+    let error = secrecy::without_secrets(error);
     let mut report = ErrorReport::new(sqlstate(error.kind), error.message, "pgmig_extras");
     if let Some(detail) = error.detail {
         report = report.set_detail(detail);

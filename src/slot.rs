@@ -284,7 +284,7 @@ fn create_replication_slot(
     conninfo: Option<&str>,
     slot: Option<&str>,
 ) -> TableIterator<'static, (name!(slot_name, String), name!(lsn, i64))> {
-    let _hidden = secrecy::hide_statement("create_replication_slot");
+    let _concealed = secrecy::conceal(conninfo.map(str::as_bytes), &[slot]);
     TableIterator::once(raise(create(conninfo, slot)))
 }
 
@@ -303,7 +303,7 @@ fn create(conninfo: Option<&str>, slot: Option<&str>) -> Result<(String, i64)> {
 /// Drops a slot of the publisher once this transaction is committed.
 #[pg_extern(sql = false)]
 fn drop_replication_slot(conninfo: Option<&str>, slot: Option<&str>) {
-    let _hidden = secrecy::hide_statement("drop_replication_slot");
+    let _concealed = secrecy::conceal(conninfo.map(str::as_bytes), &[slot]);
     raise(drop_slot(conninfo, slot))
 }
 

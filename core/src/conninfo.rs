@@ -311,12 +311,17 @@ impl Conninfo {
     }
 }
 
+/// Whether a keyword's value may be shown.
+pub fn is_harmless(keyword: &str) -> bool {
+    HARMLESS.contains(&keyword)
+}
+
 /// `keyword='value' …` in any encoding, with only the values that are known to be harmless. One of
 /// these may itself be a connection string, as `dbname` may: its secrets are masked.
 pub fn masked<'a>(params: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Vec<u8> {
     let mut text = Vec::new();
     for (keyword, value) in params.into_iter().filter(|(_, value)| !value.is_empty()) {
-        let shown = if HARMLESS.contains(&keyword) {
+        let shown = if is_harmless(keyword) {
             secret::masked(value, secret::Kind::Text, &secret::Known::NOTHING)
         } else {
             secret::MASK.into()

@@ -5,6 +5,7 @@
 
 pub mod conninfo;
 pub mod error;
+pub mod error_text;
 mod json;
 pub mod lag;
 pub mod lsn;

@@ -1,9 +1,10 @@
 //! A slot of a publisher, as aiven_extras has it: made unless it is there, dropped if it is there.
 
 use pgmig_core::name;
+use pgmig_core::secret::shown;
 use pgrx::prelude::*;
 
-use super::{SCHEMA, answer};
+use super::answer;
 use crate::caller::Caller;
 use crate::error::{Result, invalid, required};
 use crate::ffi::catalog::require_writable;
@@ -18,7 +19,8 @@ fn aiven_dblink_slot_create_or_drop(
     arg_slot_name: Option<&str>,
     arg_action: Option<&str>,
 ) {
-    let _hidden = secrecy::hide_call_of(SCHEMA, "dblink_slot_create_or_drop");
+    let _concealed =
+        secrecy::conceal(arg_connection_string.map(str::as_bytes), &[arg_slot_name, arg_action]);
     answer(create_or_drop(arg_connection_string, arg_slot_name, arg_action))
 }
 
@@ -29,9 +31,8 @@ fn create_or_drop(conninfo: Option<&str>, slot: Option<&str>, action: Option<&st
     name::check_slot(name)?;
     let action = required("arg_action", action)?;
     if !matches!(action, "create" | "drop") {
-        return Err(
-            invalid(format!("invalid action: \"{action}\"")).hint("Use \"create\" or \"drop\".")
-        );
+        return Err(invalid(format!("invalid action: \"{}\"", shown(action)))
+            .hint("Use \"create\" or \"drop\"."));
     }
     require_writable(c"dblink_slot_create_or_drop()");
     let mut publisher = Publisher::connect(&conninfo, caller)?;

@@ -6,6 +6,7 @@
 
 pub mod activity;
 pub mod catalog;
+pub mod encoding;
 pub mod event_trigger;
 pub mod identity;
 pub mod libpq;

@@ -10,6 +10,7 @@ mod scope;
 mod tables;
 
 use pgmig_core::publication::{Actions, Options, Published, Scope, Spec, TableSpec};
+use pgmig_core::secret::shown;
 use pgmig_core::{name, publication, sql};
 use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
@@ -154,7 +155,7 @@ fn execute_as(caller: Caller, statement: &str) -> Result<()> {
 fn own_publication(name: Option<&str>, caller: Caller) -> Result<&str> {
     let name = publication_name("name", name)?;
     let owner = owner(name)?.ok_or_else(|| {
-        Error::new(Kind::UndefinedObject, format!("publication \"{name}\" does not exist"))
+        Error::new(Kind::UndefinedObject, format!("publication \"{}\" does not exist", shown(name)))
     })?;
     if caller.has_rights_of(owner) {
         return Ok(name);

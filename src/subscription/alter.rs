@@ -54,7 +54,8 @@ fn pg_alter_subscription_connection(
     arg_subscription_name: Option<&str>,
     arg_connection_string: Option<&str>,
 ) {
-    let _hidden = secrecy::hide_statement("pg_alter_subscription_connection");
+    let _concealed =
+        secrecy::conceal(arg_connection_string.map(str::as_bytes), &[arg_subscription_name]);
     raise(set_connection(arg_subscription_name, arg_connection_string))
 }
 

@@ -1,5 +1,6 @@
 //! Creating a subscription that the caller owns.
 
+use pgmig_core::secret::shown;
 use pgmig_core::subscription::Options;
 use pgmig_core::{name, sql};
 use pgrx::prelude::*;
@@ -27,7 +28,10 @@ fn pg_create_subscription(
     arg_copy_data: Option<bool>,
     arg_origin: Option<&str>,
 ) {
-    let _hidden = secrecy::hide_statement("pg_create_subscription");
+    let _concealed = secrecy::conceal(
+        arg_connection_string.map(str::as_bytes),
+        &[arg_subscription_name, arg_publication_name, arg_slot_name, arg_origin],
+    );
     let run = || -> Result<()> {
         let options = Options::basic(
             required("arg_slot_name", arg_slot_name)?,
@@ -55,7 +59,7 @@ fn create_subscription(
     publications: Texts,
     options: Option<pgrx::JsonB>,
 ) {
-    let _hidden = secrecy::hide_statement("create_subscription");
+    let _concealed = secrecy::conceal(conninfo.map(str::as_bytes), &[name]);
     let run = || -> Result<()> {
         let options = required("options", options)?.0;
         require_subscriber(Caller::current()?)?;
@@ -126,7 +130,7 @@ fn refuse_duplicate(name: &str) -> Result<()> {
     match Subscription::find(name) {
         Some(_) => Err(Error::new(
             Kind::DuplicateObject,
-            format!("subscription \"{name}\" already exists"),
+            format!("subscription \"{}\" already exists", shown(name)),
         )
         .hint("Choose another name, or drop it with pgmig_extras.pg_drop_subscription().")),
         None => Ok(()),

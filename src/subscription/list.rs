@@ -1,11 +1,92 @@
-//! What may be shown of a subscription.
+//! What may be shown of subscriptions, of this database and of others. Others wrote them, in the encoding
+//! of their database: nothing of a row may make the list fail.
 
+use std::ffi::CString;
+
+use pgmig_core::conninfo;
+use pgrx::AnyElement;
+use pgrx::pg_sys::{self, Oid};
 use pgrx::prelude::*;
 
-use crate::publisher;
+use crate::caller::Caller;
+use crate::error::{Result, internal, raise};
+use crate::ffi::encoding::{self, Encoding};
+use crate::ffi::libpq;
+use crate::ffi::rows::{self, Stored, StoredRow, Value};
+use crate::secrecy;
 
-/// The connection string with its secrets masked.
+/// Native commands store connection strings of any length. Longer ones are not even looked at.
+const LONGEST: usize = 8 << 10;
+const TOO_LONG: &[u8] = b"<longer than 8 kB>";
+/// The same of a list of publications, together.
+const LONGEST_LIST: usize = 64 << 10;
+const LIST_TOO_LONG: &[u8] = b"<longer than 64 kB>";
+
+/// The connection string with only the values that are known to be harmless. It need not be text of
+/// UTF-8, and an escape of a URI can stand for bytes that are no text at all.
 #[pg_extern(sql = false)]
-fn masked_conninfo(conninfo: &str) -> String {
-    publisher::masked(conninfo)
+fn masked_conninfo(conninfo: AnyElement) -> Vec<u8> {
+    let Stored::Value(conninfo) = rows::stored_text(conninfo.datum(), LONGEST) else {
+        return TOO_LONG.to_vec();
+    };
+    let _concealed = secrecy::conceal(Some(&conninfo), &[]);
+    encoding::converted(&masked(&conninfo), encoding::of_this_database())
+}
+
+fn masked(conninfo: &[u8]) -> Vec<u8> {
+    let parsed = CString::new(conninfo).ok().and_then(|text| libpq::parse_conninfo_bytes(&text));
+    let Some(parsed) = parsed else { return b"<invalid>".to_vec() };
+    conninfo::masked(parsed.iter().map(|(keyword, value)| (keyword.as_str(), value.as_slice())))
+}
+
+#[pg_extern(sql = false)]
+fn pg_list_all_subscriptions(fcinfo: pg_sys::FunctionCallInfo) {
+    raise(list(fcinfo))
+}
+
+/// Those of owners whose rights the caller has, as the rows of the function that is being called.
+pub fn list(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
+    const SUBSCRIPTIONS: &str = "\
+        SELECT d.encoding::pg_catalog.oid, s.subdbid, s.subname::pg_catalog.text, s.subowner, \
+               s.subenabled, s.subconninfo, s.subslotname::pg_catalog.text, s.subsynccommit, \
+               s.subpublications \
+          FROM pg_catalog.pg_subscription s \
+          LEFT JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) s.subdbid \
+         WHERE pg_catalog.pg_has_role($1, s.subowner, 'USAGE') \
+         ORDER BY s.subdbid, s.subname";
+    let caller = Caller::current()?;
+    let shown =
+        rows::read_stored(SUBSCRIPTIONS, &[caller.oid().into()], shown).map_err(internal)?;
+    rows::return_rows(fcinfo, &shown);
+    Ok(())
+}
+
+fn shown(row: &StoredRow) -> Vec<Value> {
+    let from = row.oid(1).map_or(0, Oid::to_u32) as Encoding;
+    let local = |text: Vec<u8>| encoding::converted(&text, from);
+    let text = |column| match row.text(column, LONGEST) {
+        Stored::Null => None,
+        Stored::TooLong => Some(TOO_LONG.to_vec()),
+        Stored::Value(text) => Some(local(text)),
+    };
+    let conninfo = match row.text(6, LONGEST) {
+        Stored::Null => None,
+        Stored::TooLong => Some(TOO_LONG.to_vec()),
+        Stored::Value(conninfo) => Some(local(masked(&conninfo))),
+    };
+    let publications = match row.texts(9, LONGEST_LIST) {
+        Stored::Null => None,
+        Stored::TooLong => Some(vec![LIST_TOO_LONG.to_vec()]),
+        Stored::Value(names) => Some(names.into_iter().map(local).collect()),
+    };
+    vec![
+        Value::Oid(row.oid(2)),
+        Value::Name(text(3)),
+        Value::Oid(row.oid(4)),
+        Value::Bool(row.bool(5)),
+        Value::Text(conninfo),
+        Value::Name(text(7)),
+        Value::Text(text(8)),
+        Value::Texts(publications),
+    ]
 }
