@@ -10,8 +10,9 @@ use pgrx::pg_sys::{self, Oid};
 /// An encoding's number, as pg_database has it.
 pub type Encoding = i32;
 
-/// In which any byte is as good as another (pg_wchar.h).
+// pg_wchar.h. In the first any byte is as good as another; the second has a conversion to and from all.
 const SQL_ASCII: Encoding = 0;
+const UTF8: Encoding = 6;
 
 /// More zeros than a look at a character's length ever reads.
 const PADDING: [u8; 8] = [0; 8];
@@ -25,12 +26,19 @@ pub fn converted(text: &[u8], from: Encoding) -> Vec<u8> {
     if from == to || from == SQL_ASCII {
         return valid(text, to);
     }
+    match (conversion(from, to), conversion(from, UTF8), conversion(UTF8, to)) {
+        (Some(direct), ..) => by_conversion(text, direct, from, to),
+        (None, Some(first), Some(second)) => {
+            by_conversion(&by_conversion(text, first, from, UTF8), second, UTF8, to)
+        }
+        _ => ascii(text),
+    }
+}
+
+fn conversion(from: Encoding, to: Encoding) -> Option<Oid> {
     // SAFETY: a look-up along search_path, which is pg_catalog alone in functions of ours.
     let conversion = unsafe { pg_sys::FindDefaultConversionProc(from, to) };
-    if conversion == Oid::INVALID {
-        return ascii(text);
-    }
-    by_conversion(text, conversion, from, to)
+    (conversion != Oid::INVALID).then_some(conversion)
 }
 
 pub fn of_this_database() -> Encoding {
