@@ -3,7 +3,7 @@
 //! What cannot be converted is shown as a question mark: one row that others wrote must not make a list
 //! fail.
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{c_char, c_int};
 
 use pgrx::pg_sys::{self, Oid};
 
@@ -110,7 +110,7 @@ fn by_conversion(text: &[u8], conversion: Oid, from: Encoding, to: Encoding) -> 
             )
         };
         // SAFETY: conversions end what they wrote with a NUL.
-        let part = unsafe { CStr::from_ptr(buffer.as_ptr().cast()) };
+        let part = unsafe { std::ffi::CStr::from_ptr(buffer.as_ptr().cast()) };
         converted.extend_from_slice(part.to_bytes());
         at += usize::try_from(done).unwrap_or(0);
         if at < text.len() {
