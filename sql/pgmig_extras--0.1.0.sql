@@ -123,7 +123,7 @@ CREATE FUNCTION pgmig_extras.masked_conninfo(conninfo text)
     LANGUAGE c STABLE STRICT PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'masked_conninfo_wrapper';
 COMMENT ON FUNCTION pgmig_extras.masked_conninfo(text) IS
-'A connection string with its secrets replaced by asterisks.';
+'A connection string in which all values but those known to be harmless are replaced by asterisks.';
 
 CREATE FUNCTION pgmig_extras.pg_list_all_subscriptions(
     OUT subdbid oid,
@@ -135,17 +135,10 @@ CREATE FUNCTION pgmig_extras.pg_list_all_subscriptions(
     OUT subsynccommit text,
     OUT subpublications text[])
     RETURNS SETOF record
-    LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-    SELECT s.subdbid, s.subname, s.subowner, s.subenabled,
-           pgmig_extras.masked_conninfo(s.subconninfo),
-           s.subslotname, s.subsynccommit, s.subpublications
-      FROM pg_catalog.pg_subscription s
-     WHERE pg_catalog.pg_has_role(pgmig_extras.caller(), s.subowner, 'USAGE')
-     ORDER BY s.subdbid, s.subname
-    $$;
+    LANGUAGE c STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'pg_list_all_subscriptions_wrapper';
 COMMENT ON FUNCTION pgmig_extras.pg_list_all_subscriptions() IS
-'The subscriptions of all databases whose owner the caller is a member of, passwords masked.';
+'The subscriptions of all databases whose owner the caller is a member of. Of connection strings, only values that are known to be harmless are shown.';
 
 -- 15 lets the owner of a subscription re-point it without a password, even from a trigger inside the
 -- apply worker, where only ENABLE ALWAYS triggers fire.

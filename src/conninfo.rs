@@ -73,11 +73,6 @@ pub fn parse(text: &str) -> Option<Conninfo> {
     libpq::parse_conninfo(&CString::new(text).ok()?).map(Conninfo::new)
 }
 
-/// A stored connection string with its secrets masked.
-pub fn masked(text: &str) -> String {
-    parse(text).map_or_else(|| "<invalid>".to_owned(), |parsed| parsed.masked())
-}
-
 fn rules() -> Rules {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     Rules {

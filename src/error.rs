@@ -9,7 +9,7 @@ use pgmig_core::limits::echo;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode};
 
-use crate::ffi;
+use crate::{ffi, secrecy};
 
 /// The value, or an ERROR.
 pub fn raise<T>(result: Result<T>) -> T {
@@ -19,8 +19,10 @@ pub fn raise<T>(result: Result<T>) -> T {
     })
 }
 
-/// Reports at `level`; at ERROR it does not return. What quotes a long text is cut.
+/// Reports at `level`; at ERROR it does not return. What quotes a long text is cut, and whatever the
+/// texts repeat, no secret is in them.
 pub fn report(level: PgLogLevel, error: Error) {
+    let error = secrecy::without_secrets(error);
     let mut report = ErrorReport::new(sqlstate(error.kind), echo(error.message), "pgmig_extras");
     if let Some(detail) = error.detail {
         report = report.set_detail(echo(detail));

@@ -1,6 +1,7 @@
 //! Operators: the roles that may run what changes something. They are known by nothing but EXECUTE
 //! on those functions, which `operator_functions()` in sql/ lists.
 
+use pgmig_core::secret::shown;
 use pgmig_core::{name, sql};
 use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
@@ -71,7 +72,10 @@ fn check_role(role: &str) -> Result<()> {
         &[role.into()],
     )?;
     if found.is_empty() && role != EVERYONE {
-        return Err(Error::new(Kind::UndefinedObject, format!("role \"{role}\" does not exist")));
+        return Err(Error::new(
+            Kind::UndefinedObject,
+            format!("role \"{}\" does not exist", shown(role)),
+        ));
     }
     Ok(())
 }

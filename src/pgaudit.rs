@@ -1,6 +1,7 @@
 //! What pgaudit records of a database or of a role. Only a superuser gives these functions out, role
 //! by role: who may run them decides what of others is recorded, and so never of itself.
 
+use pgmig_core::secret::shown;
 use pgmig_core::{name, sql};
 use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
@@ -63,7 +64,7 @@ fn set(whose: &str, parameter: &str, value: &str) -> Result<()> {
 fn parameter(name: Text) -> Result<String> {
     let name = required("arg_parameter", name)?;
     if !PARAMETERS.contains(&name) {
-        return Err(invalid(format!("invalid pgaudit parameter: \"{name}\""))
+        return Err(invalid(format!("invalid pgaudit parameter: \"{}\"", shown(name)))
             .hint(format!("Use one of: {}.", PARAMETERS.join(", "))));
     }
     let parameter = format!("pgaudit.{name}");
@@ -72,7 +73,7 @@ fn parameter(name: Text) -> Result<String> {
     }
     Err(Error::new(
         Kind::ObjectNotInPrerequisiteState,
-        format!("this server does not know parameter \"{parameter}\""),
+        format!("this server does not know parameter \"{}\"", shown(&parameter)),
     )
     .hint("A superuser loads pgaudit with shared_preload_libraries; not every version of it has every parameter."))
 }
@@ -141,5 +142,5 @@ fn administers(caller: Caller, role: Oid) -> Result<bool> {
 }
 
 fn missing(kind: &str, name: &str) -> Error {
-    Error::new(Kind::UndefinedObject, format!("{kind} \"{name}\" does not exist"))
+    Error::new(Kind::UndefinedObject, format!("{kind} \"{}\" does not exist", shown(name)))
 }

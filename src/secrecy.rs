@@ -1,57 +1,78 @@
-//! Keeps connection strings out of what others can read.
+//! Keeps secrets out of what others can read: the server's log, pg_stat_activity, and errors.
 //!
-//! A statement that carries one would show up in pg_stat_activity, in the STATEMENT line of an
-//! error, in the CONTEXT of a surrounding function and in the lines of log_min_duration_statement.
-//! Lines that the server writes before it runs the statement (log_statement, the parameters of a
-//! bind) can be redacted only where the library is loaded already, for example preloaded.
+//! Where the library is loaded, every line of the log is looked through and secrets in it are masked;
+//! nothing else of it is cut, whatever the statement calls, since an audit reads it. Secrets that a
+//! statement puts together from pieces are known by their value from when a function of ours is given
+//! them. Lines that the server writes before that, such as those of log_statement, are looked through
+//! only where the library is preloaded, and only for what is written like a secret.
 
+use std::ffi::CString;
+
+use pgmig_core::secret::{self, Kind, Known};
+use pgmig_core::{Error, conninfo, limits};
+
+use crate::argument::Text;
 use crate::ffi::activity::{self, WithoutContext};
-
-/// Functions that are given a connection string. Slots with the schema, since PostgreSQL has
-/// functions whose names end alike.
-const SECRET_CALLS: &[&str] = &[
-    "create_subscription",
-    "dblink_slot_create_or_drop",
-    "alter_subscription_connection",
-    "pgmig_extras.create_replication_slot",
-    "pgmig_extras.drop_replication_slot",
-];
+use crate::ffi::libpq;
 
 pub fn install() {
     activity::install_log_hook();
 }
 
-/// To be called first by every function that is given a connection string, and held to its end.
-pub fn hide_statement(function: &str) -> WithoutContext {
-    hide_call_of("pgmig_extras", function)
-}
-
-/// The same for a function of another extension of this library.
-pub fn hide_call_of(schema: &str, function: &str) -> WithoutContext {
-    activity::hide_statement(&format!("SELECT {schema}.{function}(<hidden>)"))
-}
-
-/// Whether a statement calls one of these functions, as far as its text tells.
-pub fn names_a_secret(statement: &[u8]) -> bool {
-    secret_call(statement).is_some()
-}
-
-/// A log line cut where it quotes the statement, where it names one of these functions, or, of more
-/// than one line, after the first. `marked`: one of them runs, though the statement need not name it.
-pub fn redacted(message: &[u8], statement: &[u8], marked: bool) -> Option<Vec<u8>> {
-    let parts: [&[u8]; 2] = if marked { [statement, b"\n"] } else { [b"", b""] };
-    let quoted = parts.iter().filter_map(|part| find(message, part));
-    let cut = quoted.chain(secret_call(message)).min()?;
-    Some([&message[..cut], b"<hidden>"].concat())
-}
-
-fn secret_call(text: &[u8]) -> Option<usize> {
-    SECRET_CALLS.iter().filter_map(|call| find(text, call.as_bytes())).min()
-}
-
-fn find(text: &[u8], part: &[u8]) -> Option<usize> {
-    if part.is_empty() {
-        return None;
+/// To be called first by every function that is given a connection string, and held to its end. From
+/// then on, to the end of the statement, its secrets are known. `others`: the function's other
+/// texts, which are what a caller who swaps arguments takes for the connection string.
+pub fn conceal(conninfo: &Text, others: &[&Text]) -> WithoutContext {
+    let mut known = activity::known();
+    if let Some(conninfo) = short(conninfo)
+        && !note(&mut known, conninfo)
+    {
+        known.note(conninfo); // whatever it is, it was meant as one
     }
-    text.windows(part.len()).position(|window| window == part)
+    for other in others.iter().filter_map(|other| short(other)) {
+        note(&mut known, other);
+    }
+    activity::conceal(known)
+}
+
+/// Longer arguments are refused by whoever uses them, and are not looked at here.
+fn short<'a>(argument: &Text<'a>) -> Option<&'a [u8]> {
+    argument.filter(|text| text.size() <= limits::TEXT).map(|text| text.bytes())
+}
+
+/// Notes the secrets of a text. False when it is no connection string and has none.
+fn note(known: &mut Known, text: &[u8]) -> bool {
+    let mut found = false;
+    for value in secret::written_in(text) {
+        known.note(value);
+        found = true;
+    }
+    let looks_like_one = text.contains(&b'=') || text.windows(3).any(|part| part == b"://");
+    if !looks_like_one {
+        return found;
+    }
+    let parsed = CString::new(text).ok().and_then(|text| libpq::parse_conninfo_bytes(&text));
+    for (keyword, value) in parsed.iter().flatten() {
+        if conninfo::is_harmless(keyword) {
+            secret::written_in(value).for_each(|value| known.note(value));
+        } else {
+            known.note(value);
+        }
+    }
+    found || parsed.is_some()
+}
+
+/// An error whose texts repeat no secret.
+pub fn without_secrets(error: Error) -> Error {
+    let known = activity::known();
+    let masked = |text: String| match secret::masked(text.as_bytes(), Kind::Text, &known) {
+        std::borrow::Cow::Borrowed(_) => text,
+        std::borrow::Cow::Owned(masked) => String::from_utf8_lossy(&masked).into_owned(),
+    };
+    Error {
+        message: masked(error.message),
+        detail: error.detail.map(masked),
+        hint: error.hint.map(masked),
+        ..error
+    }
 }

@@ -1,6 +1,7 @@
 //! Settings of the session, also those that PostgreSQL leaves to superusers.
 
 use pgmig_core::error::invalid;
+use pgmig_core::secret::shown;
 use pgrx::prelude::*;
 
 use crate::argument::Text;
@@ -21,7 +22,7 @@ pub fn set_replication_role(role: Text, is_local: Option<bool>) -> Result<Option
     let role = required("arg_parameter", role)?.to_ascii_lowercase();
     let is_local = required("arg_is_local", is_local)?;
     if !ROLES.contains(&role.as_str()) {
-        return Err(invalid(format!("invalid session replication role: \"{role}\""))
+        return Err(invalid(format!("invalid session replication role: \"{}\"", shown(&role)))
             .hint(format!("Use one of: {}.", ROLES.join(", "))));
     }
     set("session_replication_role", &role, is_local)

@@ -286,7 +286,7 @@ fn create_replication_slot(
     conninfo: Text,
     slot: Text,
 ) -> TableIterator<'static, (name!(slot_name, String), name!(lsn, i64))> {
-    let _hidden = secrecy::hide_statement("create_replication_slot");
+    let _concealed = secrecy::conceal(&conninfo, &[&slot]);
     TableIterator::once(raise(create(conninfo, slot)))
 }
 
@@ -305,7 +305,7 @@ fn create(text: Text, slot: Text) -> Result<(String, i64)> {
 /// Drops a slot of the publisher once this transaction is committed.
 #[pg_extern(sql = false)]
 fn drop_replication_slot(conninfo: Text, slot: Text) {
-    let _hidden = secrecy::hide_statement("drop_replication_slot");
+    let _concealed = secrecy::conceal(&conninfo, &[&slot]);
     raise(drop_slot(conninfo, slot))
 }
 

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result, invalid};
+use crate::secret;
 
 /// Keywords that a caller may use. Everything else is refused by name.
 const ALLOWED: &[&str] = &[
@@ -38,6 +39,53 @@ const ALLOWED: &[&str] = &[
     "channel_binding",
     "gssencmode",
     "target_session_attrs",
+];
+
+/// Keywords whose values may be shown to whoever may see the subscription. A keyword that is not
+/// listed, such as one of a later libpq, is shown masked.
+const HARMLESS: &[&str] = &[
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "application_name",
+    "fallback_application_name",
+    "client_encoding",
+    "connect_timeout",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+    "tcp_user_timeout",
+    "replication",
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslcertmode",
+    "sslcrl",
+    "sslcrldir",
+    "sslsni",
+    "sslcompression",
+    "sslnegotiation",
+    "ssl_min_protocol_version",
+    "ssl_max_protocol_version",
+    "min_protocol_version",
+    "max_protocol_version",
+    "channel_binding",
+    "require_auth",
+    "requirepeer",
+    "passfile",
+    "service",
+    "gssencmode",
+    "gssdelegation",
+    "gsslib",
+    "krbsrvname",
+    "target_session_attrs",
+    "load_balance_hosts",
+    "oauth_issuer",
+    "oauth_client_id",
+    "oauth_scope",
 ];
 
 /// A path that is nobody's file: /dev/null is not a directory, so libpq finds nothing below it.
@@ -104,13 +152,10 @@ impl Conninfo {
         pairs.join(" ")
     }
 
-    /// The same text with every secret replaced.
+    /// The same text with only the values that are known to be harmless.
     pub fn masked(&self) -> String {
-        let mask = |(key, value): &(String, String)| {
-            let secret = matches!(key.as_str(), "password" | "sslpassword" | "oauth_client_secret");
-            (key.clone(), if secret { "********".to_owned() } else { value.clone() })
-        };
-        Self(self.0.iter().map(mask).collect()).to_text()
+        let pairs = self.iter().map(|(keyword, value)| (keyword, value.as_bytes()));
+        String::from_utf8_lossy(&masked(pairs)).into_owned()
     }
 
     /// Whether it names a socket directory instead of a TCP host.
@@ -290,6 +335,37 @@ impl Conninfo {
             self.set("require_auth", PASSWORD_METHODS);
         }
     }
+}
+
+/// Whether a keyword's value may be shown.
+pub fn is_harmless(keyword: &str) -> bool {
+    HARMLESS.contains(&keyword)
+}
+
+/// `keyword='value' …` in any encoding, with only the values that are known to be harmless. One of
+/// these may itself be a connection string, as `dbname` may: its secrets are masked.
+pub fn masked<'a>(params: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Vec<u8> {
+    let mut text = Vec::new();
+    for (keyword, value) in params.into_iter().filter(|(_, value)| !value.is_empty()) {
+        let shown = if is_harmless(keyword) {
+            secret::masked(value, secret::Kind::Text, &secret::Known::NOTHING)
+        } else {
+            secret::MASK.into()
+        };
+        if !text.is_empty() {
+            text.push(b' ');
+        }
+        text.extend_from_slice(keyword.as_bytes());
+        text.extend_from_slice(b"='");
+        for byte in shown.iter() {
+            if matches!(byte, b'\'' | b'\\') {
+                text.push(b'\\');
+            }
+            text.push(*byte);
+        }
+        text.push(b'\'');
+    }
+    text
 }
 
 impl fmt::Debug for Conninfo {
@@ -558,5 +634,33 @@ mod tests {
         assert!(params.to_text().contains(r"password='it\'s \\ secret'"));
         assert!(!format!("{params:?}").contains("secret"));
         assert!(params.masked().contains("password='********'"));
+    }
+
+    #[test]
+    fn only_what_is_known_to_be_harmless_is_shown() {
+        for keyword in [
+            "password",
+            "sslpassword",
+            "oauth_client_secret",
+            "scram_client_key",
+            "scram_server_key",
+            "options",
+            "sslkey",
+            "a_keyword_of_a_later_libpq",
+        ] {
+            let masked = with(&[(keyword, "its value")]).masked();
+            assert!(masked.contains(&format!("{keyword}='********'")), "{masked}");
+            assert!(!masked.contains("its value"), "{masked}");
+        }
+        for keyword in ALLOWED.iter().filter(|keyword| **keyword != "password") {
+            let masked = with(&[(keyword, "it's \\")]).masked();
+            assert!(masked.contains(&format!(r"{keyword}='it\'s \\'")), "{masked}");
+        }
+        let nested = with(&[("dbname", "postgres://u:hidden@h/d?x=1 password='hidden too'")]);
+        assert!(!nested.masked().contains("hidden"), "{}", nested.masked());
+        assert_eq!(
+            masked([("host", &b"\xC6\xFC"[..]), ("password", b"x")]),
+            b"host='\xC6\xFC' password='********'"
+        );
     }
 }

@@ -4,12 +4,17 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
+use crate::secret;
 
 /// Reads an object only: serde would also read a struct from an array, field by field.
 pub fn from_object<T: DeserializeOwned>(value: Value) -> serde_json::Result<T> {
     if value.is_object() {
-        // serde's own message does not say which key has the wrong value.
-        return serde_path_to_error::deserialize(value).map_err(serde_json::Error::custom);
+        // serde's own message does not say which key has the wrong value, but the whole value.
+        return serde_path_to_error::deserialize(value).map_err(
+            |error: serde_path_to_error::Error<serde_json::Error>| {
+                serde_json::Error::custom(secret::cut(&error.to_string()))
+            },
+        );
     }
     Err(serde_json::Error::custom("expected an object"))
 }

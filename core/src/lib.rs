@@ -5,12 +5,14 @@
 
 pub mod conninfo;
 pub mod error;
+pub mod error_text;
 mod json;
 pub mod lag;
 pub mod limits;
 pub mod lsn;
 pub mod name;
 pub mod publication;
+pub mod secret;
 pub mod share;
 pub mod sql;
 pub mod subscription;

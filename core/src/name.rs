@@ -2,6 +2,7 @@
 //! here it is an error, since a truncated name is another object's name.
 
 use crate::error::{Error, Kind, Result};
+use crate::secret::shown;
 
 /// NAMEDATALEN - 1, in bytes.
 pub const MAX_LEN: usize = 63;
@@ -12,8 +13,11 @@ pub fn check(what: &str, name: &str) -> Result<()> {
         return Err(Error::new(Kind::InvalidName, format!("{what} name must not be empty")));
     }
     if name.len() > MAX_LEN {
-        return Err(Error::new(Kind::NameTooLong, format!("{what} name \"{name}\" is too long"))
-            .detail(format!("It has {} bytes; the limit is {MAX_LEN}.", name.len())));
+        return Err(Error::new(
+            Kind::NameTooLong,
+            format!("{what} name \"{}\" is too long", shown(name)),
+        )
+        .detail(format!("It has {} bytes; the limit is {MAX_LEN}.", name.len())));
     }
     Ok(())
 }
@@ -25,7 +29,7 @@ pub fn check_subscribed_publication(name: &str) -> Result<()> {
     if name.contains('\\') {
         return Err(Error::new(
             Kind::InvalidName,
-            format!("publication name \"{name}\" contains a backslash"),
+            format!("publication name \"{}\" contains a backslash", shown(name)),
         )
         .detail("PostgreSQL's apply workers cannot ask for it.")
         .hint("Rename the publication."));
@@ -42,7 +46,7 @@ pub fn check_slot(name: &str) -> Result<()> {
     if !name.bytes().all(valid) {
         return Err(Error::new(
             Kind::InvalidName,
-            format!("replication slot name \"{name}\" contains an invalid character"),
+            format!("replication slot name \"{}\" contains an invalid character", shown(name)),
         )
         .hint("Replication slot names may only contain lower case letters, digits, and the underscore character."));
     }
@@ -59,7 +63,7 @@ pub fn check_output_plugin(name: &str) -> Result<()> {
     if name.contains('/') {
         return Err(Error::new(
             Kind::InvalidName,
-            format!("output plugin name \"{name}\" is a path"),
+            format!("output plugin name \"{}\" is a path", shown(name)),
         )
         .hint("Name a plugin that is installed, such as pgoutput."));
     }
@@ -76,6 +80,21 @@ mod tests {
         assert!(check("subscription", &"x".repeat(63)).is_ok());
         assert_eq!(check("subscription", "").unwrap_err().kind, Kind::InvalidName);
         assert_eq!(check("subscription", &"ä".repeat(32)).unwrap_err().kind, Kind::NameTooLong);
+    }
+
+    #[test]
+    fn an_argument_that_is_no_name_is_not_repeated() {
+        let conninfo = "host=h user=u password=hidden";
+        for error in [
+            check("subscription", &conninfo.repeat(3)).unwrap_err(),
+            check_slot(conninfo).unwrap_err(),
+            check_subscribed_publication("password='hidden\\'").unwrap_err(),
+            check_output_plugin("/ postgres://u:hidden@h/d").unwrap_err(),
+        ] {
+            assert!(!format!("{error:?}").contains("hidden"), "{error:?}");
+        }
+        let long = check("subscription", &"x".repeat(1 << 20)).unwrap_err();
+        assert!(long.message.len() < 200, "{}", long.message.len());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::error::{Result, invalid};
 use crate::json::{from_object, refuse_later};
+use crate::secret::shown;
 use crate::{name, sql};
 
 /// The changes that a publication publishes.
@@ -43,7 +44,10 @@ impl Actions {
             "update" => Ok(&mut self.update),
             "delete" => Ok(&mut self.delete),
             "truncate" => Ok(&mut self.truncate),
-            _ => Err(invalid(format!("a publication cannot publish \"{word}\"")).hint(CHOICES)),
+            _ => {
+                Err(invalid(format!("a publication cannot publish \"{}\"", shown(word)))
+                    .hint(CHOICES))
+            }
         }
     }
 }
@@ -190,7 +194,7 @@ impl TableSpec {
     fn check_columns(&self) -> Result<()> {
         let Some(columns) = &self.columns else { return Ok(()) };
         if columns.is_empty() {
-            return Err(invalid(format!("the column list of \"{}\" is empty", self.table))
+            return Err(invalid(format!("the column list of \"{}\" is empty", shown(&self.table)))
                 .hint("Remove \"columns\" to publish all columns."));
         }
         columns.iter().try_for_each(|column| name::check("column", column))

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Kind, Result, invalid};
 use crate::json::{from_object, refuse_later};
+use crate::secret::shown;
 use crate::{name, sql};
 
 /// Options as `create_subscription` takes them. A key that is absent keeps PostgreSQL's default.
@@ -152,8 +153,11 @@ fn one_of(option: &str, value: &str, allowed: &[&str]) -> Result<()> {
     if allowed.contains(&value) {
         return Ok(());
     }
-    Err(invalid(format!("invalid value for subscription option \"{option}\": \"{value}\""))
-        .hint(format!("Use one of: {}.", allowed.join(", "))))
+    Err(invalid(format!(
+        "invalid value for subscription option \"{option}\": \"{}\"",
+        shown(value)
+    ))
+    .hint(format!("Use one of: {}.", allowed.join(", "))))
 }
 
 #[cfg(test)]

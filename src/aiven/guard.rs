@@ -3,13 +3,12 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::SCHEMA;
 use crate::error::raise;
 use crate::subscription::guard::guard;
 
 #[pg_extern(sql = false)]
 fn aiven_guard_alter_subscription(fcinfo: pg_sys::FunctionCallInfo) {
-    raise(guard(fcinfo, SCHEMA, |_| {
+    raise(guard(fcinfo, |_| {
         "Drop the subscription and create it again, \
          or use pg_alter_subscription_connection() of extension pgmig_extras."
             .to_owned()

@@ -1,9 +1,10 @@
 //! A slot of a publisher, as aiven_extras has it: made unless it is there, dropped if it is there.
 
 use pgmig_core::name;
+use pgmig_core::secret::shown;
 use pgrx::prelude::*;
 
-use super::{SCHEMA, answer};
+use super::answer;
 use crate::argument::Text;
 use crate::caller::Caller;
 use crate::conninfo;
@@ -20,7 +21,7 @@ fn aiven_dblink_slot_create_or_drop(
     arg_slot_name: Text,
     arg_action: Text,
 ) {
-    let _hidden = secrecy::hide_call_of(SCHEMA, "dblink_slot_create_or_drop");
+    let _concealed = secrecy::conceal(&arg_connection_string, &[&arg_slot_name, &arg_action]);
     answer(create_or_drop(arg_connection_string, arg_slot_name, arg_action))
 }
 
@@ -31,9 +32,8 @@ fn create_or_drop(text: Text, slot: Text, action: Text) -> Result<()> {
     name::check_slot(name)?;
     let action = required("arg_action", action)?;
     if !matches!(action, "create" | "drop") {
-        return Err(
-            invalid(format!("invalid action: \"{action}\"")).hint("Use \"create\" or \"drop\".")
-        );
+        return Err(invalid(format!("invalid action: \"{}\"", shown(action)))
+            .hint("Use \"create\" or \"drop\"."));
     }
     require_writable(c"dblink_slot_create_or_drop()");
     let mut publisher = Publisher::connect(&conninfo, caller)?;

@@ -1,18 +1,17 @@
 //! Subscriptions, as aiven_extras has them.
 
-use pgmig_core::limits;
+use pgmig_core::secret::shown;
 use pgmig_core::subscription::Options;
-use pgrx::pg_sys::{self, Oid};
+use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::{SCHEMA, answer};
+use super::answer;
 use crate::argument::Text;
 use crate::caller::Caller;
-use crate::error::{Error, Kind, Result, internal, invalid, required};
+use crate::error::{Error, Kind, Result, invalid, required};
 use crate::ffi::catalog::SubscriptionRow;
-use crate::ffi::rows;
 use crate::subscription::{self, Request, catch_up};
-use crate::{MAJOR, conninfo, query, secrecy};
+use crate::{MAJOR, query, secrecy};
 
 #[pg_extern(sql = false)]
 fn aiven_pg_create_subscription(
@@ -24,7 +23,10 @@ fn aiven_pg_create_subscription(
     arg_copy_data: Option<bool>,
     arg_origin: Text,
 ) {
-    let _hidden = secrecy::hide_call_of(SCHEMA, "pg_create_subscription");
+    let _concealed = secrecy::conceal(
+        &arg_connection_string,
+        &[&arg_subscription_name, &arg_publication_name, &arg_slot_name, &arg_origin],
+    );
     let run = || -> Result<()> {
         require_right()?;
         let origin = required("arg_origin", arg_origin)?;
@@ -48,7 +50,8 @@ fn aiven_pg_create_subscription(
 fn check_origin(origin: &str) -> Result<()> {
     if !matches!(origin, "any" | "none") {
         return Err(invalid(format!(
-            "Invalid origin: {origin}. Origin must be either \"any\" or \"none\"."
+            "Invalid origin: {}. Origin must be either \"any\" or \"none\".",
+            shown(origin)
         )));
     }
     if origin == "none" && MAJOR < 16 {
@@ -115,43 +118,13 @@ fn check_exists(name: &str) -> Result<()> {
         Some(_) => Ok(()),
         None => Err(Error::new(
             Kind::UndefinedObject,
-            format!("No subscription found for name: {name}"),
+            format!("No subscription found for name: {}", shown(name)),
         )),
     }
 }
 
-/// Those of owners that the caller is a member of, passwords masked.
+/// Those of owners that the caller is a member of, secrets masked.
 #[pg_extern(sql = false)]
 fn aiven_pg_list_all_subscriptions(fcinfo: pg_sys::FunctionCallInfo) {
-    answer(list(fcinfo))
-}
-
-fn list(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
-    const SUBSCRIPTIONS: &str = "\
-        SELECT s.subdbid, s.subname, s.subowner, s.subenabled, m.conninfo, s.subslotname, \
-               s.subsynccommit, s.subpublications \
-          FROM pg_catalog.pg_subscription s \
-          JOIN ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) m(oid, conninfo) \
-            ON m.oid OPERATOR(pg_catalog.=) s.oid \
-         ORDER BY s.subdbid, s.subname";
-    let caller = Caller::current()?;
-    let (oids, masked): (Vec<Oid>, Vec<String>) = masked_conninfos(caller)?.into_iter().unzip();
-    rows::return_query(fcinfo, SUBSCRIPTIONS, &[oids.into(), masked.into()]).map_err(internal)
-}
-
-fn masked_conninfos(caller: Caller) -> Result<Vec<(Oid, String)>> {
-    let found = query::read(
-        // Native DDL stores any length.
-        "SELECT s.oid, CASE WHEN pg_catalog.octet_length(s.subconninfo) OPERATOR(pg_catalog.<=) 8192 \
-                            THEN s.subconninfo END \
-           FROM pg_catalog.pg_subscription s \
-          WHERE pg_catalog.pg_has_role($1, s.subowner, 'USAGE')",
-        &[caller.oid().into()],
-        |row| Ok((row.get::<Oid>(1)?, row.get::<String>(2)?)),
-    )?;
-    let masked = |(oid, text): (Option<Oid>, Option<String>)| {
-        let too_long = || format!("<longer than {} bytes>", limits::TEXT);
-        Some((oid?, text.map_or_else(too_long, |text| conninfo::masked(&text))))
-    };
-    Ok(found.into_iter().filter_map(masked).collect())
+    answer(subscription::list(fcinfo))
 }

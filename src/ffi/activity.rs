@@ -1,19 +1,24 @@
 //! What others see of the current statement: pg_stat_activity and the server log; and what its client
 //! sees of the log. Called by `secrecy.rs` and `auto_explain.rs`.
 
-use std::cell::Cell;
+use std::borrow::Cow;
+use std::cell::{Cell, OnceCell};
 use std::ffi::{CStr, CString, c_char};
+use std::hash::{BuildHasher, RandomState};
+use std::ptr::NonNull;
 
+use pgmig_core::secret::{self, Kind, Known};
 use pgrx::PgLogLevel;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::{secrecy, watcher};
+use crate::watcher;
 
 thread_local! {
-    /// Start of the statement that carries a secret. A statement is known by when it started, so
-    /// nothing has to be reset when it ends, in whatever way.
-    static SECRET_STATEMENT: Cell<Option<i64>> = const { Cell::new(None) };
+    /// The start of the statement that was given secrets, and what they are. A statement is known by
+    /// when it started, so nothing has to be reset when it ends, in whatever way.
+    static CONCEALED: Cell<(i64, Known)> = const { Cell::new((0, Known::NOTHING)) };
+    static KEY: OnceCell<u64> = const { OnceCell::new() };
     static PLANS_STAY_HERE: Cell<bool> = const { Cell::new(false) };
     static NEXT_HOOK: Cell<pg_sys::emit_log_hook_type> = const { Cell::new(None) };
 }
@@ -46,16 +51,25 @@ impl Drop for WithoutContext {
     }
 }
 
-/// Marks the running statement: from here on its text appears in no log line and no view.
-pub fn hide_statement(instead: &str) -> WithoutContext {
-    // SAFETY: reads a backend-local variable.
-    SECRET_STATEMENT.set(Some(unsafe { pg_sys::GetCurrentStatementStartTimestamp() }));
-    if let Ok(text) = CString::new(instead) {
-        // SAFETY: a C string that is copied.
-        unsafe {
-            pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, text.as_ptr())
-        };
+/// The secrets that the running statement was given so far.
+pub fn known() -> Known {
+    let (statement, known) = CONCEALED.get();
+    if statement == statement_start() && !known.is_empty() {
+        return known;
     }
+    Known::new(KEY.with(|key| *key.get_or_init(|| RandomState::new().hash_one(0))))
+}
+
+fn statement_start() -> i64 {
+    // SAFETY: reads a backend-local variable.
+    unsafe { pg_sys::GetCurrentStatementStartTimestamp() }
+}
+
+/// From here on, to the end of the running statement, these are known: they are masked in each line of
+/// the log, and in what pg_stat_activity shows of it.
+pub fn conceal(known: Known) -> WithoutContext {
+    CONCEALED.set((statement_start(), known));
+    show_without_secrets(&known);
     // SAFETY: this backend's own stack of callbacks.
     let context = WithoutContext(unsafe { pg_sys::error_context_stack });
     // SAFETY: as above; an empty stack is valid.
@@ -63,19 +77,54 @@ pub fn hide_statement(instead: &str) -> WithoutContext {
     context
 }
 
-/// Takes the statement out of what is about to be logged. Called by EmitErrorReport (elog.c) before
-/// both the server log and the client get the report.
+/// The statement in pg_stat_activity.
+fn show_without_secrets(known: &Known) {
+    /// A secret that is cut is not recognised: look at more than is shown.
+    const BEYOND: usize = 16 << 10;
+    // SAFETY: reads a setting.
+    let shown = unsafe { pg_sys::pgstat_track_activity_query_size }.unsigned_abs() as usize;
+    let statement = statement();
+    let seen = &statement[..statement.len().min(shown + BEYOND)];
+    let Cow::Owned(masked) = secret::masked(seen, Kind::Sql, known) else { return };
+    let Ok(masked) = CString::new(masked) else { return };
+    // Reporting a statement resets its query identifier.
+    #[cfg(any(
+        feature = "pg14",
+        feature = "pg15",
+        feature = "pg16",
+        feature = "pg17",
+        feature = "pg18"
+    ))]
+    // SAFETY: reads this backend's own entry.
+    let identifier = unsafe { pg_sys::pgstat_get_my_query_id() };
+    // SAFETY: a C string that is copied.
+    unsafe { pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, masked.as_ptr()) };
+    #[cfg(any(
+        feature = "pg14",
+        feature = "pg15",
+        feature = "pg16",
+        feature = "pg17",
+        feature = "pg18"
+    ))]
+    // SAFETY: writes this backend's own entry.
+    unsafe {
+        pg_sys::pgstat_report_query_id(identifier, true)
+    };
+}
+
+/// Masks secrets in what is about to be logged. Called by EmitErrorReport (elog.c) before both the server
+/// log and the client get the report. Also of reports of a lack of memory: it raises nothing and
+/// allocates nothing but through PostgreSQL, where it can fail.
 #[pg_guard]
 unsafe extern "C-unwind" fn redact(edata: *mut pg_sys::ErrorData) {
     // SAFETY: the hook's argument is valid and this process's own for the time of the call.
     let report = unsafe { &mut *edata };
+    mask_report(report);
     if report.elevel >= PgLogLevel::ERROR as i32
         && let Some(subscription) = replicating_for()
     {
-        let (message, context) = (bytes(report.message), bytes(report.context));
-        watcher::errors::keep(subscription, report.sqlerrcode, message, context);
+        keep_error(subscription, report);
     }
-    redact_report(report);
     if PLANS_STAY_HERE.get() && bytes(report.filename).ends_with(b"auto_explain.c") {
         report.output_to_client = false;
     }
@@ -83,6 +132,19 @@ unsafe extern "C-unwind" fn redact(edata: *mut pg_sys::ErrorData) {
         // SAFETY: the hook that was installed before this one, with its own argument.
         unsafe { next(edata) }
     }
+}
+
+fn keep_error(subscription: u32, report: &pg_sys::ErrorData) {
+    watcher::errors::keep(
+        subscription,
+        &watcher::errors::Reported {
+            sqlstate: report.sqlerrcode,
+            message: bytes(report.message),
+            template: bytes(report.message_id),
+            domain: bytes(report.domain),
+            context: bytes(report.context),
+        },
+    );
 }
 
 /// The subscription that this process is a worker of: core's workers carry its oid in their name,
@@ -100,33 +162,88 @@ fn replicating_for() -> Option<u32> {
     oid.split(' ').next()?.parse().ok()
 }
 
-fn redact_report(report: &mut pg_sys::ErrorData) {
-    // SAFETY: the text of the client's message, NULL in a background worker.
-    let statement = bytes(unsafe { pg_sys::debug_query_string });
-    let marked = is_marked();
-    if marked || secrecy::names_a_secret(statement) {
+fn mask_report(report: &mut pg_sys::ErrorData) {
+    let (statement, known) = CONCEALED.get();
+    let known = if statement == statement_start() { known } else { Known::NOTHING };
+    let memory = report.assoc_context;
+    // log_statement, log_min_duration_statement, auto_explain, pgaudit: the text is a statement.
+    let is_log = [pg_sys::LOG, pg_sys::LOG_SERVER_ONLY].contains(&(report.elevel as u32));
+    let message = if is_log { Kind::Sql } else { Kind::Text };
+    mask_field(&mut report.message, memory, message, &known);
+    mask_field(&mut report.detail, memory, Kind::Text, &known);
+    mask_field(&mut report.detail_log, memory, Kind::Text, &known);
+    mask_field(&mut report.hint, memory, Kind::Text, &known);
+    mask_field(&mut report.context, memory, Kind::Text, &known);
+    mask_field(&mut report.internalquery, memory, Kind::Sql, &known);
+    if !report.hide_stmt && !mask_statement(&known) {
         report.hide_stmt = true;
-        // What surrounding functions and the server add: statements and parameters.
-        report.context = std::ptr::null_mut();
-        report.internalquery = std::ptr::null_mut();
-    }
-    if ![pg_sys::LOG, pg_sys::LOG_SERVER_ONLY].contains(&(report.elevel as u32)) {
-        return; // the text of an ERROR is ours or PostgreSQL's own
-    }
-    // log_statement, log_min_duration_statement, auto_explain, pgaudit: text and parameters go.
-    if let Some(message) = secrecy::redacted(bytes(report.message), statement, marked) {
-        let message = CString::new(message).unwrap_or_default();
-        // SAFETY: a copy in the report's own context, which elog.c frees with the report.
-        report.message =
-            unsafe { pg_sys::MemoryContextStrdup(report.assoc_context, message.as_ptr()) };
-        report.detail = std::ptr::null_mut();
-        report.detail_log = std::ptr::null_mut();
     }
 }
 
-fn is_marked() -> bool {
-    // SAFETY: reads a backend-local variable.
-    SECRET_STATEMENT.get() == Some(unsafe { pg_sys::GetCurrentStatementStartTimestamp() })
+/// A text of a report is a piece of memory of its own, which elog.c frees with the report.
+fn mask_field(field: &mut *mut c_char, memory: pg_sys::MemoryContext, kind: Kind, known: &Known) {
+    let text = bytes(*field);
+    let Some(length) = secret::masked_length(text, kind, known) else { return };
+    match masked_copy(text, length, memory, kind, known) {
+        Some(masked) => {
+            // SAFETY: nothing refers to it any more.
+            unsafe { pg_sys::pfree(field.cast()) };
+            *field = masked;
+        }
+        None => {
+            // SAFETY: as long as it was, and this report's own.
+            unsafe { field.cast::<u8>().write_bytes(b'*', text.len()) }
+        }
+    }
+}
+
+/// The STATEMENT line is the text of the client's message, which lives at least as long as
+/// MessageContext is not reset, when the server forgets it (postgres.c, 13 to 18). False when the
+/// line must be left out.
+fn mask_statement(known: &Known) -> bool {
+    let statement = statement();
+    let Some(length) = secret::masked_length(statement, Kind::Sql, known) else { return true };
+    // SAFETY: reads a variable of this process. NULL in a background worker.
+    let memory = unsafe { pg_sys::MessageContext };
+    if memory.is_null() {
+        return false;
+    }
+    let Some(masked) = masked_copy(statement, length, memory, Kind::Sql, known) else {
+        return false;
+    };
+    // SAFETY: only read by others, and valid as long as what it replaces.
+    unsafe { pg_sys::debug_query_string = masked };
+    true
+}
+
+/// `None` when there is no memory.
+fn masked_copy(
+    text: &[u8],
+    length: usize,
+    memory: pg_sys::MemoryContext,
+    kind: Kind,
+    known: &Known,
+) -> Option<*mut c_char> {
+    let flags = pg_sys::MCXT_ALLOC_HUGE | pg_sys::MCXT_ALLOC_NO_OOM;
+    // SAFETY: a valid context; with these flags it returns NULL instead of raising.
+    let place = unsafe { pg_sys::MemoryContextAllocExtended(memory, length + 1, flags as _) };
+    let place = NonNull::new(place.cast::<u8>())?;
+    // SAFETY: so many bytes; zero is valid, and ends the text.
+    unsafe { place.write_bytes(0, length + 1) };
+    // SAFETY: written above, and nobody else knows of it.
+    let mut rest = unsafe { std::slice::from_raw_parts_mut(place.as_ptr(), length) };
+    secret::mask(text, kind, known, |piece| {
+        let (to, after) = std::mem::take(&mut rest).split_at_mut(piece.len());
+        to.copy_from_slice(piece);
+        rest = after;
+    });
+    Some(place.as_ptr().cast())
+}
+
+/// The text of the client's message. Empty in a background worker.
+fn statement() -> &'static [u8] {
+    // SAFETY: NULL, or a C string that lives as long as the message is worked on.
+    bytes(unsafe { pg_sys::debug_query_string })
 }
 
 fn bytes<'a>(text: *const c_char) -> &'a [u8] {

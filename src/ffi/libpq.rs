@@ -142,16 +142,27 @@ fn libpq_handle() -> Option<NonNull<c_void>> {
 }
 
 fn copied(text: *const c_char) -> String {
+    String::from_utf8_lossy(&copied_bytes(text)).into_owned()
+}
+
+fn copied_bytes(text: *const c_char) -> Vec<u8> {
     if text.is_null() {
-        return String::new();
+        return Vec::new();
     }
     // SAFETY: libpq's strings are NUL-terminated and live as long as the object they came from,
     // which the caller still holds.
-    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+    unsafe { CStr::from_ptr(text) }.to_bytes().to_vec()
 }
 
-/// Parses a connection string or URI. The error text can quote the string, so it is not returned.
+/// Parses a connection string or URI of UTF-8.
 pub fn parse_conninfo(text: &CStr) -> Option<Vec<(String, String)>> {
+    let lossy = |value: Vec<u8>| String::from_utf8_lossy(&value).into_owned();
+    Some(parse_conninfo_bytes(text)?.into_iter().map(|(key, value)| (key, lossy(value))).collect())
+}
+
+/// Parses a connection string or URI of any encoding of a server. The error text can quote the string,
+/// so it is not returned.
+pub fn parse_conninfo_bytes(text: &CStr) -> Option<Vec<(String, Vec<u8>)>> {
     let library = library();
     let mut message = std::ptr::null_mut();
     // SAFETY: valid C string and out pointer.
@@ -173,7 +184,7 @@ pub fn parse_conninfo(text: &CStr) -> Option<Vec<(String, String)>> {
             break;
         }
         if !option.val.is_null() {
-            params.push((copied(option.keyword), copied(option.val)));
+            params.push((copied(option.keyword), copied_bytes(option.val)));
         }
     }
     // SAFETY: allocated by PQconninfoParse, freed once.

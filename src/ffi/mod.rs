@@ -8,6 +8,7 @@ pub mod activity;
 pub mod argument;
 pub mod catalog;
 pub mod descriptor;
+pub mod encoding;
 pub mod event_trigger;
 pub mod identity;
 pub mod libpq;

@@ -1,12 +1,14 @@
-//! The rows of a query as the result of a set-returning function, of whatever types they are.
-//! Called by `aiven/` and `plan.rs`.
+//! Rows as they are stored, and rows as the result of a set-returning function, of whatever types and
+//! encodings they are. Called by `aiven/`, `plan.rs` and `subscription/list.rs`.
 
-use std::ffi::c_int;
+use std::ffi::{c_char, c_int};
 
-use pgrx::datum::DatumWithOid;
-use pgrx::pg_sys;
+use pgrx::datum::{Array, DatumWithOid};
+use pgrx::pg_sys::{self, Datum, Oid};
 use pgrx::prelude::*;
 use pgrx::spi::SpiError;
+
+use super::argument;
 
 /// Runs a query and makes its rows those of the function that is being called, which must have been
 /// declared with just these columns (SetSingleFuncCall of funcapi.c, which is of 15, does this too).
@@ -23,25 +25,185 @@ pub fn return_query(
     })
 }
 
-/// Where the rows of a function go that returns all of them at once.
-pub struct Store(*mut pg_sys::Tuplestorestate);
+/// Where the rows of a function go that returns all of them at once, and what columns it has.
+pub struct Store {
+    rows: *mut pg_sys::Tuplestorestate,
+    columns: pg_sys::TupleDesc,
+}
 
 impl Store {
     /// Takes in what was executed last by SPI, which has not been left yet.
     pub fn put_rows(&self) {
-        // SAFETY: reads a variable of SPI: what was executed last.
-        let table = unsafe { pg_sys::SPI_tuptable };
-        // SAFETY: the number of its rows.
-        let count = unsafe { pg_sys::SPI_processed } as usize;
-        // SAFETY: NULL, or a table, which lives until SPI is left.
-        let Some(table) = (unsafe { table.as_ref() }) else { return };
-        // SAFETY: the table has this many rows.
-        let rows = unsafe { std::slice::from_raw_parts(table.vals, count) };
-        for row in rows {
+        for row in just_executed() {
             // SAFETY: the store copies the row.
-            unsafe { pg_sys::tuplestore_puttuple(self.0, *row) };
+            unsafe { pg_sys::tuplestore_puttuple(self.rows, row.tuple) };
         }
     }
+
+    /// As many values as the function has columns.
+    fn put(&self, row: &[Value]) {
+        let datums: Vec<Option<Datum>> = row.iter().map(Value::datum).collect();
+        let mut nulls: Vec<bool> = datums.iter().map(Option::is_none).collect();
+        let mut values: Vec<Datum> =
+            datums.into_iter().map(|datum| datum.unwrap_or(Datum::null())).collect();
+        let (values, nulls) = (values.as_mut_ptr(), nulls.as_mut_ptr());
+        // SAFETY: as many values as the description has columns; the store copies them.
+        unsafe { pg_sys::tuplestore_putvalues(self.rows, self.columns, values, nulls) };
+    }
+}
+
+/// Runs a query and maps each row, whose values are not touched before they are asked for.
+pub fn read_stored<T>(
+    sql: &str,
+    args: &[DatumWithOid],
+    map: impl Fn(&StoredRow) -> T,
+) -> Result<Vec<T>, SpiError> {
+    Spi::connect(|client| {
+        client.select(sql, None, args)?;
+        Ok(just_executed().iter().map(map).collect())
+    })
+}
+
+/// The rows of what was executed last by SPI. They are valid until SPI is left.
+fn just_executed() -> Vec<StoredRow> {
+    // SAFETY: reads a variable of SPI: what was executed last.
+    let table = unsafe { pg_sys::SPI_tuptable };
+    // SAFETY: the number of its rows.
+    let count = unsafe { pg_sys::SPI_processed } as usize;
+    // SAFETY: NULL, or a table, which lives until SPI is left.
+    let Some(table) = (unsafe { table.as_ref() }) else { return Vec::new() };
+    // SAFETY: the table has this many rows.
+    let tuples = unsafe { std::slice::from_raw_parts(table.vals, count) };
+    tuples.iter().map(|tuple| StoredRow { tuple: *tuple, columns: table.tupdesc }).collect()
+}
+
+/// A value that is read only if it is short: others may have stored any amount.
+pub enum Stored<T> {
+    Null,
+    TooLong,
+    Value(T),
+}
+
+pub struct StoredRow {
+    tuple: pg_sys::HeapTuple,
+    columns: pg_sys::TupleDesc,
+}
+
+/// Columns are counted from 1, and the caller names their types.
+impl StoredRow {
+    fn datum(&self, column: c_int) -> Option<Datum> {
+        let mut is_null = false;
+        // SAFETY: a row of a query with its description; the value lies in the row.
+        let datum =
+            unsafe { pg_sys::SPI_getbinval(self.tuple, self.columns, column, &mut is_null) };
+        (!is_null).then_some(datum)
+    }
+
+    pub fn oid(&self, column: c_int) -> Option<Oid> {
+        // SAFETY: a column of type oid.
+        self.datum(column).and_then(|datum| unsafe { Oid::from_datum(datum, false) })
+    }
+
+    pub fn bool(&self, column: c_int) -> Option<bool> {
+        // SAFETY: a column of type boolean.
+        self.datum(column).and_then(|datum| unsafe { bool::from_datum(datum, false) })
+    }
+
+    /// A text of whatever encoding.
+    pub fn text(&self, column: c_int, longest: usize) -> Stored<Vec<u8>> {
+        self.datum(column).map_or(Stored::Null, |datum| stored_text(datum, longest))
+    }
+
+    /// The texts of a text[], without its NULLs.
+    pub fn texts(&self, column: c_int, longest: usize) -> Stored<Vec<Vec<u8>>> {
+        let Some(datum) = self.datum(column) else { return Stored::Null };
+        if argument::size(datum) > longest {
+            return Stored::TooLong;
+        }
+        // SAFETY: a column of type text[].
+        let array = unsafe { Array::<&[u8]>::from_datum(datum, false) };
+        let texts = |array: Array<&[u8]>| array.iter().flatten().map(<[u8]>::to_vec).collect();
+        array.map(texts).map_or(Stored::Null, Stored::Value)
+    }
+}
+
+/// A value of type text.
+pub fn stored_text(datum: Datum, longest: usize) -> Stored<Vec<u8>> {
+    if argument::size(datum) > longest {
+        return Stored::TooLong;
+    }
+    // SAFETY: the caller's word that it is a text.
+    let text = unsafe { <&[u8]>::from_datum(datum, false) };
+    text.map_or(Stored::Null, |text| Stored::Value(text.to_vec()))
+}
+
+/// A value of a result row, with texts in the database's encoding.
+pub enum Value {
+    Oid(Option<Oid>),
+    Bool(Option<bool>),
+    Text(Option<Vec<u8>>),
+    Name(Option<Vec<u8>>),
+    Texts(Option<Vec<Vec<u8>>>),
+}
+
+impl Value {
+    fn datum(&self) -> Option<Datum> {
+        match self {
+            Self::Oid(oid) => oid.map(Datum::from),
+            Self::Bool(bool) => bool.map(Datum::from),
+            Self::Text(text) => text.as_deref().map(text_datum),
+            Self::Name(name) => name.as_deref().map(name_datum),
+            Self::Texts(texts) => texts.as_deref().map(texts_datum),
+        }
+    }
+}
+
+fn text_datum(text: &[u8]) -> Datum {
+    // SAFETY: copies so many bytes.
+    let text = unsafe {
+        pg_sys::cstring_to_text_with_len(text.as_ptr().cast::<c_char>(), text.len() as c_int)
+    };
+    Datum::from(text)
+}
+
+/// A conversion can have made it longer than a name may be.
+fn name_datum(name: &[u8]) -> Datum {
+    const SIZE: usize = pg_sys::NAMEDATALEN as usize;
+    let padded = [name, &[0; 8]].concat();
+    let last = (SIZE - 1) as c_int;
+    // SAFETY: so many bytes, valid in the database's encoding.
+    let length = unsafe {
+        pg_sys::pg_mbcliplen(padded.as_ptr().cast::<c_char>(), name.len() as c_int, last)
+    };
+    // SAFETY: a place of a name's size, all zero.
+    let place = unsafe { pg_sys::palloc0(SIZE) }.cast::<u8>();
+    // SAFETY: at most one byte less than the place has.
+    unsafe { place.copy_from_nonoverlapping(padded.as_ptr(), length as usize) };
+    Datum::from(place)
+}
+
+fn texts_datum(texts: &[Vec<u8>]) -> Datum {
+    const INT_ALIGNED: c_char = b'i' as c_char;
+    let mut elements: Vec<Datum> = texts.iter().map(|text| text_datum(text)).collect();
+    // SAFETY: so many values of type text, which are copied.
+    let array = unsafe {
+        pg_sys::construct_array(
+            elements.as_mut_ptr(),
+            elements.len() as c_int,
+            pg_sys::TEXTOID,
+            -1,
+            false,
+            INT_ALIGNED,
+        )
+    };
+    Datum::from(array)
+}
+
+/// Makes these the rows of the function that is being called, which must have been declared with just
+/// these columns.
+pub fn return_rows(fcinfo: pg_sys::FunctionCallInfo, rows: &[Vec<Value>]) {
+    let store = tuple_store(fcinfo);
+    rows.iter().for_each(|row| store.put(row));
 }
 
 /// A place for the function's rows, in which its caller will look for them.
@@ -72,5 +234,5 @@ pub fn tuple_store(fcinfo: pg_sys::FunctionCallInfo) -> Store {
     result.returnMode = pg_sys::SetFunctionReturnMode::SFRM_Materialize;
     result.setResult = store;
     result.setDesc = columns;
-    Store(store)
+    Store { rows: store, columns }
 }

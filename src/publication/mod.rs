@@ -10,6 +10,7 @@ mod scope;
 mod tables;
 
 use pgmig_core::publication::{Actions, Options, Published, Scope, Spec, TableSpec};
+use pgmig_core::secret::shown;
 use pgmig_core::{name, publication, sql};
 use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
@@ -187,7 +188,7 @@ fn own_publication<'a>(name: Text<'a>, caller: Caller) -> Result<&'a str> {
 
 fn check_owner(name: &str, caller: Caller) -> Result<()> {
     let owner = owner(name)?.ok_or_else(|| {
-        Error::new(Kind::UndefinedObject, format!("publication \"{name}\" does not exist"))
+        Error::new(Kind::UndefinedObject, format!("publication \"{}\" does not exist", shown(name)))
     })?;
     if caller.has_rights_of(owner) {
         return Ok(());

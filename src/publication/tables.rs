@@ -2,6 +2,7 @@
 
 use pgmig_core::name;
 use pgmig_core::publication::{Published, TableSpec};
+use pgmig_core::secret::shown;
 
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, invalid};
@@ -19,7 +20,7 @@ fn resolve_one(spec: &TableSpec, caller: Caller) -> Result<Published> {
     let (schema, table) = parse_name(spec)?;
     let found = Table::lock(&schema, &table)?.ok_or_else(|| {
         let label = label(&schema, &table);
-        Error::new(Kind::UndefinedTable, format!("table \"{label}\" does not exist"))
+        Error::new(Kind::UndefinedTable, format!("table \"{}\" does not exist", shown(&label)))
     })?;
     found.check_kind()?;
     found.check_owner(caller)?;
@@ -41,8 +42,10 @@ pub fn parse_name(spec: &TableSpec) -> Result<(String, String)> {
             name::check("table", table)?;
             Ok((schema.clone(), table.clone()))
         }
-        Some([table]) => Err(invalid(format!("table name \"{table}\" is not schema-qualified"))
-            .hint(format!("Name its schema too, such as \"public.{table}\"."))),
+        Some([table]) => {
+            Err(invalid(format!("table name \"{}\" is not schema-qualified", shown(table)))
+                .hint(format!("Name its schema too, such as \"public.{table}\".")))
+        }
         _ => Err(invalid(format!("improper qualified name: {text}"))
             .hint("Name a table of this database by schema and table.")),
     }

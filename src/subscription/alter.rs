@@ -53,7 +53,7 @@ pub fn alter(name: Text, action: &str) -> Result<()> {
 /// Points the subscription at another place, under the rules of a new one.
 #[pg_extern(sql = false)]
 fn pg_alter_subscription_connection(arg_subscription_name: Text, arg_connection_string: Text) {
-    let _hidden = secrecy::hide_statement("pg_alter_subscription_connection");
+    let _concealed = secrecy::conceal(&arg_connection_string, &[&arg_subscription_name]);
     raise(set_connection(arg_subscription_name, arg_connection_string))
 }
 

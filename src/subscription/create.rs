@@ -1,5 +1,6 @@
 //! Creating a subscription that the caller owns.
 
+use pgmig_core::secret::shown;
 use pgmig_core::subscription::Options;
 use pgmig_core::{name, sql};
 use pgrx::prelude::*;
@@ -28,7 +29,10 @@ fn pg_create_subscription(
     arg_copy_data: Option<bool>,
     arg_origin: Text,
 ) {
-    let _hidden = secrecy::hide_statement("pg_create_subscription");
+    let _concealed = secrecy::conceal(
+        &arg_connection_string,
+        &[&arg_subscription_name, &arg_publication_name, &arg_slot_name, &arg_origin],
+    );
     let run = || -> Result<()> {
         let options = Options::basic(
             required("arg_slot_name", arg_slot_name)?,
@@ -51,7 +55,7 @@ fn pg_create_subscription(
 /// With every option of this server's major.
 #[pg_extern(sql = false)]
 fn create_subscription(name: Text, conninfo: Text, publications: Texts, options: Json) {
-    let _hidden = secrecy::hide_statement("create_subscription");
+    let _concealed = secrecy::conceal(&conninfo, &[&name]);
     let run = || -> Result<()> {
         let options = required("options", options)?;
         require_subscriber(Caller::current()?)?;
@@ -123,7 +127,7 @@ fn refuse_duplicate(name: &str) -> Result<()> {
     match Subscription::find(name) {
         Some(_) => Err(Error::new(
             Kind::DuplicateObject,
-            format!("subscription \"{name}\" already exists"),
+            format!("subscription \"{}\" already exists", shown(name)),
         )
         .hint("Choose another name, or drop it with pgmig_extras.pg_drop_subscription().")),
         None => Ok(()),

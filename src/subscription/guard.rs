@@ -16,7 +16,7 @@ use crate::{query, secrecy};
 
 #[pg_extern(sql = false)]
 fn guard_alter_subscription(fcinfo: pg_sys::FunctionCallInfo) {
-    raise(guard(fcinfo, "pgmig_extras", |name| {
+    raise(guard(fcinfo, |name| {
         let name = sql::literal(name);
         let name = name.trim_start();
         format!("Use SELECT pgmig_extras.pg_alter_subscription_connection({name}, '…');")
@@ -24,11 +24,7 @@ fn guard_alter_subscription(fcinfo: pg_sys::FunctionCallInfo) {
 }
 
 /// `instead` says what to do instead of changing the connection of the named subscription.
-pub fn guard(
-    fcinfo: pg_sys::FunctionCallInfo,
-    schema: &str,
-    instead: fn(&str) -> String,
-) -> Result<()> {
+pub fn guard(fcinfo: pg_sys::FunctionCallInfo, instead: fn(&str) -> String) -> Result<()> {
     let Some(change) = change(fcinfo) else { return Ok(()) };
     match change {
         Change::DropExtension(names)
@@ -41,7 +37,7 @@ pub fn guard(
         Change::Connection(_) | Change::Owner if current_user_is_superuser() => Ok(()),
         Change::Connection(name) => {
             // Held while it is raised: a CONTEXT would quote the statement.
-            let _hidden = secrecy::hide_call_of(schema, "guard_alter_subscription");
+            let _concealed = secrecy::conceal(&None, &[]);
             raise(Err(refused("change the connection of a subscription").hint(instead(&name))))
         }
         Change::Owner => Err(refused("change the owner of a subscription")

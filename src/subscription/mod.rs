@@ -13,10 +13,12 @@ mod tables;
 pub use alter::{alter, refresh_publication};
 pub use create::{Request, create};
 pub use drop::drop_subscription;
+pub use list::list;
 pub use tables::query_text as tables_query;
 
 use std::ffi::CStr;
 
+use pgmig_core::secret::shown;
 use pgmig_core::{limits, name};
 use pgrx::datum::Array;
 use pgrx::pg_sys::Oid;
@@ -155,7 +157,7 @@ pub fn require_subscriber(caller: Caller) -> Result<()> {
 }
 
 fn missing(name: &str) -> Error {
-    Error::new(Kind::UndefinedObject, format!("subscription \"{name}\" does not exist"))
+    Error::new(Kind::UndefinedObject, format!("subscription \"{}\" does not exist", shown(name)))
         .hint("SELECT subname FROM pgmig_extras.pg_list_all_subscriptions() lists yours.")
 }
 

@@ -3,6 +3,7 @@
 //! This does what CREATE SUBSCRIPTION and REFRESH PUBLICATION do in subscriptioncmds.c, but in the
 //! caller's transaction and on a connection that can be cancelled.
 
+use pgmig_core::secret::shown;
 use std::collections::{BTreeSet, HashSet};
 
 use pgmig_core::wire::Row;
@@ -83,7 +84,7 @@ fn check_publications(publisher: &mut Publisher, publications: &[String]) -> Res
     match publications.iter().find(|name| !there.contains(name.as_str())) {
         Some(name) => Err(Error::new(
             Kind::UndefinedObject,
-            format!("publication \"{name}\" does not exist on the publisher"),
+            format!("publication \"{}\" does not exist on the publisher", shown(name)),
         )
         .hint("Create it there first, in the database that the connection string names.")),
         None => Ok(()),

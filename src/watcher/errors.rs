@@ -4,8 +4,9 @@
 //! A report can be made at any point, also while memory or locks are short: so this is written with
 //! atomics only, without a lock or an allocation. A reader that meets a write tries again.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 
+use pgmig_core::error_text;
 use pgmig_core::lsn::Lsn;
 use pgrx::pg_sys::Oid;
 
@@ -25,28 +26,27 @@ pub struct Report {
     text: [AtomicU8; LENGTH],
 }
 
-/// SQLSTATE classes as elog.h packs them, six bits a character: 08, 22 and P0.
-const CONNECTION: i32 = 8 << 6;
-const DATA: i32 = 2 | 2 << 6;
-const PLPGSQL: i32 = 32;
-
-/// Without what the subscription's owner must not learn: which ports are open, and values of tables
-/// that it may not be able to read any more.
-fn shown(sqlstate: i32, message: &[u8]) -> &[u8] {
-    match sqlstate & 0xFFF {
-        CONNECTION => b"the connection to the publisher failed; the cause is in this server's log",
-        PLPGSQL => b"a function raised an exception; its text is in this server's log",
-        DATA => match message.windows(3).position(|text| text == b": \"") {
-            Some(value) => &message[..value],
-            None => message,
-        },
-        _ => message,
-    }
+/// A report of a worker, as ErrorData has it.
+pub struct Reported<'a> {
+    pub sqlstate: i32,
+    pub message: &'a [u8],
+    /// The message's format, as it stands in the source: without values and not translated.
+    pub template: &'a [u8],
+    /// Whose messages these are: the server's, or those of a procedural language.
+    pub domain: &'a [u8],
+    pub context: &'a [u8],
 }
 
 /// Keeps what a worker of `subscription` reports, with the "finished at" LSN of its context.
-pub fn keep(subscription: u32, sqlstate: i32, message: &[u8], context: &[u8]) {
-    let message = shown(sqlstate, message);
+pub fn keep(subscription: u32, reported: &Reported) {
+    let mut text = Text::new();
+    error_text::write(
+        reported.sqlstate,
+        reported.message,
+        reported.template,
+        reported.domain,
+        |piece| text.push(piece),
+    );
     let Some(reports) = shared::reports() else { return };
     let own = |report: &&Report| report.subscription.load(Ordering::Acquire) == subscription;
     let take = |report: &&Report| {
@@ -59,7 +59,29 @@ pub fn keep(subscription: u32, sqlstate: i32, message: &[u8], context: &[u8]) {
         free.is_ok()
     };
     if let Some(report) = reports.iter().find(own).or_else(|| reports.iter().find(take)) {
-        report.write(message, last_lsn(context));
+        report.write(text.bytes(), last_lsn(reported.context));
+    }
+}
+
+/// A text put together without an allocation.
+struct Text {
+    bytes: [u8; LENGTH],
+    length: usize,
+}
+
+impl Text {
+    fn new() -> Self {
+        Self { bytes: [0; LENGTH], length: 0 }
+    }
+
+    fn push(&mut self, piece: &[u8]) {
+        let length = piece.len().min(LENGTH - self.length);
+        self.bytes[self.length..][..length].copy_from_slice(&piece[..length]);
+        self.length += length;
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
     }
 }
 
@@ -70,11 +92,18 @@ impl Report {
         if busy
             || self
                 .version
-                .compare_exchange(version, version + 1, Ordering::AcqRel, Ordering::Acquire)
+                .compare_exchange(
+                    version,
+                    version.wrapping_add(1),
+                    Ordering::AcqRel,
+                    Ordering::Acquire,
+                )
                 .is_err()
         {
             return; // another worker of the subscription is reporting just now
         }
+        // What is written below must not be seen before the odd version is.
+        fence(Ordering::Release);
         let length = message.len().min(LENGTH);
         for (to, from) in self.text.iter().zip(&message[..length]) {
             to.store(*from, Ordering::Relaxed);
@@ -91,7 +120,7 @@ impl Report {
             let bytes: Vec<u8> =
                 self.text[..length].iter().map(|byte| byte.load(Ordering::Relaxed)).collect();
             let lsn = self.finished_at.load(Ordering::Relaxed);
-            std::sync::atomic::fence(Ordering::Acquire);
+            fence(Ordering::Acquire);
             if before.is_multiple_of(2) && before == self.version.load(Ordering::Relaxed) {
                 let text = String::from_utf8_lossy(&bytes).into_owned();
                 return match (length, lsn) {

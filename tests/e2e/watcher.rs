@@ -911,22 +911,50 @@ fn a_source_remembers_since_when_a_slot_has_had_no_subscriber() {
     }
 }
 
-#[test]
-fn last_error_tells_no_values_of_rows_and_no_open_ports() {
-    let pair = Pair::start(17);
-    session(&pair.source, "shop").run("INSERT INTO t VALUES (1, 'top-secret')");
+/// Values that PostgreSQL itself, its types and a trigger quote in their messages.
+fn last_error_tells_no_values_of_rows_and_no_open_ports_on(major: u16) {
+    const RAISE: &str = "
+        ALTER TABLE t ALTER note TYPE text USING NULL;
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'no place for %', NEW.note USING ERRCODE = '23505'; END $$;
+        CREATE TRIGGER refuse BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION refuse();
+        ALTER TABLE t ENABLE ALWAYS TRIGGER refuse";
+    let pair = Pair::start(major);
+    let mut source = session(&pair.source, "shop");
+    source.run("INSERT INTO t VALUES (1, 'top-3000000001')");
     let mut shop = pair.shop();
-    shop.run("ALTER TABLE t ALTER note TYPE int USING NULL");
+    shop.run("CREATE TYPE mood AS ENUM ('sad'); ALTER TABLE t ALTER note TYPE int USING NULL");
     pair.subscribe_natively("shop", "orders");
     let tells = |text: &str| lag("orders", &format!("coalesce(last_error, '') LIKE '%{text}%'"));
-    pair.target.wait_for("shop", &tells("invalid input syntax for type integer"));
-    assert!(!shop.value::<bool>(&tells("secret")));
+    for (change, value, expected) in [
+        ("SELECT 1", "top-3000000001", "invalid input syntax for type …"),
+        ("SELECT 1", "3000000001", "is out of range for type …"),
+        ("ALTER TABLE t ALTER note TYPE date USING NULL", "3000000001-13-32", "date/time"),
+        ("ALTER TABLE t ALTER note TYPE mood USING NULL", "3000000001", "input value for enum …"),
+        ("ALTER TABLE t ALTER note TYPE regrole USING NULL", "3000000001x", "role \"…\" does not"),
+        (RAISE, "3000000001", "a function raised an exception"),
+    ] {
+        source.execute("UPDATE t SET note = $1", &[&value]).unwrap();
+        shop.run(change);
+        pair.target.wait_for("shop", &tells(expected));
+        assert!(!shop.value::<bool>(&tells("3000000001")), "{value}");
+    }
     shop.run("ALTER SUBSCRIPTION orders CONNECTION 'host=127.0.0.1 port=1 user=app dbname=shop'");
     pair.target.wait_for("shop", &tells("the connection to the publisher failed"));
     assert!(!shop.value::<bool>(&tells("refused")));
     shop.run("ALTER SUBSCRIPTION orders DISABLE");
     shop.run("ALTER SUBSCRIPTION orders SET (slot_name = NONE)");
     pair.drop_subscription("shop", "orders");
+}
+
+#[test]
+fn last_error_tells_no_values_of_rows_and_no_open_ports_on_15() {
+    last_error_tells_no_values_of_rows_and_no_open_ports_on(15);
+}
+
+#[test]
+fn last_error_tells_no_values_of_rows_and_no_open_ports_on_18() {
+    last_error_tells_no_values_of_rows_and_no_open_ports_on(18);
 }
 
 /// Names there are taken as they are, and never for UTF-8.

@@ -1,0 +1,318 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn of(kind: Kind, text: &str) -> String {
+    String::from_utf8(masked(text.as_bytes(), kind, &Known::NOTHING).into_owned()).unwrap()
+}
+
+fn sql(text: &str) -> String {
+    of(Kind::Sql, text)
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// Only the secret goes, whatever stands around it.
+#[test]
+fn a_secret_is_masked_and_nothing_else() {
+    for (text, expected) in [
+        (
+            "SELECT f('host=h password=s3 user=u', 1)",
+            "SELECT f('host=h password=******** user=u', 1)",
+        ),
+        ("SELECT f('password = s3')", "SELECT f('password = ********')"),
+        ("SELECT f('PassWord=s3')", "SELECT f('PassWord=********')"),
+        (
+            "SELECT f('host=h password=''it''''s'' user=u'), g('x')",
+            "SELECT f('host=h password=''********'' user=u'), g('x')",
+        ),
+        (
+            r"SELECT f('password=''it\''s \\'' user=u', 'x')",
+            "SELECT f('password=''********'' user=u', 'x')",
+        ),
+        (
+            r"SELECT f(E'password=\'it\\\'s\' user=u', 'x')",
+            r"SELECT f(E'password=\'********\' user=u', 'x')",
+        ),
+        (
+            "DO $$ BEGIN EXECUTE 'SELECT f(''password=''''a b'''' x=y'')'; GRANT a TO b; END $$",
+            "DO $$ BEGIN EXECUTE 'SELECT f(''password=''''********'''' x=y'')'; GRANT a TO b; END $$",
+        ),
+        ("SELECT f($q$password=s3$q$, 'x')", "SELECT f($q$password=********$q$, 'x')"),
+        ("SELECT f($q$password='a b'$q$, 'x')", "SELECT f($q$password='********'$q$, 'x')"),
+        (
+            r#"SELECT '{"c": "password=''a b'' host=h"}'"#,
+            r#"SELECT '{"c": "password=''********'' host=h"}'"#,
+        ),
+        (
+            r#"SELECT '{"password" : "a\"b", "x": 1}'"#,
+            r#"SELECT '{"password" : "********", "x": 1}'"#,
+        ),
+        ("CREATE ROLE x PASSWORD 'it''s' LOGIN", "CREATE ROLE x PASSWORD '********' LOGIN"),
+        ("OPTIONS (user 'u', password $q$s3$q$)", "OPTIONS (user 'u', password $q$********$q$)"),
+        ("f(password => 's3', x => 'y')", "f(password => '********', x => 'y')"),
+        (
+            "UPDATE t SET \"password\" = 's3', a = 'b'",
+            "UPDATE t SET \"password\" = '********', a = 'b'",
+        ),
+        (
+            "f('scram_client_key=k scram_server_key=l')",
+            "f('scram_client_key=******** scram_server_key=********')",
+        ),
+        (
+            "f('sslpassword=k oauth_client_secret=l x=y')",
+            "f('sslpassword=******** oauth_client_secret=******** x=y')",
+        ),
+        (
+            "parameters: $1 = 'n', $2 = 'password=''a b''', $3 = 't'",
+            "parameters: $1 = 'n', $2 = 'password=''********''', $3 = 't'",
+        ),
+        (
+            "SELECT 'user=it''s password=''a b'' x=y'",
+            "SELECT 'user=it''s password=''********'' x=y'",
+        ),
+        ("SELECT 'password=ab''cd x=y', 'z'", "SELECT 'password=******** x=y', 'z'"),
+        ("SELECT 'password=a(b x=y', 'z'", "SELECT 'password=******** x=y', 'z'"),
+        (r"SELECT 'password=a\ b x=y'", "SELECT 'password=******** x=y'"),
+        ("SELECT'password=''a b'' x=y'", "SELECT'password=''********'' x=y'"),
+        ("-- it's\nSELECT 'password=''a b'' x=y'", "-- it's\nSELECT 'password=''********'' x=y'"),
+        ("/* it's */ SELECT 'password=''a b'''", "/* it's */ SELECT 'password=''********'''"),
+        (
+            "SELECT 1 AS \"it's\", 'password=''a b'' x=y'",
+            "SELECT 1 AS \"it's\", 'password=''********'' x=y'",
+        ),
+        (
+            "AUDIT: 1,\"SELECT \"\"f\"\"('password=''a b''')\",<none>",
+            "AUDIT: 1,\"SELECT \"\"f\"\"('password=''********''')\",<none>",
+        ),
+    ] {
+        assert_eq!(sql(text), expected);
+        assert_eq!(sql(expected), expected, "masked already");
+    }
+}
+
+#[test]
+fn the_secret_of_a_uri_is_masked() {
+    for (text, expected) in [
+        ("'postgresql://u:s3@h:5432/d'", "'postgresql://u:********@h:5432/d'"),
+        ("'postgres://u:a@b@h/d?x=y'", "'postgres://u:********@h/d?x=y'"),
+        ("'postgres://u:a/b@h/d'", "'postgres://u:********@h/d'"),
+        ("'postgres://u@corp:s3@h/d'", "'postgres://u@corp:********@h/d'"),
+        ("'postgres://u:12345@h/d'", "'postgres://u:********@h/d'"),
+        ("'postgres://u:s3cret/d', 'x'", "'postgres://u:********', 'x'"),
+        (
+            "'postgresql://h/d?password=a(b&user=u', 'x'",
+            "'postgresql://h/d?password=********&user=u', 'x'",
+        ),
+        ("'postgresql:///d?pass%77ord=a&x=y'", "'postgresql:///d?pass%77ord=********&x=y'"),
+        ("'postgresql:///d?x=y&%70%61ssword=a'", "'postgresql:///d?x=y&%70%61ssword=********'"),
+        ("see https://u:s3@h/x now", "see https://u:********@h/x now"),
+    ] {
+        assert_eq!(sql(text), expected);
+    }
+    for text in [
+        "'postgres://h:5432/d?user=a@b'",
+        "'postgres://h1:1,h2:2/d'",
+        "'postgres://[::1]:5432/d'",
+        "'postgres://u@h/d'",
+        "http://h:80/a http://h:80/b@c",
+        "http://h:x/",
+    ] {
+        assert_eq!(sql(text), text);
+    }
+}
+
+/// No text of a statement hides another part of it.
+#[test]
+fn a_statement_cannot_hide_what_it_does() {
+    for text in [
+        "SELECT g('x') /* pgmig_extras.create_subscription */",
+        "SELECT g('x') AS \"create_subscription(password=\", g('y')",
+        "/* password= */ GRANT a TO b",
+        "/* password=*/GRANT a TO b",
+        "-- password=\nGRANT a TO b",
+        "-- password='\nGRANT a TO b",
+        "SELECT 'password=', g('x'), 'y'",
+        "SELECT 'password='AS a, g('x'), 'y'",
+        "SELECT 1 WHERE password=''AND g('x')",
+        "SELECT 1 WHERE password=g('x')",
+        "SELECT 1 WHERE password = g( 'x')",
+        "DO $$ BEGIN PERFORM 1 WHERE password=g('x'); END $$",
+        "SELECT format('host=h password=%s', $1), g('x')",
+        "SELECT 'password=' || $1, g('x')",
+        "SET pgmig_extras.require_password = off",
+        "ALTER SUBSCRIPTION s SET (password_required = false)",
+        "SET password_encryption = 'md5'",
+    ] {
+        assert_eq!(sql(text), text);
+    }
+    for text in
+        ["SELECT 1 WHERE password='\\', g('x'), 'y'", "/* password=' */ SELECT g('x'); SELECT 'y'"]
+    {
+        assert!(sql(text).contains("g('x')"), "{}", sql(text));
+    }
+}
+
+#[test]
+fn prose_may_quote_a_connection_string_without_a_mark() {
+    for (text, expected) in [
+        (
+            "connecting to host=h password=a(b,c user=u",
+            "connecting to host=h password=******** user=u",
+        ),
+        ("can't use host=h password='a b' user=u", "can't use host=h password='********' user=u"),
+        (r"can't use password='a\'b c' user=u", "can't use password='********' user=u"),
+        (
+            "SQL statement \"SELECT f('password=''a b''')\"\nPL/pgSQL function f() line 3",
+            "SQL statement \"SELECT f('password=''********''')\"\nPL/pgSQL function f() line 3",
+        ),
+        (
+            "Key (c)=(host=h password=s3 x=y) already exists.",
+            "Key (c)=(host=h password=******** x=y) already exists.",
+        ),
+    ] {
+        assert_eq!(of(Kind::Text, text), expected);
+    }
+    let hint = "Add password=… of a role, or keyword='value' pairs.";
+    assert_eq!(of(Kind::Text, hint), hint);
+}
+
+#[test]
+fn a_known_secret_is_found_in_any_writing() {
+    let mut known = Known::new(0x1234_5678_9abc);
+    for secret in ["it's \\ s3", "k"] {
+        known.note(secret.as_bytes());
+    }
+    let mask = |text: &str| {
+        String::from_utf8(masked(text.as_bytes(), Kind::Sql, &known).into_owned()).unwrap()
+    };
+    for (text, expected) in [
+        (
+            r"SELECT f(format('pass%s', 'word=it''s \ s3'))",
+            "SELECT f(format('pass%s', 'word=********'))",
+        ),
+        (r"SELECT E'it\'s \\ s3', g('x')", "SELECT E'********', g('x')"),
+        (r"$1 = 'it''s \ s3', $2 = 'k'", "$1 = '********', $2 = '********'"),
+        (
+            r"DO $$ BEGIN EXECUTE 'f(''it''''s \ s3'')'; END $$",
+            "DO $$ BEGIN EXECUTE 'f(''********'')'; END $$",
+        ),
+        ("SELECT k1, ok, 'ok', 'k1'", "SELECT k1, ok, 'ok', 'k1'"),
+    ] {
+        assert_eq!(mask(text), expected);
+    }
+}
+
+#[test]
+fn a_known_secret_hides_no_statement() {
+    let mut known = Known::new(77);
+    known.note(b"GRANT a TO b");
+    known.note(b"a TO c");
+    let text = "AUDIT: 1,GRANT a TO b,x; GRANT a TO c; EXECUTE 'GRANT a TO b'";
+    assert_eq!(masked(text.as_bytes(), Kind::Sql, &known), Cow::Borrowed(text.as_bytes()));
+    assert!(Known::NOTHING.is_empty());
+}
+
+#[test]
+fn what_is_noted_last_is_known() {
+    let mut known = Known::new(5);
+    (0..100).for_each(|number| known.note(format!("secret {number}").as_bytes()));
+    let hidden = |text: &str| masked(text.as_bytes(), Kind::Sql, &known).contains(&b'*');
+    assert!(hidden("'secret 99'") && hidden("'secret 85'") && !hidden("'secret 5'"));
+}
+
+#[test]
+fn an_argument_is_shown_cut_and_never_when_it_is_a_connection_string() {
+    assert_eq!(shown("a\nname"), "a name");
+    assert_eq!(shown(&"ä".repeat(40)), format!("{}…", "ä".repeat(31)));
+    assert_eq!(shown("host=h password=x"), "<connection string>");
+    assert_eq!(shown("postgres://u:p@h/d"), "<connection string>");
+    assert_eq!(shown(&format!("{} password=x", "y".repeat(500))), "<connection string>");
+}
+
+/// Quadratic time would be minutes.
+#[test]
+fn hard_texts_take_linear_time() {
+    let pieces = [
+        "'",
+        "''",
+        "\\",
+        "$",
+        "$a",
+        "$a$",
+        "password=",
+        "password='",
+        "a://b:c/",
+        "a://b@c",
+        "=",
+        "= ",
+        " ",
+        "E'",
+        "/*",
+        "--",
+        "%70",
+        "\"",
+        "{",
+        "postgres://a:b",
+        "password=\\'",
+        "(",
+        "k",
+        "E'\\\\",
+        "password=''",
+        "'password=",
+        "$$'",
+        "a:",
+    ];
+    let mut known = Known::new(99);
+    (1..40).for_each(|length| known.note("k".repeat(length).as_bytes()));
+    for piece in pieces {
+        let text = piece.repeat((1 << 15) / piece.len());
+        let start = std::time::Instant::now();
+        let masked = masked(text.as_bytes(), Kind::Sql, &known);
+        assert!(masked.len() <= text.len() * 8);
+        assert!(start.elapsed().as_secs() < 5, "{piece:?}: {:?}", start.elapsed());
+    }
+}
+
+fn conninfo_value(value: &str) -> String {
+    format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_masked_within_its_bounds(text in "[a-z='\"\\\\$@:/ %?&(),;*-]{0,60}", is_sql: bool) {
+        let kind = if is_sql { Kind::Sql } else { Kind::Text };
+        let once = masked(text.as_bytes(), kind, &Known::NOTHING);
+        let length = masked_length(text.as_bytes(), kind, &Known::NOTHING);
+        prop_assert_eq!(length.unwrap_or(text.len()), once.len());
+    }
+
+    /// A quoted value of a connection string, in a literal, in a literal of a statement that is run.
+    #[test]
+    fn a_quoted_secret_is_found_at_any_depth(
+        secret in "[a-zA-Z0-9'\"\\\\$@:/ %?&(),;=*-]{0,20}[A-Z]{8}[a-z' \\\\=]{0,5}", depth in 0..4_usize,
+    ) {
+        let conninfo = format!("host=h password={} user=someone", conninfo_value(&secret));
+        let inner = format!("SELECT f({}, 'kept')", literal(&conninfo));
+        let text = (0..depth).fold(inner, |inner, _| format!("EXECUTE {}; SELECT 'after'", literal(&inner)));
+        let mark = secret.find(|c: char| c.is_ascii_uppercase()).map(|at| &secret[at..at + 8]).unwrap();
+        let masked = sql(&text);
+        prop_assert!(!masked.contains(mark), "{}", masked);
+        prop_assert!(masked.contains("user=someone") && masked.contains("kept"), "{}", masked);
+        prop_assert_eq!(masked.matches("after").count(), depth);
+    }
+
+    #[test]
+    fn a_known_secret_is_found_wherever_it_is_a_literal(
+        secret in "[a-zA-Z0-9'\"\\\\$@:/ %?&(),;=*-]{1,20}Z", key: u64, depth in 0..4_usize,
+    ) {
+        let mut known = Known::new(key);
+        known.note(secret.as_bytes());
+        let text = (0..depth).fold(format!("f({}, 'kept')", literal(&secret)), |inner, _| literal(&inner));
+        let masked = masked(text.as_bytes(), Kind::Sql, &known);
+        let masked = String::from_utf8_lossy(&masked);
+        prop_assert!(masked.contains("********") && masked.contains("kept"), "{}", masked);
+    }
+}
