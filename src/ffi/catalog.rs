@@ -439,8 +439,10 @@ pub fn restore_progress_of_origin(origin: u16, progress: u64) {
     // No local LSN: all that was applied is in the WAL before this, which is flushed below.
     // SAFETY: changes shared memory under its lock and writes WAL, or raises.
     unsafe { pg_sys::replorigin_advance(origin, progress, 0, false, true) };
-    // SAFETY: the end of the record that was just written.
-    unsafe { pg_sys::XLogFlush(pg_sys::XactLastRecEnd) };
+    // SAFETY: reads a variable of this process: the end of the record that was just written.
+    let end = unsafe { pg_sys::XactLastRecEnd };
+    // SAFETY: a position up to which WAL has been written.
+    unsafe { pg_sys::XLogFlush(end) };
 }
 
 /// Drops a replication origin and its progress, which a rollback does not bring back.
