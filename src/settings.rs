@@ -218,6 +218,32 @@ pub fn publisher_timeout() -> Duration {
     seconds(&PUBLISHER_TIMEOUT)
 }
 
+/// The timeouts that any role may set, and any owner of a database for the processes in it.
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timeouts {
+    connect: i32,
+    publisher: i32,
+}
+
+pub fn timeouts() -> Timeouts {
+    Timeouts { connect: CONNECT_TIMEOUT.get(), publisher: PUBLISHER_TIMEOUT.get() }
+}
+
+/// Takes them from a process that no database has set them for.
+pub fn take_timeouts(from: Timeouts) {
+    let own = timeouts();
+    for (name, own, value) in [
+        (c"pgmig_extras.connect_timeout", own.connect, from.connect),
+        (c"pgmig_extras.publisher_timeout", own.publisher, from.publisher),
+    ] {
+        if value != 0 && value != own {
+            let value = CString::new(value.to_string()).expect("a number has no NUL");
+            ffi::settings::override_for_process(name, &value);
+        }
+    }
+}
+
 fn seconds(setting: &GucSetting<i32>) -> Duration {
     Duration::from_secs(setting.get().unsigned_abs().into())
 }
