@@ -17,6 +17,7 @@ static CATCH_UP_BEFORE_DROP: GucSetting<bool> = GucSetting::<bool>::new(true);
 static PUBLISHER_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60);
 
 static WATCH: GucSetting<bool> = GucSetting::<bool>::new(true);
+static NOTIFY_DETAILS: GucSetting<bool> = GucSetting::<bool>::new(false);
 static WATCH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static HISTORY_SIZE: GucSetting<i32> = GucSetting::<i32>::new(HISTORY_CAPACITY as i32);
 static LAG_WARNING_BYTES: GucSetting<i32> = GucSetting::<i32>::new(-1);
@@ -37,6 +38,14 @@ fn define_watcher() {
         c"Watches the lag of subscriptions.",
         c"Needs the library in shared_preload_libraries.",
         &WATCH,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"pgmig_extras.notify_details",
+        c"Sends state and figures of a subscription to every role that listens in its database.",
+        c"Off sends its oid and the event, and who may see more looks at subscription_lag.",
+        &NOTIFY_DETAILS,
         GucContext::Sighup,
         GucFlags::default(),
     );
@@ -165,6 +174,10 @@ fn define_connections() {
 
 pub fn watch() -> bool {
     WATCH.get()
+}
+
+pub fn notify_details() -> bool {
+    NOTIFY_DETAILS.get()
 }
 
 pub fn watch_interval() -> Duration {

@@ -34,6 +34,7 @@ on_every_subscriber! {
     a_standby_watches_once_it_is_promoted,
     it_holds_no_transaction_and_logs_no_error,
     nothing_that_a_database_sets_or_shadows_reaches_its_watcher,
+    a_notification_tells_others_no_state,
     places_are_shared_between_owners,
     watchers_are_shared_between_owners_and_leave_room,
 }
@@ -761,6 +762,34 @@ fn only_members_of_the_owner_see_the_last_error() {
     let lsn = lsn.trim_end_matches(')');
     shop.run(&format!("ALTER SUBSCRIPTION orders SKIP (lsn = '{lsn}')"));
     pair.wait_until_streaming("shop", "orders");
+    pair.drop_subscription("shop", "orders");
+}
+
+/// Any role may listen, and the oid tells it nothing that pg_subscription does not.
+fn a_notification_tells_others_no_state(major: u16) {
+    let pair = Pair::start(major);
+    pair.subscribe("shop", "orders");
+    let mut shop = pair.shop();
+    let mut stranger = Session::open(&pair.target, "stranger", "shop");
+    stranger.run("LISTEN pgmig_extras");
+    let told = |stranger: &mut Session| {
+        let next = stranger.notifications().timeout_iter(DEADLINE).next().unwrap();
+        next.expect("a notification").payload().to_owned()
+    };
+    let oid: i64 = shop.value("SELECT oid::bigint FROM pg_subscription");
+    let expected = serde_json::json!({ "event": "state", "subscription": oid });
+    shop.run("ALTER SUBSCRIPTION orders DISABLE");
+    let payload: serde_json::Value = serde_json::from_str(&told(&mut stranger)).unwrap();
+    assert_eq!(payload, expected);
+
+    // The platform's owner may want it otherwise; nobody else can.
+    let denied = stranger.batch_execute("SET pgmig_extras.notify_details = on").unwrap_err();
+    assert_eq!(denied.code(), Some(&SqlState::CANT_CHANGE_RUNTIME_PARAM), "{denied:?}");
+    set(&pair.target, "pgmig_extras.notify_details", "on");
+    shop.run("ALTER SUBSCRIPTION orders ENABLE");
+    poll_until(DEADLINE, "details", || {
+        Ok(told(&mut stranger).contains("pending_bytes").then_some(()))
+    });
     pair.drop_subscription("shop", "orders");
 }
 
