@@ -17,6 +17,7 @@ static CATCH_UP_BEFORE_DROP: GucSetting<bool> = GucSetting::<bool>::new(true);
 static PUBLISHER_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60);
 
 static WATCH: GucSetting<bool> = GucSetting::<bool>::new(true);
+static NOTIFY_DETAILS: GucSetting<bool> = GucSetting::<bool>::new(false);
 static WATCH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static HISTORY_SIZE: GucSetting<i32> = GucSetting::<i32>::new(HISTORY_CAPACITY as i32);
 static LAG_WARNING_BYTES: GucSetting<i32> = GucSetting::<i32>::new(-1);
@@ -37,6 +38,14 @@ fn define_watcher() {
         c"Watches the lag of subscriptions.",
         c"Needs the library in shared_preload_libraries.",
         &WATCH,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"pgmig_extras.notify_details",
+        c"Sends state and figures of a subscription to every role that listens in its database.",
+        c"Off sends its oid and the event, and who may see more looks at subscription_lag.",
+        &NOTIFY_DETAILS,
         GucContext::Sighup,
         GucFlags::default(),
     );
@@ -167,6 +176,10 @@ pub fn watch() -> bool {
     WATCH.get()
 }
 
+pub fn notify_details() -> bool {
+    NOTIFY_DETAILS.get()
+}
+
 pub fn watch_interval() -> Duration {
     milliseconds(&WATCH_INTERVAL)
 }
@@ -216,6 +229,32 @@ pub fn connect_timeout() -> Duration {
 
 pub fn publisher_timeout() -> Duration {
     seconds(&PUBLISHER_TIMEOUT)
+}
+
+/// The timeouts that any role may set, and any owner of a database for the processes in it.
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timeouts {
+    connect: i32,
+    publisher: i32,
+}
+
+pub fn timeouts() -> Timeouts {
+    Timeouts { connect: CONNECT_TIMEOUT.get(), publisher: PUBLISHER_TIMEOUT.get() }
+}
+
+/// Takes them from a process that no database has set them for.
+pub fn take_timeouts(from: Timeouts) {
+    let own = timeouts();
+    for (name, own, value) in [
+        (c"pgmig_extras.connect_timeout", own.connect, from.connect),
+        (c"pgmig_extras.publisher_timeout", own.publisher, from.publisher),
+    ] {
+        if value != 0 && value != own {
+            let value = CString::new(value.to_string()).expect("a number has no NUL");
+            ffi::settings::override_for_process(name, &value);
+        }
+    }
 }
 
 fn seconds(setting: &GucSetting<i32>) -> Duration {

@@ -4,6 +4,9 @@ use std::ffi::{CStr, c_char};
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
+/// BOOTSTRAP_SUPERUSERID (pg_authid.h).
+const BOOTSTRAP_SUPERUSER: Oid = Oid::from_u32(10);
+
 /// Whether `_PG_init` runs in the postmaster, from shared_preload_libraries.
 pub fn is_preloading() -> bool {
     // SAFETY: reads a variable of this process.
@@ -123,19 +126,45 @@ pub fn connect_to_database(database: Oid) {
     // SAFETY: once per worker, with signals unblocked.
     unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(database, Oid::INVALID, 0) };
     stand_apart();
+    be_the_bootstrap_superuser();
+}
+
+/// A database may set session_authorization to its owner, who owns nothing that is done here. Names of
+/// roles are looked up in a transaction; role comes last, since it falls back to the session's.
+fn be_the_bootstrap_superuser() {
+    transaction(|| {
+        // SAFETY: in a transaction; a palloc'd C string, or raises.
+        let name = unsafe { pg_sys::GetUserNameFromId(BOOTSTRAP_SUPERUSER, false) };
+        // SAFETY: as above, valid until the transaction ends.
+        let name = unsafe { CStr::from_ptr(name) };
+        super::settings::override_for_process(c"session_authorization", name);
+    });
+    super::settings::override_for_process(c"role", c"none");
 }
 
 /// What the server, the database or the role sets does not bind this worker: the database's owner
-/// must not lend it names or another role, a timeout must not end it, and its NOTIFY waits for no
-/// standby.
+/// must not lend it names, a timeout must not end it, its statements mean what they say and are not
+/// logged, and its NOTIFY waits for no standby. Left out are parameters that change how fast a
+/// statement runs or how a value is shown to a client.
 fn stand_apart() {
     const PARAMETERS: &[(&CStr, &CStr)] = &[
         (c"search_path", c"pg_catalog, pg_temp"),
-        (c"role", c"none"),
+        (c"statement_timeout", c"0"),
+        (c"idle_in_transaction_session_timeout", c"0"),
         #[cfg(any(feature = "pg17", feature = "pg18"))]
         (c"transaction_timeout", c"0"),
         (c"default_transaction_isolation", c"read committed"),
         (c"default_transaction_read_only", c"off"),
+        (c"default_transaction_deferrable", c"off"),
+        (c"exit_on_error", c"off"),
+        (c"row_security", c"on"),
+        (c"standard_conforming_strings", c"on"),
+        (c"transform_null_equals", c"off"),
+        (c"array_nulls", c"on"),
+        (c"quote_all_identifiers", c"off"),
+        (c"debug_print_parse", c"off"),
+        (c"debug_print_rewritten", c"off"),
+        (c"debug_print_plan", c"off"),
         (c"synchronous_commit", c"off"),
         // Estimates of what functions return are high enough to make it worth while, once a second.
         (c"jit", c"off"),

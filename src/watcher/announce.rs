@@ -1,17 +1,17 @@
 //! Tells of changes: once in the log, and as JSON on NOTIFY channel `pgmig_extras` in the
-//! subscription's database.
+//! subscription's database, where any role may listen.
 
 use pgmig_core::lag::threshold::{Crossing, Measure};
 use pgmig_core::lag::units;
 use pgmig_core::lag::{Outcome, Reading, SECOND, State};
 use pgrx::PgLogLevel;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::subscriber::Look;
 use super::{now, shared};
 use crate::error::{Error, Kind, raise, report};
 use crate::ffi::worker;
-use crate::query;
+use crate::{query, settings};
 
 pub fn announce(outcomes: &[(&Look, Outcome)]) {
     let told = outcomes.iter().filter(|(_, outcome)| {
@@ -77,23 +77,31 @@ fn event(crossing: &Crossing) -> &'static str {
     }
 }
 
+/// Any role of the database may listen: what is sent says no more than that something happened, unless
+/// the platform's owner wants it otherwise.
 fn notify(event: &str, look: &Look, reading: &Reading, previous: State) {
-    let payload = json!({
+    let (notify, payload) = match settings::notify_details() {
+        false => (NOTIFY, json!({ "event": event, "subscription": look.oid.to_u32() })),
+        true => (NOTIFY_DETAILS, details(event, look, reading, previous)),
+    };
+    worker::transaction(|| raise(query::execute(notify, &[payload.to_string().into()])));
+}
+
+const NOTIFY: &str = "SELECT pg_catalog.pg_notify('pgmig_extras', $1)";
+/// The database and the time are filled in by the server.
+const NOTIFY_DETAILS: &str = "\
+    SELECT pg_catalog.pg_notify('pgmig_extras', ($1::pg_catalog.jsonb \
+           OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object( \
+               'database', pg_catalog.current_database(), \
+               'at', pg_catalog.clock_timestamp()))::pg_catalog.text)";
+
+fn details(event: &str, look: &Look, reading: &Reading, previous: State) -> Value {
+    json!({
         "event": event,
         "subscription": look.name,
         "state": reading.state.as_str(),
         "previous": previous.as_str(),
         "lag_seconds": reading.lag.map(|lag| lag as f64 / SECOND as f64),
         "pending_bytes": reading.metrics.pending,
-    });
-    // The database and the time are filled in by the server.
-    worker::transaction(|| {
-        raise(query::execute(
-            "SELECT pg_catalog.pg_notify('pgmig_extras', ($1::pg_catalog.jsonb \
-                OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object( \
-                    'database', pg_catalog.current_database(), \
-                    'at', pg_catalog.clock_timestamp()))::pg_catalog.text)",
-            &[payload.to_string().into()],
-        ));
-    });
+    })
 }

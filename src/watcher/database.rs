@@ -60,6 +60,9 @@ impl Watcher {
         let mut last = None;
         loop {
             worker::reload_configuration();
+            if let Some(timeouts) = shared::read(|header, _| header.timeouts) {
+                settings::take_timeouts(timeouts);
+            }
             if !settings::watch() || worker::in_recovery() || process::is_dismissed() {
                 return;
             }

@@ -48,6 +48,7 @@ pub extern "C-unwind" fn pgmig_extras_launcher(_argument: Datum) {
     loop {
         worker::reload_configuration();
         let start = Instant::now();
+        shared::write(|header, _| header.timeouts = settings::timeouts());
         remember_inactive_slots();
         if settings::watch() && !worker::in_recovery() {
             launcher.cycle();

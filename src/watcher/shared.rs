@@ -14,7 +14,7 @@ use super::process::Process;
 use super::slots::Inactive;
 use crate::ffi::shared::{Block, Plain};
 use crate::ffi::worker::Subscribed;
-use crate::settings;
+use crate::settings::{self, Timeouts};
 
 /// Databases with subscriptions that can be watched at once.
 pub const MAX_DATABASES: usize = 64;
@@ -28,6 +28,8 @@ pub struct Header {
     pub launcher: Process,
     pub databases: [Process; MAX_DATABASES],
     pub inactive: Inactive,
+    /// As the configuration file has them.
+    pub timeouts: Timeouts,
 }
 
 /// A watched subscription; `subscription` is invalid in a free entry.

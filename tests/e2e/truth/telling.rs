@@ -17,7 +17,8 @@ static TO_15: LazyLock<Pair> = LazyLock::new(|| start(15));
 static TO_18: LazyLock<Pair> = LazyLock::new(|| start(18));
 
 fn start(target: u16) -> Pair {
-    let pair = Pair::start(15, target);
+    let details = |target: Builder| target.config("pgmig_extras.notify_details", true);
+    let pair = Pair::start_with((15, |builder| builder), (target, details));
     pair.target.create_role("monitor", "IN ROLE pg_monitor").unwrap();
     pair
 }
