@@ -120,7 +120,6 @@ pub fn admit(it: &Subscribed) -> bool {
 }
 
 /// Says why a subscription that has a place is not watched; an empty text that it is.
-#[allow(dead_code)] // for links that the rules for connection strings refuse
 pub fn set_refusal(subscription: Oid, text: &str) {
     let length = text.floor_char_boundary(MAX_REFUSAL);
     let mut refusal = [0; MAX_REFUSAL];

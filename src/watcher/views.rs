@@ -61,7 +61,7 @@ fn lag_readings() -> TableIterator<
             Known::Unwatched(why) => (why.state(), why.reason()),
         };
         let reading = match &known {
-            Known::Watched(reading) => Some(reading),
+            Known::Watched(reading) => Some(&**reading),
             Known::Unwatched(_) => None,
         };
         let figure = |of: fn(&Reading) -> Option<u64>| reading.and_then(of).map(|it| it as i64);
@@ -90,7 +90,7 @@ fn lag_readings() -> TableIterator<
 }
 
 enum Known {
-    Watched(Reading),
+    Watched(Box<Reading>),
     Unwatched(Unwatched),
 }
 
@@ -114,7 +114,7 @@ fn known() -> Option<Vec<(Oid, Known)>> {
             Some((Some(refusal), _)) => Known::Unwatched(Unwatched::Refused(refusal)),
             // What was seen last says more than that nobody looks now, while it is true.
             Some((None, reading)) if is_present || reading.state != State::Unknown => {
-                Known::Watched(reading)
+                Known::Watched(Box::new(reading))
             }
             _ if !it.enabled => Known::Unwatched(Unwatched::Disabled),
             _ => Known::Unwatched(Unwatched::of(it.database, &places, is_full)),
@@ -157,7 +157,7 @@ fn single_look(caller: Caller) -> Result<Vec<(Oid, Known)>> {
             answer => answer,
         };
         tracker.observe(&database::observation(look, answer, &received, tables), &settings);
-        Ok((look.oid, Known::Watched(tracker.read(now()))))
+        Ok((look.oid, Known::Watched(Box::new(tracker.read(now())))))
     });
     readings.collect()
 }

@@ -16,6 +16,7 @@ on_every_pair! {
     incomplete_connection_strings_are_refused,
     a_target_table_must_be_there,
     a_password_is_required,
+    odd_settings_of_the_caller_change_nothing,
 }
 
 type Argument = Box<dyn ToSql + Sync>;
@@ -280,6 +281,49 @@ fn a_password_is_required(bed: &Bed) {
     bed.operator()
         .call("create_replication_slot", &[&without, &bed.slot()])
         .refused(SqlState::INSUFFICIENT_PRIVILEGE);
+}
+
+/// What any role can set for itself and what changes how SQL is read, or how values are written.
+const ODD_SETTINGS: &str = "
+    SET standard_conforming_strings = off; SET backslash_quote = off;
+    SET escape_string_warning = on; SET transform_null_equals = on; SET array_nulls = off;
+    SET quote_all_identifiers = on; SET bytea_output = escape; SET datestyle = 'SQL, DMY';
+    SET intervalstyle = sql_standard; SET timezone = 'Asia/Kathmandu'; SET extra_float_digits = -15;
+    SET lc_numeric = 'C'; SET xmloption = document; SET row_security = off; SET exit_on_error = on;
+    SET default_transaction_isolation = serializable; SET default_transaction_deferrable = on;
+    SET search_path = nowhere; SET check_function_bodies = off; SET enable_seqscan = off;
+    SET enable_indexscan = off; SET jit_above_cost = 0; SET max_parallel_workers_per_gather = 8;
+    SET min_parallel_table_scan_size = 0; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;
+    SET work_mem = '64kB'; SET plan_cache_mode = force_generic_plan";
+
+fn odd_settings_of_the_caller_change_nothing(bed: &Bed) {
+    let mut operator = bed.operator();
+    operator.run(ODD_SETTINGS);
+    let parallel = match bed.target.major() {
+        16.. => "debug_parallel_query",
+        _ => "force_parallel_mode",
+    };
+    operator.run(&format!("SET {parallel} = on"));
+    bed.subscribe(&mut operator).expect("an operator subscribes");
+    bed.wait_until_equal();
+    let name = bed.subscription();
+    assert_eq!(bed.listed::<String>(&mut operator, "subname"), [name.as_str()]);
+    assert!(!bed.listed::<String>(&mut operator, "subconninfo")[0].contains(PASSWORD));
+    for change in ["disable", "enable", "refresh_publication"] {
+        operator.call(&format!("pg_alter_subscription_{change}"), &[&name]).unwrap();
+    }
+    let publications = vec![bed.publication()];
+    operator.call("pg_alter_subscription_set_publication", &[&name, &publications]).unwrap();
+    operator.call("pg_alter_subscription_connection", &[&name, &bed.conninfo()]).unwrap();
+    for relation in ["subscription_lag", "slot_lag", "operators", "watcher_status"] {
+        operator.run(&format!("SELECT * FROM pgmig_extras.{relation}"));
+    }
+    assert_eq!(operator.call("explain_statement", &[&"SELECT 1"]).unwrap().len(), 1);
+    let table = r#""Shop"."Orders""#;
+    let name = r"it's \a 'publication'";
+    operator.call("pg_create_publication", &[&name, &"insert, update", &table]).unwrap();
+    operator.call("drop_publication", &[&name]).unwrap();
+    operator.call("pg_drop_subscription", &[&bed.subscription()]).unwrap();
 }
 
 /// A server whose own environment and home directory would let anybody in as `app`.
