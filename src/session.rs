@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 
 use crate::argument::Text;
 use crate::caller::Caller;
-use crate::error::{Result, raise, required};
+use crate::error::{Kind, Result, raise, required};
 use crate::query;
 
 const ROLES: [&str; 3] = ["origin", "replica", "local"];
@@ -19,13 +19,20 @@ fn session_replication_role(arg_parameter: Text, arg_is_local: Option<bool>) -> 
 
 pub fn set_replication_role(role: Text, is_local: Option<bool>) -> Result<Option<String>> {
     Caller::current()?;
-    let role = required("arg_parameter", role)?.to_ascii_lowercase();
+    let role = known_role(role).map_err(|error| match error.kind {
+        Kind::InvalidParameter => error.hint(format!("Use one of: {}.", ROLES.join(", "))),
+        _ => error,
+    })?;
     let is_local = required("arg_is_local", is_local)?;
-    if !ROLES.contains(&role.as_str()) {
-        return Err(invalid(format!("invalid session replication role: \"{}\"", shown(&role)))
-            .hint(format!("Use one of: {}.", ROLES.join(", "))));
-    }
     set("session_replication_role", &role, is_local)
+}
+
+fn known_role(role: Text) -> Result<String> {
+    let role = required("arg_parameter", role)?.to_ascii_lowercase();
+    if !ROLES.contains(&role.as_str()) {
+        return Err(invalid(format!("invalid session replication role: \"{}\"", shown(&role))));
+    }
+    Ok(role)
 }
 
 /// Sets a parameter with the rights of a superuser, and returns it as PostgreSQL shows it.
