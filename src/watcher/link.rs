@@ -339,6 +339,8 @@ impl Link {
                 }
                 self.failures = 0;
                 if self.tables_due <= Instant::now() {
+                    // A publisher that ends the connection instead is not asked again at once.
+                    self.tables_due = Instant::now() + settings::watch_interval() / 2;
                     self.send(Question::Tables);
                 }
             }
