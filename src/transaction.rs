@@ -221,15 +221,24 @@ fn remove(actions: &mut [Pending]) -> Vec<DoomedOrigin> {
     origins
 }
 
-/// Runs what takes locks on catalogs. Others queue up behind a lock that is waited for, and
-/// `statement_timeout` is off while a transaction commits.
+/// Runs what takes locks on catalogs, and then waits for workers to end. Others queue up behind such a
+/// lock, also behind one that is waited for, and `statement_timeout` is off while a transaction
+/// commits. A worker whose publisher has it compute in libpq does not hear that it is to end.
 fn without_long_lock_waits<R>(work: impl FnOnce() -> R) -> R {
-    let time = lock_time();
+    let (start, time) = (Instant::now(), lock_time());
     let timeout = CString::new(time.as_millis().max(1).to_string()).unwrap_or_default();
     let settings =
         [(c"search_path", c"pg_catalog, pg_temp"), (c"lock_timeout", timeout.as_c_str())];
-    PgTryBuilder::new(AssertUnwindSafe(|| with_settings(&settings, work)))
+    let bounded = || with_settings(&settings, || ffi::within(time, work));
+    PgTryBuilder::new(AssertUnwindSafe(bounded))
         .catch_when(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, |_| raise(Err(locked(time))))
+        .catch_when(PgSqlErrorCode::ERRCODE_QUERY_CANCELED, |error| {
+            if start.elapsed() + Duration::from_millis(10) >= time {
+                raise(Err(locked(time)))
+            } else {
+                error.rethrow()
+            }
+        })
         .execute()
 }
 
@@ -245,11 +254,14 @@ fn locked(time: Duration) -> Error {
         "could not lock the catalogs of subscriptions to commit this transaction",
     )
     .detail(format!(
-        "Another session has held pg_subscription, pg_subscription_rel or pg_replication_origin \
-         for {} ms. Nothing is changed.",
+        "Another session has held pg_subscription, pg_subscription_rel or pg_replication_origin, or a \
+         worker of the subscription has not ended, for {} ms. Nothing is changed.",
         time.as_millis()
     ))
-    .hint("Find that session in pg_locks, let its transaction end, and run this one again.")
+    .hint(
+        "Find that session in pg_locks or that worker in pg_stat_subscription, let it end, and run this \
+         again.",
+    )
 }
 
 /// From here on only a failure of the commit itself is expected; then the progress is put back.

@@ -10,8 +10,10 @@ pub const TEXT: usize = 8 << 10;
 pub const LIST: usize = 16 << 20;
 /// Elements of such a list.
 pub const ELEMENTS: usize = 100_000;
-/// The publications of a subscription, as an array that is stored.
+/// The publications of a subscription, as an array.
 pub const PUBLICATIONS: usize = 16 << 10;
+/// The same as it is stored, perhaps compressed: what a watcher reads of each subscription every second.
+pub const STORED_PUBLICATIONS: usize = 4 << 10;
 /// A jsonb, as PostgreSQL stores it and as text.
 pub const JSON: usize = 8 << 20;
 /// A statement that is only explained.

@@ -127,7 +127,12 @@ impl Reader {
 
     fn is_last(&mut self, message: Message) -> Result<bool, Fault> {
         match message {
-            Message::DataRow(row) => self.rows.push(&row)?,
+            Message::DataRow(row) => {
+                self.rows.push(&row)?;
+                if self.rows.size() > self.limit {
+                    return Err(Fault::TooMuch);
+                }
+            }
             Message::ErrorResponse(error) => self.error = Some(server_error(&error)?),
             Message::ReadyForQuery(_) => return Ok(true),
             Message::RowDescription(_)
@@ -185,6 +190,11 @@ impl Rows {
 
     pub fn len(&self) -> usize {
         self.count
+    }
+
+    /// In bytes of memory, about: what is not UTF-8 becomes longer.
+    fn size(&self) -> usize {
+        self.text.len() + self.ends.len() * size_of::<u32>()
     }
 
     pub fn first(&self) -> Option<Row<'_>> {

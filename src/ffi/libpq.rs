@@ -216,7 +216,8 @@ pub enum Io {
 /// A client connection; dropping it closes it without waiting.
 pub struct Connection {
     conn: NonNull<PGconn>,
-    /// Set once it is logged in.
+    /// Whether it is logged in, and `read` and `write` can be used.
+    is_taken_over: bool,
     tls: Option<NonNull<Ssl>>,
 }
 
@@ -240,7 +241,7 @@ impl Connection {
         let conn = unsafe {
             (library().PQconnectStartParams)(keyword_pointers.as_ptr(), value_pointers.as_ptr(), 0)
         };
-        let connection = Self { conn: NonNull::new(conn)?, tls: None };
+        let connection = Self { conn: NonNull::new(conn)?, is_taken_over: false, tls: None };
         // A publisher's notices would otherwise go to stderr, which is this server's log.
         // SAFETY: live connection; the receiver ignores its arguments.
         unsafe {
@@ -277,6 +278,7 @@ impl Connection {
         unsafe { (library().PQsetnonblocking)(self.raw(), 1) };
         // SAFETY: live connection.
         if unsafe { (library().PQsslInUse)(self.raw()) } == 0 {
+            self.is_taken_over = true;
             return true;
         }
         // SAFETY: live connection and a C string.
@@ -295,6 +297,7 @@ impl Connection {
             )
         };
         self.tls = Some(tls);
+        self.is_taken_over = true;
         true
     }
 
@@ -393,7 +396,15 @@ fn io_of_tls(openssl: &OpenSsl, tls: NonNull<Ssl>, moved: c_int) -> Io {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // SAFETY: closed once; the socket is non-blocking.
+        /// Terminate, the last message of a client. Sent once, if the socket takes it.
+        const TERMINATE: [u8; 5] = [b'X', 0, 0, 0, 4];
+        if self.is_taken_over {
+            self.write(&TERMINATE);
+        }
+        // Over TLS libpq would else try without end to say the same to a server that does not read.
+        // SAFETY: an open socket, or -1.
+        unsafe { libc::shutdown(self.socket(), libc::SHUT_RDWR) };
+        // SAFETY: closed once; the socket is non-blocking and nothing can be read or written any more.
         unsafe { (library().PQfinish)(self.raw()) }
     }
 }

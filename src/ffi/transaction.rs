@@ -1,7 +1,8 @@
 //! Transaction and subtransaction callbacks. Called by `transaction.rs`.
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
@@ -47,6 +48,47 @@ pub fn force_synchronous_commit() {
 pub fn current_subtransaction() -> u32 {
     // SAFETY: reads the transaction state.
     unsafe { pg_sys::GetCurrentSubTransactionId() }
+}
+
+/// Runs what may wait before the commit record, where the server's own timer is off: when the time is
+/// over, the wait ends as by `statement_timeout`. A timer that still runs, in a procedure, is left alone.
+pub fn within<R>(time: Duration, work: impl FnOnce() -> R) -> R {
+    let milliseconds = c_int::try_from(time.as_millis().max(1)).unwrap_or(c_int::MAX);
+    // SAFETY: reads a variable of this process.
+    let is_running = unsafe { server::get_timeout_active(STATEMENT_TIMEOUT) };
+    let _timer = (!is_running).then(|| Timer::start(milliseconds));
+    work()
+}
+
+/// `STATEMENT_TIMEOUT` of utils/timeout.h, the same number from 13 to 18.
+const STATEMENT_TIMEOUT: c_int = 3;
+
+struct Timer;
+
+impl Timer {
+    fn start(milliseconds: c_int) -> Self {
+        // SAFETY: a timer that every session has registered, which does not run.
+        unsafe { server::enable_timeout_after(STATEMENT_TIMEOUT, milliseconds) };
+        Self
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        // SAFETY: stops the timer; raises nothing, also while an ERROR is on its way.
+        unsafe { server::disable_timeout(STATEMENT_TIMEOUT, false) };
+    }
+}
+
+/// Functions of utils/timeout.h that pgrx does not bind. None of them raises an ERROR.
+mod server {
+    use super::c_int;
+
+    unsafe extern "C-unwind" {
+        pub fn get_timeout_active(id: c_int) -> bool;
+        pub fn enable_timeout_after(id: c_int, delay_ms: c_int);
+        pub fn disable_timeout(id: c_int, keep_indicator: bool);
+    }
 }
 
 /// Runs SQL before the commit record, where no statement's snapshot is left.

@@ -10,7 +10,24 @@ use pgrx::pg_sys;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum For {
     Read,
+    Write,
     ReadOrWrite,
+}
+
+impl For {
+    /// Each event that is waited for, of two.
+    fn events<T: std::ops::BitOr<Output = T>>(self, read: T, write: T) -> T {
+        match self {
+            Self::Read => read,
+            Self::Write => write,
+            Self::ReadOrWrite => read | write,
+        }
+    }
+
+    fn poll(self, socket: RawFd) -> libc::pollfd {
+        let events = self.events(libc::POLLIN, libc::POLLOUT);
+        libc::pollfd { fd: socket, events, revents: 0 }
+    }
 }
 
 /// How to wait.
@@ -53,8 +70,8 @@ impl Mode {
 /// Waits until the socket is ready; false when the deadline passed. Raises the pending interrupt
 /// (cancel, statement_timeout, terminate) and ends with the postmaster.
 pub fn interruptible(socket: RawFd, what: For, deadline: Instant) -> bool {
-    let write = if what == For::ReadOrWrite { pg_sys::WL_SOCKET_WRITEABLE } else { 0 };
-    wait(Some((socket, pg_sys::WL_SOCKET_READABLE | write)), deadline)
+    let events = what.events(pg_sys::WL_SOCKET_READABLE, pg_sys::WL_SOCKET_WRITEABLE);
+    wait(Some((socket, events)), deadline)
 }
 
 /// Waits for a point in time, interruptibly.
@@ -97,13 +114,12 @@ fn wait(socket: Option<(RawFd, u32)>, deadline: Instant) -> bool {
 fn quiet(socket: RawFd, what: For, deadline: Instant) -> bool {
     /// How long a pending interrupt may go unnoticed.
     const SLICE: Duration = Duration::from_millis(100);
-    let write = if what == For::ReadOrWrite { libc::POLLOUT } else { 0 };
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() || interrupt_pending() {
             return false;
         }
-        let mut fd = libc::pollfd { fd: socket, events: libc::POLLIN | write, revents: 0 };
+        let mut fd = what.poll(socket);
         // SAFETY: one valid pollfd.
         let ready = unsafe { libc::poll(&mut fd, 1, left.min(SLICE).as_millis().max(1) as c_int) };
         if ready > 0 {
@@ -161,13 +177,7 @@ pub fn is_closed(socket: RawFd) -> bool {
 /// For threads, in which nothing of the server may be called: waits until one of the sockets is ready.
 /// False when the deadline passed.
 pub fn in_thread(sockets: &[(RawFd, For)], deadline: Instant) -> bool {
-    let events = |what: For| {
-        if what == For::ReadOrWrite { libc::POLLIN | libc::POLLOUT } else { libc::POLLIN }
-    };
-    let mut fds: Vec<_> = sockets
-        .iter()
-        .map(|(fd, what)| libc::pollfd { fd: *fd, events: events(*what), revents: 0 })
-        .collect();
+    let mut fds: Vec<_> = sockets.iter().map(|(socket, what)| what.poll(*socket)).collect();
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -207,8 +217,8 @@ impl Epoll {
         // SAFETY: just created, owned by nobody else.
         let set = Self(unsafe { OwnedFd::from_raw_fd(fd) });
         for (socket, what) in sockets {
-            let write = if *what == For::ReadOrWrite { libc::EPOLLOUT } else { 0 };
-            let mut event = libc::epoll_event { events: (libc::EPOLLIN | write) as u32, u64: 0 };
+            let events = what.events(libc::EPOLLIN, libc::EPOLLOUT) as u32;
+            let mut event = libc::epoll_event { events, u64: 0 };
             // SAFETY: two open descriptors and a valid event.
             unsafe { libc::epoll_ctl(fd, libc::EPOLL_CTL_ADD, *socket, &mut event) };
         }

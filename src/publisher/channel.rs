@@ -12,6 +12,9 @@ use crate::ffi::wait::{self, For};
 /// Read at once, in bytes: a whole record of TLS, so that none of it stays where no wait sees it.
 const PIECE: usize = 16 << 10;
 
+/// Enough for a short answer that comes byte by byte.
+const FEWEST_STEPS: usize = 4096;
+
 pub struct Channel {
     connection: Connection,
     _descriptors: Descriptors,
@@ -22,6 +25,8 @@ pub struct Exchange {
     query: Vec<u8>,
     sent: usize,
     answer: Reader,
+    /// Steps that are left. TLS has records without data, of which a flood would count nowhere else.
+    steps: usize,
 }
 
 /// What a step came to.
@@ -75,11 +80,12 @@ impl Channel {
 impl Exchange {
     /// `query`: as `pgmig_core::wire` writes it. `limit`: of the answer, in bytes.
     pub fn new(query: Vec<u8>, limit: usize) -> Self {
-        Self { query, sent: 0, answer: Reader::new(limit) }
+        Self { query, sent: 0, answer: Reader::new(limit), steps: FEWEST_STEPS + limit / 4 }
     }
 
     /// Goes on without waiting: sends the rest of the query, or reads one piece of the answer.
     pub fn step(&mut self, channel: &mut Channel) -> Result<Step, Broken> {
+        self.steps = self.steps.checked_sub(1).ok_or(Broken::Answer(Fault::TooMuch))?;
         let rest = &self.query[self.sent..];
         if !rest.is_empty() {
             return match channel.connection.write(rest) {
@@ -88,7 +94,7 @@ impl Exchange {
                     Ok(Step::Again)
                 }
                 Io::UntilReadable => Ok(Step::Wait(For::Read)),
-                Io::UntilWritable => Ok(Step::Wait(For::ReadOrWrite)),
+                Io::UntilWritable => Ok(Step::Wait(For::Write)),
                 Io::Lost => Err(Broken::Lost),
             };
         }
@@ -100,7 +106,7 @@ impl Exchange {
                 Err(fault) => Err(Broken::Answer(fault)),
             },
             Io::UntilReadable => Ok(Step::Wait(For::Read)),
-            Io::UntilWritable => Ok(Step::Wait(For::ReadOrWrite)),
+            Io::UntilWritable => Ok(Step::Wait(For::Write)),
             Io::Lost => Err(Broken::Lost),
         }
     }

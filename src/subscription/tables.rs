@@ -6,6 +6,7 @@
 use pgmig_core::secret::shown;
 use std::collections::{BTreeSet, HashSet};
 
+use pgmig_core::limits::ELEMENTS;
 use pgmig_core::wire::Row;
 use pgmig_core::{name, sql};
 use pgrx::pg_sys::Oid;
@@ -28,6 +29,11 @@ pub fn published(
 ) -> Result<Vec<(String, String)>> {
     check_publications(publisher, publications)?;
     let rows = publisher.query(&query_text(publisher.major(), publications))?;
+    if rows.len() > ELEMENTS {
+        return Err(Error::new(Kind::LimitExceeded, "the publications have too many tables")
+            .detail(format!("They have {}; the limit is {ELEMENTS}.", rows.len()))
+            .hint("Use several subscriptions with fewer tables each."));
+    }
     let mut tables = BTreeSet::new();
     for row in rows.iter() {
         let (schema, name) = schema_and_name(row)?;

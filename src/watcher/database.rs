@@ -266,6 +266,7 @@ fn unsubscribed(link: &mut Link, look: &Look, links: usize) -> u32 {
         link.unsubscribed = worker::transaction(|| {
             raise(subscriber::unsubscribed(look.oid, &link.published)).len() as u32
         });
+        link.published = Rows::default(); // many may be long
         link.pay_for_list(start.elapsed(), links);
     }
     link.unsubscribed

@@ -28,9 +28,9 @@ const TABLES_SHARE: u32 = 20;
 const QUICK_ATTEMPTS: u32 = 40;
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const NONSENSE: &str = "its answer makes no sense";
-/// The most that one answer may have, in bytes: one row, and a list of some hundred thousand tables.
+/// The most that one answer may have, in bytes: one row, and a list of some ten thousand tables.
 const MAX_ANSWER: usize = 64 << 10;
-const MAX_TABLES: usize = 8 << 20;
+const MAX_TABLES: usize = 2 << 20;
 /// How long a list that is longer is left alone.
 const TOO_LONG_PAUSE: Duration = Duration::from_secs(600);
 /// Pieces of an answer that are read before other publishers have their turn.

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use pgmig_core::lag::observation::{Errors, Received, Tables, Worker};
 use pgmig_core::lag::wait::WorkerWait;
 use pgmig_core::lag::{Micros, SECOND};
-use pgmig_core::limits::{PUBLICATIONS, TEXT};
+use pgmig_core::limits::{STORED_PUBLICATIONS, TEXT};
 use pgmig_core::lsn::Lsn;
 use pgmig_core::wire::Rows;
 use pgrx::pg_sys::Oid;
@@ -22,7 +22,7 @@ pub struct Listed {
     /// `None`: longer than what is looked at, `limits::TEXT`.
     pub conninfo: Option<String>,
     pub slot: Option<String>,
-    /// `None`: likewise, `limits::PUBLICATIONS`.
+    /// `None`: likewise, `limits::STORED_PUBLICATIONS`.
     pub publications: Option<Vec<String>>,
 }
 
@@ -41,7 +41,7 @@ pub fn list() -> Result<Vec<Listed>> {
             slot = text::as_utf8("s.subslotname::pg_catalog.text"),
             // As it is stored, perhaps compressed: it need not be read for that.
             publications = text::as_utf8(&format!(
-                "CASE WHEN pg_catalog.pg_column_size(s.subpublications) OPERATOR(pg_catalog.<=) {PUBLICATIONS} \
+                "CASE WHEN pg_catalog.pg_column_size(s.subpublications) OPERATOR(pg_catalog.<=) {STORED_PUBLICATIONS} \
                  THEN pg_catalog.to_json(s.subpublications)::pg_catalog.text END"
             )),
         ),

@@ -454,6 +454,42 @@ fn a_commit_that_gets_no_lock_loses_nothing(major: u16) {
     assert_arrived_once(bed, 600);
 }
 
+/// A table sync worker that computes what its publisher asks for, inside libpq, does not hear that it is
+/// to end.
+fn a_worker_that_does_not_end_holds_no_commit_up_for_long(major: u16) {
+    let bed = &alone(major, "stuck worker");
+    let publisher = Hostile::start(major, &[("Shop", "Orders")]);
+    publisher.misbehaves(Moment::StartupOf("_sync_"), Behaviour::Scram(i32::MAX as u32));
+    let mut operator = bed.operator();
+    let conninfo = publisher.conninfo(PASSWORD);
+    let arguments: [&(dyn postgres::types::ToSql + Sync); 6] =
+        [&"stuck", &conninfo, &"p", &"stuck", &true, &true];
+    operator.call("pg_create_subscription", &arguments).unwrap();
+    poll_until(DEADLINE, "the worker to compute", || Ok((publisher.twisted() > 0).then_some(())));
+    publisher.publishes(&[]);
+    let mut superuser = bed.superuser();
+    for (setting, limit) in [("statement_timeout = '2s'", 4), ("statement_timeout = 0", 8)] {
+        operator.run(&format!("SET {setting}"));
+        let start = Instant::now();
+        operator
+            .call("pg_alter_subscription_refresh_publication", &[&"stuck"])
+            .refused(SqlState::LOCK_NOT_AVAILABLE);
+        assert!(start.elapsed() < Duration::from_secs(limit), "{:?}", start.elapsed());
+        assert_eq!(superuser.value::<i64>("SELECT count(*) FROM pg_subscription_rel"), 1);
+    }
+    operator.run("SET statement_timeout = '2s'");
+    operator
+        .call("pg_drop_subscription", &[&"stuck", &false])
+        .refused(SqlState::LOCK_NOT_AVAILABLE);
+    publisher.vanish();
+    kill9(superuser.value("SELECT pid FROM pg_stat_subscription WHERE relid IS NOT NULL"));
+    poll_until(DEADLINE, "the subscription to be dropped after a restart", || {
+        let operator = Session::try_open(bed.target, "operator", &bed.database);
+        let drop = |mut it: Session| it.call("pg_drop_subscription", &[&"stuck", &false]);
+        Ok(operator.and_then(drop).ok())
+    });
+}
+
 /// While it lives, whoever commits a NOTIFY waits: after all that extensions do, and before the
 /// commit record.
 struct NobodyNotifies {
@@ -625,6 +661,7 @@ macro_rules! on_own_servers {
             mod $module {
                 on_own_servers!(@tests $major
                     a_commit_that_gets_no_lock_loses_nothing
+                    a_worker_that_does_not_end_holds_no_commit_up_for_long
                     a_commit_that_is_ended_late_doubles_nothing
                     a_crash_after_a_commit_that_failed_doubles_nothing
                     a_crash_while_a_commit_waits_for_a_lock_doubles_nothing

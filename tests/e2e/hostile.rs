@@ -29,6 +29,8 @@ pub enum Moment {
     Accept,
     /// TLS is declined and the startup message read.
     Startup,
+    /// The same for a startup message that has this text in it.
+    StartupOf(&'static str),
     /// The password is accepted, before the server is ready for a query.
     Login,
     /// A query that has this text in it; it is not carried out.
@@ -279,15 +281,19 @@ impl<'a> Connection<'a> {
         const SSL: u32 = 80_877_103;
         const GSS: u32 = 80_877_104;
         const CANCEL: u32 = 80_877_102;
-        loop {
+        let packet = loop {
             let packet = self.read_packet()?;
             match packet.first_chunk().map(|code| u32::from_be_bytes(*code)) {
                 Some(SSL | GSS) => self.output.write_all(b"N")?,
                 Some(CANCEL) => return Err(io::ErrorKind::ConnectionAborted.into()),
-                _ => break,
+                _ => break text(&packet),
             }
-        }
-        self.twist(|when| *when == Moment::Startup)?;
+        };
+        self.twist(|when| match when {
+            Moment::Startup => true,
+            Moment::StartupOf(name) => packet.contains(name),
+            _ => false,
+        })?;
         if self.state.script.lock().unwrap().asks_for_password {
             self.send(b'R', &3_u32.to_be_bytes())?;
             self.read_message()?;
