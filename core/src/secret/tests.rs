@@ -140,6 +140,8 @@ fn code_is_read_as_postgresql_reads_it() {
         "SELECT 1 WHERE password=2/**/UNION/**/TABLE/**/people;",
         "SELECT 1 WHERE password=2/**/UNION/**/TABLE/**/people; -- ok",
         "SELECT a.password=ssn FROM people",
+        "SELECT a$$$password=ssn/**/FROM/**/people",
+        "SELECT a$$$password='/**/',ssn FROM people --'",
         "SELECT x://u:ssn@h FROM people",
         "SELECT '\\' password=', ssn FROM people --'",
         "DO $$ BEGIN EXECUTE password 'delete from people'; END $$",

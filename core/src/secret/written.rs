@@ -307,6 +307,7 @@ impl<'a> Written<'a> {
             }
             b'{' | b'[' if *self.content() == Content::Fresh => *self.content() = Content::Values,
             b'-' | b'/' => self.comment(byte, next),
+            b'$' if self.word.is_open() && self.is_code() => self.word.push(byte, before),
             b'e' | b'E' | b'u' | b'U'
                 if !self.word.is_open() && self.is_password() && self.is_prefix(byte, next) =>
             {
