@@ -140,6 +140,7 @@ fn code_is_read_as_postgresql_reads_it() {
         "SELECT 1 WHERE password=2/**/UNION/**/TABLE/**/people;",
         "SELECT 1 WHERE password=2/**/UNION/**/TABLE/**/people; -- ok",
         "SELECT a.password=ssn FROM people",
+        "DO $$ BEGIN PERFORM a[x://u::text/**/FROM/**/people/**/WHERE/**/@1]; END $$",
         "SELECT a$$$password=ssn/**/FROM/**/people",
         "SELECT a$$$password='/**/',ssn FROM people --'",
         "SELECT x://u:ssn@h FROM people",

@@ -35,6 +35,8 @@ pub fn user_part(
             b'[' if at == start => break, // an address of IPv6, without a user
             b'"' | b'\'' | b'(' | b')' | b';' if !is_all => break,
             _ if is_space(byte) && !is_all => break,
+            b'/' if !is_all && layers.byte(next).is_some_and(|(byte, _)| byte == b'*') => break,
+            b'-' if !is_all && layers.byte(next).is_some_and(|(byte, _)| byte == b'-') => break,
             b'#' if last.is_some() => break,
             b'/' | b'?' if last.is_some() || secret.is_none() || port => break,
             b'/' if at < without_at => break,
