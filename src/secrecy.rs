@@ -24,13 +24,9 @@ pub fn install() {
 /// texts, which are what a caller who swaps arguments takes for the connection string.
 pub fn conceal(conninfo: &Text, others: &[&Text]) -> WithoutContext {
     let mut known = activity::known();
-    if let Some(conninfo) = short(conninfo)
-        && !note(&mut known, conninfo)
-    {
-        known.note(conninfo); // whatever it is, it was meant as one
-    }
-    for other in others.iter().filter_map(|other| short(other)) {
-        note(&mut known, other);
+    // What is no connection string is not noted as a whole: it would hide whatever is written alike.
+    for text in others.iter().chain([&conninfo]).filter_map(|text| short(text)) {
+        note(&mut known, text);
     }
     activity::conceal(known)
 }
@@ -40,16 +36,12 @@ fn short<'a>(argument: &Text<'a>) -> Option<&'a [u8]> {
     argument.filter(|text| text.size() <= limits::TEXT).map(|text| text.bytes())
 }
 
-/// Notes the secrets of a text. False when it is no connection string and has none.
-fn note(known: &mut Known, text: &[u8]) -> bool {
-    let mut found = false;
-    for value in secret::written_in(text) {
-        known.note(value);
-        found = true;
-    }
+/// Notes the secrets of a text, if it has any.
+fn note(known: &mut Known, text: &[u8]) {
+    secret::written_in(text).for_each(|value| known.note(value));
     let looks_like_one = text.contains(&b'=') || text.windows(3).any(|part| part == b"://");
     if !looks_like_one {
-        return found;
+        return;
     }
     let parsed = CString::new(text).ok().and_then(|text| libpq::parse_conninfo_bytes(&text));
     for (keyword, value) in parsed.iter().flatten() {
@@ -59,7 +51,6 @@ fn note(known: &mut Known, text: &[u8]) -> bool {
             known.note(value);
         }
     }
-    found || parsed.is_some()
 }
 
 /// An error whose texts repeat no secret.

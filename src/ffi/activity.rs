@@ -85,7 +85,7 @@ fn show_without_secrets(known: &Known) {
     let shown = unsafe { pg_sys::pgstat_track_activity_query_size }.unsigned_abs() as usize;
     let statement = statement();
     let seen = &statement[..statement.len().min(shown + BEYOND)];
-    let Cow::Owned(masked) = secret::masked(seen, Kind::Sql, known) else { return };
+    let Cow::Owned(masked) = secret::masked(seen, sql(), known) else { return };
     let Ok(masked) = CString::new(masked) else { return };
     // Reporting a statement resets its query identifier.
     #[cfg(any(
@@ -168,13 +168,13 @@ fn mask_report(report: &mut pg_sys::ErrorData) {
     let memory = report.assoc_context;
     // log_statement, log_min_duration_statement, auto_explain, pgaudit: the text is a statement.
     let is_log = [pg_sys::LOG, pg_sys::LOG_SERVER_ONLY].contains(&(report.elevel as u32));
-    let message = if is_log { Kind::Sql } else { Kind::Text };
+    let message = if is_log { sql() } else { Kind::Text };
     mask_field(&mut report.message, memory, message, &known);
     mask_field(&mut report.detail, memory, Kind::Text, &known);
     mask_field(&mut report.detail_log, memory, Kind::Text, &known);
     mask_field(&mut report.hint, memory, Kind::Text, &known);
     mask_field(&mut report.context, memory, Kind::Text, &known);
-    mask_field(&mut report.internalquery, memory, Kind::Sql, &known);
+    mask_field(&mut report.internalquery, memory, sql(), &known);
     if !report.hide_stmt && !mask_statement(&known) {
         report.hide_stmt = true;
     }
@@ -202,13 +202,13 @@ fn mask_field(field: &mut *mut c_char, memory: pg_sys::MemoryContext, kind: Kind
 /// line must be left out.
 fn mask_statement(known: &Known) -> bool {
     let statement = statement();
-    let Some(length) = secret::masked_length(statement, Kind::Sql, known) else { return true };
+    let Some(length) = secret::masked_length(statement, sql(), known) else { return true };
     // SAFETY: reads a variable of this process. NULL in a background worker.
     let memory = unsafe { pg_sys::MessageContext };
     if memory.is_null() {
         return false;
     }
-    let Some(masked) = masked_copy(statement, length, memory, Kind::Sql, known) else {
+    let Some(masked) = masked_copy(statement, length, memory, sql(), known) else {
         return false;
     };
     // SAFETY: only read by others, and valid as long as what it replaces.
@@ -238,6 +238,12 @@ fn masked_copy(
         rest = after;
     });
     Some(place.as_ptr().cast())
+}
+
+/// How this session reads literals.
+fn sql() -> Kind {
+    // SAFETY: reads a setting.
+    if unsafe { pg_sys::standard_conforming_strings } { Kind::Sql } else { Kind::EscapedSql }
 }
 
 /// The text of the client's message. Empty in a background worker.

@@ -310,6 +310,42 @@ fn nothing_else_of_a_statement_is_hidden_on_18() {
     nothing_else_of_a_statement_is_hidden_on(18);
 }
 
+/// Names, comments and values that look as if a secret began in them.
+fn what_looks_like_a_secret_hides_no_code_on(major: u16) {
+    let target = preloaded(major);
+    let mut superuser = Session::open(&target, "postgres", "postgres");
+    superuser.run("CREATE EXTENSION pgmig_extras; CREATE TABLE people (ssn text)");
+    superuser.run("GRANT SELECT ON people TO PUBLIC");
+    let mut stranger = Session::open(&target, "stranger", "postgres");
+    for statement in [
+        "SELECT 1 AS \"password='\", ssn FROM people --'",
+        "SELECT 1 AS \"/*password=' \", ssn FROM people -- '",
+        "SELECT 1--password='\n,ssn FROM people--'",
+        "DO $$ BEGIN PERFORM pgmig_extras.masked_conninfo('/**/delete from people'); \
+         EXECUTE '/**/delete from people'; END $$",
+        "SET standard_conforming_strings = off",
+        "SELECT '\\' password=', ssn FROM people --'",
+        "SELECT '\\', '' , ssn AS password FROM people --password='",
+    ] {
+        let log = logged(&target, || {
+            let _ = stranger.batch_execute(statement);
+        });
+        let shown = format!("statement: {}", statement.replace('\n', "\n\t"));
+        assert!(log.contains(&shown), "{statement}: {log}");
+        assert!(!log.contains("****"), "{statement}: {log}");
+    }
+}
+
+#[test]
+fn what_looks_like_a_secret_hides_no_code_on_15() {
+    what_looks_like_a_secret_hides_no_code_on(15);
+}
+
+#[test]
+fn what_looks_like_a_secret_hides_no_code_on_18() {
+    what_looks_like_a_secret_hides_no_code_on(18);
+}
+
 /// However a call is written, and whatever is called. Every password begins with "hid".
 fn passwords_are_masked_however_they_are_written_on(major: u16) {
     let target = preloaded(major);

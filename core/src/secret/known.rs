@@ -39,15 +39,15 @@ impl Known {
         self.noted == 0
     }
 
-    /// Notes a secret. One that could be run as a statement is not looked for: a caller who hides a
-    /// secret must not be able to hide what it did.
+    /// Notes a secret. One that could be more of a statement than a word is not looked for: a caller
+    /// who hides a secret must not be able to hide what it did.
     pub fn note(&mut self, secret: &[u8]) {
         let mut print = Print::default();
         for byte in secret.iter().filter(|byte| counts(**byte)) {
             print.length += 1;
             print.hash = add(multiply(print.hash, self.key), u64::from(*byte));
         }
-        if print.length > 0 && !begins_statement(secret) && !self.prints().contains(&print) {
+        if print.length > 0 && !may_be_code(secret) && !self.prints().contains(&print) {
             self.prints[self.noted % MOST] = print;
             self.noted += 1;
         }
@@ -153,49 +153,22 @@ fn counts(byte: u8) -> bool {
 
 /// Whether this is a value of its own, and not a part of a word or of a statement.
 fn stands_alone(text: &[u8], range: &Range<usize>) -> bool {
-    const BEFORE: &[u8] = b"'\"\\=:$(,/?&>@%";
-    const AFTER: &[u8] = b"'\"\\$@&:?/,)%;";
+    const BEFORE: &[u8] = b"'\\=:$/?&>@%";
+    const AFTER: &[u8] = b"'\\$@&:?/%";
     const SPACES: usize = 16;
     let spaces = text[..range.start].iter().rev().take(SPACES);
     let before = spaces.clone().find(|byte| !is_space(**byte));
     let after = text.get(range.end);
-    before.is_none_or(|byte| BEFORE.contains(byte))
+    let after_comment = text[..range.start].ends_with(b"*/");
+    !after_comment
+        && before.is_none_or(|byte| BEFORE.contains(byte))
         && after.is_none_or(|byte| is_space(*byte) || AFTER.contains(byte))
 }
 
-/// Whether it begins as a statement that changes something does.
-fn begins_statement(text: &[u8]) -> bool {
-    const VERBS: &[&[u8]] = &[
-        b"alter",
-        b"call",
-        b"comment",
-        b"copy",
-        b"create",
-        b"delete",
-        b"do",
-        b"drop",
-        b"execute",
-        b"grant",
-        b"import",
-        b"insert",
-        b"lock",
-        b"merge",
-        b"reassign",
-        b"refresh",
-        b"reset",
-        b"revoke",
-        b"security",
-        b"select",
-        b"set",
-        b"truncate",
-        b"update",
-        b"with",
-    ];
-    let text = text.trim_ascii_start();
-    let verb = text.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
-    let (verb, rest) = text.split_at(verb);
-    VERBS.iter().any(|it| verb.eq_ignore_ascii_case(it))
-        && rest.first().is_some_and(|b| is_space(*b))
+/// Whether there is anything in it that separates two words of a statement.
+fn may_be_code(text: &[u8]) -> bool {
+    text.iter().any(|byte| is_space(*byte) || b";(\"".contains(byte))
+        || text.windows(2).any(|pair| matches!(pair, b"/*" | b"--"))
 }
 
 fn add(one: u64, other: u64) -> u64 {

@@ -12,8 +12,10 @@ pub enum Layer {
     Dollar { tag: usize, length: usize },
     /// `-- …`
     Line,
-    /// `/* … */`
-    Block,
+    /// `/* … */`, which nests: where its last two bytes are written.
+    Block { end: usize },
+    /// `"…"` around a field of pgaudit's, with double quotes doubled.
+    Field,
 }
 
 /// Deeper text is read as if it belonged to the deepest layer: each doubles the quotes of the one
@@ -36,10 +38,10 @@ impl<'a> Layers<'a> {
     }
 
     pub fn in_comment(&self) -> bool {
-        matches!(self.innermost(), Some(Layer::Line | Layer::Block))
+        matches!(self.innermost(), Some(Layer::Line | Layer::Block { .. }))
     }
 
-    fn innermost(&self) -> Option<Layer> {
+    pub fn innermost(&self) -> Option<Layer> {
         self.stack[..self.depth].last().copied()
     }
 
@@ -57,8 +59,8 @@ impl<'a> Layers<'a> {
         self.depth -= 1;
         let Some((_, next)) = self.byte(at) else { return at };
         match layer {
-            Layer::Quoted | Layer::Escaped | Layer::Line => next,
-            Layer::Block => self.byte(next).map_or(next, |(_, next)| next),
+            Layer::Quoted | Layer::Escaped | Layer::Line | Layer::Field => next,
+            Layer::Block { .. } => self.byte(next).map_or(next, |(_, next)| next),
             Layer::Dollar { length, .. } => at + length,
         }
     }
@@ -75,9 +77,11 @@ impl<'a> Layers<'a> {
         };
         let (byte, next) = self.byte_on(outer, at)?;
         match (self.stack[outer], byte) {
-            (Layer::Quoted | Layer::Escaped, b'\'') => {
-                self.byte_on(outer, next).filter(|(second, _)| *second == b'\'')
-            }
+            (Layer::Quoted | Layer::Escaped, b'\'') => match self.byte_on(outer, next) {
+                Some((b'\'', next)) => Some((b'\'', next)),
+                _ => self.continued(depth, next),
+            },
+            (Layer::Field, b'"') => self.byte_on(outer, next).filter(|(second, _)| *second == b'"'),
             (Layer::Escaped, b'\\') => {
                 self.byte_on(outer, next).map(|(escaped, next)| (meaning(escaped), next))
             }
@@ -86,10 +90,62 @@ impl<'a> Layers<'a> {
             {
                 None
             }
-            (Layer::Line, b'\n') => None,
-            (Layer::Block, b'*') if matches!(self.byte_on(outer, next), Some((b'/', _))) => None,
+            (Layer::Line, b'\n' | b'\r') => None,
+            (Layer::Block { end }, _) if at >= end => None,
             _ => Some((byte, next)),
         }
+    }
+
+    /// A literal goes on in the quotes of a next line. `at` follows what looks like its last quote.
+    fn continued(&self, depth: usize, mut at: usize) -> Option<(u8, usize)> {
+        let outer = depth - 1;
+        let mut new_line = false;
+        while let Some((byte, next)) = self.byte_on(outer, at) {
+            match byte {
+                b'\n' | b'\r' => new_line = true,
+                b'\'' if new_line => match self.byte_on(outer, next) {
+                    Some((b'\'', after)) => {
+                        // Two quotes: nothing, or the first byte of the line is one.
+                        if let Some((b'\'', end)) = self.byte_on(outer, after) {
+                            return Some((b'\'', end));
+                        }
+                        (at, new_line) = (after, false);
+                        continue;
+                    }
+                    Some((b'\\', after)) if self.stack[outer] == Layer::Escaped => {
+                        let (escaped, next) = self.byte_on(outer, after)?;
+                        return Some((meaning(escaped), next));
+                    }
+                    found => return found,
+                },
+                _ if byte.is_ascii_whitespace() || byte == 0x0B => {}
+                _ => return None,
+            }
+            at = next;
+        }
+        None
+    }
+
+    /// Where the comment ends whose text begins at `at`: at its last `*/`, or with the layer.
+    pub fn block_end(&self, mut at: usize) -> usize {
+        let mut open = 1;
+        while let Some((byte, next)) = self.byte(at) {
+            match (byte, self.byte(next)) {
+                (b'/', Some((b'*', after))) => {
+                    open += 1;
+                    at = after;
+                }
+                (b'*', Some((b'/', after))) => {
+                    open -= 1;
+                    if open == 0 {
+                        return at;
+                    }
+                    at = after;
+                }
+                _ => at = next,
+            }
+        }
+        at
     }
 
     /// The tag of a dollar-quoted text that begins at `at`. No layer writes a tag in another way.

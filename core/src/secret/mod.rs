@@ -7,6 +7,7 @@
 
 mod known;
 mod layers;
+mod literals;
 mod uri;
 mod written;
 
@@ -15,6 +16,8 @@ use std::ops::Range;
 
 pub use known::Known;
 use known::Occurrences;
+use layers::Layer;
+use literals::Literals;
 use written::Written;
 
 /// What stands where a secret was. It does not tell the secret's length.
@@ -32,26 +35,74 @@ const LOOKED_AT: usize = 1024;
 pub enum Kind {
     /// Statements: what follows `password =` may be an expression, and a call in it stays visible.
     Sql,
+    /// The same where standard_conforming_strings is off: a backslash escapes in every literal.
+    EscapedSql,
     /// Prose, which may quote a connection string without any mark.
     Text,
+    /// An argument: as prose, but all of it may be a connection string.
+    Argument,
+}
+
+/// So many commas in pgaudit's line are before the parameters.
+const PARAMETERS: usize = 8;
+
+impl Kind {
+    /// What a literal without a prefix is.
+    fn plain(self) -> Layer {
+        if self == Self::EscapedSql { Layer::Escaped } else { Layer::Quoted }
+    }
+
+    /// Where a statement begins that is not the whole of a prose: log_statement quotes what EXECUTE has
+    /// prepared, CONTEXT what a function runs.
+    fn quoted_statement(self, text: &[u8]) -> Option<usize> {
+        let marks = [&b"prepare: "[..], b"SQL statement \"", b"SQL expression \""];
+        let mark = marks.into_iter().find(|mark| self == Self::Text && text.starts_with(mark));
+        mark.map(<[u8]>::len)
+    }
+
+    fn is_prose(self, text: &[u8]) -> bool {
+        let is_text = matches!(self, Self::Text | Self::Argument);
+        is_text && self.quoted_statement(text).is_none()
+    }
+
+    fn is_audit(self, text: &[u8]) -> bool {
+        matches!(self, Self::Sql | Self::EscapedSql) && text.starts_with(b"AUDIT: ")
+    }
 }
 
 /// The places of a text's secrets, in order, none touching another.
 struct Secrets<'a> {
     written: Written<'a>,
     known: Occurrences<'a>,
+    literals: std::iter::Peekable<Literals<'a>>,
     next: [Option<Range<usize>>; 2],
 }
 
 impl<'a> Secrets<'a> {
     fn new(text: &'a [u8], kind: Kind, known: &'a Known) -> Self {
-        let (mut written, mut known) = (Written::new(text, kind), known.occurrences(text));
-        let next = [written.next(), known.next()];
-        Self { written, known, next }
+        let mut secrets = Self {
+            written: Written::new(text, kind),
+            known: known.occurrences(text),
+            literals: Literals::new(text, kind).peekable(),
+            next: [None, None],
+        };
+        secrets.next = [secrets.written.next(), secrets.next_known()];
+        secrets
+    }
+
+    /// A value in code is none: `FROM people` is no secret.
+    fn next_known(&mut self) -> Option<Range<usize>> {
+        loop {
+            let found = self.known.next()?;
+            while self.literals.next_if(|literal| literal.end < found.end).is_some() {}
+            if self.literals.peek()?.start <= found.start {
+                return Some(found);
+            }
+        }
     }
 
     fn take(&mut self, way: usize) -> Option<Range<usize>> {
-        let following = if way == 0 { self.written.next() } else { self.known.next() };
+        let following = if way == 0 { self.written.next() } else { self.next_known() };
         std::mem::replace(&mut self.next[way], following)
     }
 }
@@ -102,7 +153,7 @@ pub fn masked<'a>(text: &'a [u8], kind: Kind, known: &Known) -> Cow<'a, [u8]> {
 
 /// The values that are written as secrets in a text.
 pub fn written_in(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    Written::new(text, Kind::Text).map(|range| &text[range])
+    Written::new(text, Kind::Argument).map(|range| &text[range])
 }
 
 /// A message that repeats what a caller wrote: its secrets masked, and cut.
@@ -118,7 +169,7 @@ pub fn cut(message: &str) -> String {
 /// which stands in place of a name when arguments are swapped.
 pub fn shown(text: &str) -> String {
     let seen = &text[..text.floor_char_boundary(LOOKED_AT)];
-    if Written::new(seen.as_bytes(), Kind::Text).next().is_some() {
+    if Written::new(seen.as_bytes(), Kind::Argument).next().is_some() {
         return "<connection string>".to_owned();
     }
     let mut shown = seen[..seen.floor_char_boundary(SHOWN)].replace(char::is_control, " ");

@@ -17,7 +17,15 @@ pub struct Look {
 /// it goes to the last `@`, since whoever does not encode these characters means them so. Without any
 /// `@`, what cannot be a port is a secret if the scheme is PostgreSQL's. Up to `without_at` there is
 /// no `@`.
-pub fn user_part(layers: &Layers, start: usize, is_postgres: bool, without_at: usize) -> Look {
+///
+/// `is_all`: the URI is all of a literal, and what is in it belongs to it.
+pub fn user_part(
+    layers: &Layers,
+    start: usize,
+    is_postgres: bool,
+    is_all: bool,
+    without_at: usize,
+) -> Look {
     let mut secret = None;
     let mut port = true;
     let (mut at, mut last, mut has_at) = (start, None, false);
@@ -25,9 +33,11 @@ pub fn user_part(layers: &Layers, start: usize, is_postgres: bool, without_at: u
         let ends_port = secret.is_some() && port && last.is_none();
         match byte {
             b'[' if at == start => break, // an address of IPv6, without a user
-            b'"' => break,
-            b'\'' if layers.depth() == 0 => break,
-            _ if is_space(byte) => break,
+            b'"' | b'\'' | b'(' | b')' | b';' if !is_all => break,
+            _ if is_space(byte) && !is_all => break,
+            b'/' if !is_all && layers.byte(next).is_some_and(|(byte, _)| byte == b'*') => break,
+            b'-' if !is_all && layers.byte(next).is_some_and(|(byte, _)| byte == b'-') => break,
+            b'#' if last.is_some() => break,
             b'/' | b'?' if last.is_some() || secret.is_none() || port => break,
             b'/' if at < without_at => break,
             b'@' => {

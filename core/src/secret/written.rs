@@ -3,6 +3,8 @@
 //!
 //! Where it is not clear where a value ends, more is taken for it rather than less, but never more
 //! than the literal or comment that it stands in: the rest of a statement is what an audit is for.
+//! Statements are read as scan.l reads them. In them nothing outside of literals and comments is masked:
+//! not what looks like a value, and nothing in the quotes of a name.
 
 use std::ops::Range;
 
@@ -61,6 +63,16 @@ impl Word {
     }
 }
 
+/// What the words of a statement say about a literal that follows `PASSWORD`.
+#[derive(Clone, Copy, Default)]
+struct Clause {
+    /// The last word is CREATE, ALTER or IMPORT.
+    verb: bool,
+    /// It is a statement on roles, user mappings or foreign servers: elsewhere, `password '…'` is a
+    /// constant of a type with that name.
+    has_passwords: bool,
+}
+
 /// How far it is known what a layer is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Content {
@@ -79,10 +91,24 @@ pub struct Written<'a> {
     layers: Layers<'a>,
     /// By depth.
     content: [Content; 8],
+    /// By depth.
+    clause: [Clause; 8],
+    /// What a literal without a prefix is.
+    plain: Layer,
+    /// Whether what follows is masked only if it is a literal with either meaning of a backslash.
+    is_sql: bool,
+    /// A literal ended with a backslash: where standard_conforming_strings is off, it goes on.
+    is_ambiguous: bool,
+    /// Outside of quotes a value ends where code may begin.
+    is_prose: bool,
+    /// Commas between the fields of pgaudit's line so far.
+    fields: Option<usize>,
     at: usize,
     /// The byte before `at` on this layer.
     before: u8,
     word: Word,
+    /// The word before the comment that is being read.
+    word_before: Word,
     /// Whether a double quote is open, in which an apostrophe is just that.
     in_identifier: bool,
     /// Up to here there is no `@`, as far as one was looked for.
@@ -91,14 +117,21 @@ pub struct Written<'a> {
 
 impl<'a> Written<'a> {
     pub fn new(text: &'a [u8], kind: Kind) -> Self {
-        let outside = if kind == Kind::Text { Content::Values } else { Content::Code };
+        let outside = if kind.is_prose(text) { Content::Values } else { Content::Code };
         Self {
             text,
             layers: Layers::new(text),
             content: [outside; 8],
-            at: 0,
+            clause: [Clause::default(); 8],
+            plain: kind.plain(),
+            is_sql: kind == Kind::Sql,
+            is_ambiguous: false,
+            is_prose: kind == Kind::Text,
+            fields: kind.is_audit(text).then_some(0),
+            at: kind.quoted_statement(text).unwrap_or(0),
             before: 0,
             word: Word::default(),
+            word_before: Word::default(),
             in_identifier: false,
             without_at: 0,
         }
@@ -111,16 +144,46 @@ impl<'a> Written<'a> {
     fn open(&mut self, layer: Layer, at: usize) {
         self.note_code();
         if self.layers.open(layer) {
-            *self.content() = if self.layers.in_comment() { Content::Code } else { Content::Fresh };
+            let is_parameter = self.fields.is_some_and(|fields| fields >= super::PARAMETERS);
+            let is_field = layer == Layer::Field && !is_parameter;
+            let is_code = self.layers.in_comment() || is_field;
+            *self.content() = if is_code { Content::Code } else { Content::Fresh };
+            if !self.layers.in_comment() {
+                self.clause[self.layers.depth()] = Clause::default();
+            }
+        }
+        let word = std::mem::take(&mut self.word);
+        if self.layers.in_comment() {
+            self.word_before = Word { ended: true, ..word };
         }
         self.in_identifier = false;
         self.go_on(at, 0);
     }
 
     fn close(&mut self) {
+        let is_comment = self.layers.in_comment();
+        self.note_backslash(self.at);
         let next = self.layers.close(self.at);
         self.in_identifier = false;
         self.go_on(next, b'\'');
+        if is_comment {
+            self.word = std::mem::take(&mut self.word_before);
+        }
+    }
+
+    fn note_backslash(&mut self, end: usize) {
+        let is_plain = self.is_sql && self.layers.innermost() == Some(Layer::Quoted);
+        self.is_ambiguous |= is_plain && self.text[..end].ends_with(b"\\");
+    }
+
+    /// Whether this is a statement, outside of its literals and comments.
+    fn is_code(&self) -> bool {
+        self.content[self.layers.depth()] == Content::Code && !self.layers.in_comment()
+    }
+
+    fn is_outermost_code(&self) -> bool {
+        let in_field = self.fields.is_some() && self.layers.depth() == 1;
+        self.is_code() && (self.layers.depth() == 0 || in_field)
     }
 
     fn go_on(&mut self, at: usize, before: u8) {
@@ -147,27 +210,115 @@ impl<'a> Written<'a> {
         at
     }
 
+    /// Skips spaces and comments.
+    fn skip_blank(&self, mut at: usize) -> usize {
+        loop {
+            at = self.skip_space(at);
+            let Some((first, next)) = self.layers.byte(at) else { return at };
+            match (first, self.layers.byte(next)) {
+                (b'/', Some((b'*', start))) => {
+                    let end = self.layers.block_end(start);
+                    let Some((_, slash)) = self.layers.byte(end) else { return end };
+                    let Some((_, next)) = self.layers.byte(slash) else { return slash };
+                    at = next;
+                }
+                (b'-', Some((b'-', start))) => {
+                    at = start;
+                    while let Some((byte, next)) = self.layers.byte(at) {
+                        if matches!(byte, b'\n' | b'\r') {
+                            break;
+                        }
+                        at = next;
+                    }
+                }
+                _ => return at,
+            }
+        }
+    }
+
+    /// A name in double quotes, of which nothing begins anything else.
+    fn identifier(&mut self, mut at: usize) {
+        self.end_word();
+        let mut word = Word::default();
+        while let Some((byte, next)) = self.layers.byte(at) {
+            at = next;
+            if byte == b'"' {
+                match self.layers.byte(next) {
+                    Some((b'"', after)) => at = after,
+                    _ => break,
+                }
+            }
+            word.push(byte, 0);
+        }
+        (word.ended, word.quoted) = (true, true);
+        self.go_on(at, b'"');
+        self.word = word;
+    }
+
+    /// The word that was read is followed by another one, or by something else.
+    fn end_word(&mut self) {
+        let name = !self.word.quoted;
+        let depth = self.layers.depth();
+        let verb = name && matches!(self.word.text(), b"create" | b"alter" | b"import");
+        let noun = b"role user group server foreign";
+        let is_noun = name
+            && self.word.length > 0
+            && noun.split(|byte| *byte == b' ').any(|it| it == self.word.text());
+        let clause = &mut self.clause[depth];
+        clause.has_passwords |= clause.verb && is_noun;
+        clause.verb = verb;
+    }
+
     fn step(&mut self, byte: u8, next: usize) -> Option<Range<usize>> {
         let before = std::mem::replace(&mut self.before, byte);
         let at = std::mem::replace(&mut self.at, next);
         match byte {
-            b'%' => self.percent(before, next),
+            b'%' if *self.content() != Content::Code => self.percent(before, next),
             b'=' => return self.equals(next),
             b':' => return self.colon(next),
             b'\'' if !self.layers.in_comment() => return self.quote(at, next),
             b'$' if !self.layers.in_comment() && !self.word.is_open() => {
                 return self.dollar(at);
             }
+            b'"' if self.fields.is_some() && self.layers.depth() == 0 => {
+                self.open(Layer::Field, next);
+            }
+            b',' if self.fields.is_some() && self.layers.depth() == 0 => {
+                self.other();
+                self.fields = self.fields.map(|fields| fields + 1);
+                if self.fields == Some(super::PARAMETERS) {
+                    self.content = [Content::Values; 8];
+                }
+            }
+            b'"' if self.is_code() => self.identifier(next),
             b'"' => {
+                if self.layers.depth() == 0
+                    && matches!(self.word.text(), b"statement" | b"expression")
+                {
+                    // CONTEXT quotes it. The quote after it begins a name, which ends where the next begins.
+                    *self.content() = Content::Code;
+                    self.other();
+                    return None;
+                }
                 self.word.quoted = self.word.is_open();
                 self.word.ended = true;
                 self.in_identifier = !self.in_identifier;
                 self.note_code();
             }
             b'{' | b'[' if *self.content() == Content::Fresh => *self.content() = Content::Values,
-            b'-' | b'/' => self.comment(byte, before, next),
+            b'-' | b'/' => self.comment(byte, next),
+            b'$' if self.word.is_open() && self.is_code() => self.word.push(byte, before),
+            b'e' | b'E' | b'u' | b'U'
+                if !self.word.is_open() && self.is_password() && self.is_prefix(byte, next) =>
+            {
+                return self.value(at, false);
+            }
             _ if is_letter(byte) => self.letter(byte, before),
             _ if is_space(byte) => self.word.ended = true,
+            b';' => {
+                self.other();
+                self.clause[self.layers.depth()] = Clause::default();
+            }
             _ => self.other(),
         }
         None
@@ -175,6 +326,9 @@ impl<'a> Written<'a> {
 
     fn letter(&mut self, byte: u8, before: u8) {
         let starts = !self.word.is_open();
+        if starts && self.is_code() {
+            self.end_word();
+        }
         self.word.push(byte, before);
         if starts {
             let content = self.content();
@@ -187,6 +341,10 @@ impl<'a> Written<'a> {
     }
 
     fn other(&mut self) {
+        if self.is_code() {
+            self.end_word();
+            self.clause[self.layers.depth()].verb = false;
+        }
         self.word = Word::default();
         self.note_code();
     }
@@ -209,36 +367,51 @@ impl<'a> Written<'a> {
         }
     }
 
-    fn comment(&mut self, byte: u8, before: u8, next: usize) {
-        self.other();
-        if *self.content() == Content::Values || self.layers.in_comment() {
-            return;
-        }
-        let begins = before == 0 || is_space(before) || b";(),'".contains(&before);
+    fn comment(&mut self, byte: u8, next: usize) {
         let layer = match (byte, self.layers.byte(next)) {
-            (b'-', Some((b'-', end))) if begins => Some((Layer::Line, end)),
-            (b'/', Some((b'*', end))) => Some((Layer::Block, end)),
+            _ if *self.content() == Content::Values || self.layers.in_comment() => None,
+            (b'-', Some((b'-', end))) => Some((Layer::Line, end)),
+            (b'/', Some((b'*', end))) => {
+                Some((Layer::Block { end: self.layers.block_end(end) }, end))
+            }
             _ => None,
         };
-        if let Some((layer, end)) = layer {
-            self.open(layer, end);
+        match layer {
+            Some((layer, end)) => self.open(layer, end),
+            None => self.other(),
         }
     }
 
     /// A literal begins. In prose and in names an apostrophe within a word does not begin one.
     fn quote(&mut self, at: usize, next: usize) -> Option<Range<usize>> {
-        if self.word.is_secret() && self.word.ended && !self.word.quoted {
+        if self.word.ended && self.is_password() {
             return self.value(at, false); // PASSWORD '…' of SQL
         }
-        let is_code = *self.content() == Content::Code && !self.in_identifier;
+        let is_code = self.is_code();
         let is_open = self.word.is_open();
         match self.word.text() {
             b"e" if is_open => self.open(Layer::Escaped, next),
-            b"n" | b"b" | b"x" if is_open => self.open(Layer::Quoted, next),
+            b"n" if is_open => self.open(self.plain, next),
+            b"b" | b"x" if is_open => self.open(Layer::Quoted, next),
             _ if is_open && !is_code => self.other(),
-            _ => self.open(Layer::Quoted, next),
+            _ => self.open(self.plain, next),
         }
         None
+    }
+
+    /// Whether a literal begins with this letter: `E'`, `U&'`.
+    fn is_prefix(&self, letter: u8, next: usize) -> bool {
+        let second = self.layers.byte(next);
+        match (letter.to_ascii_lowercase(), second) {
+            (b'e', Some((b'\'', _))) => true,
+            (b'u', Some((b'&', end))) => self.peek(end) == Some(b'\''),
+            _ => false,
+        }
+    }
+
+    /// Whether a literal that follows is the password of a role or of a user mapping.
+    fn is_password(&self) -> bool {
+        self.is_code() && self.word.is_secret() && self.clause[self.layers.depth()].has_passwords
     }
 
     fn dollar(&mut self, at: usize) -> Option<Range<usize>> {
@@ -246,7 +419,7 @@ impl<'a> Written<'a> {
             self.other();
             return None;
         };
-        if self.word.is_secret() && !self.word.quoted {
+        if self.is_password() {
             return self.value(at, false);
         }
         self.open(layer, at + length);
@@ -268,7 +441,7 @@ impl<'a> Written<'a> {
     }
 
     fn colon(&mut self, next: usize) -> Option<Range<usize>> {
-        if self.word.is_secret() && self.word.quoted {
+        if self.word.is_secret() && self.word.quoted && !self.is_code() {
             return self.json_value(next);
         }
         let slashes = || {
@@ -277,10 +450,15 @@ impl<'a> Written<'a> {
         };
         let (is_scheme, authority) = (self.word.is_open(), slashes());
         let is_postgres = matches!(self.word.text(), b"postgres" | b"postgresql");
+        let is_all = *self.content() == Content::Word && is_scheme && authority.is_some();
+        if is_all {
+            *self.content() = Content::Values; // no statement begins like this
+        }
+        let in_code = self.is_outermost_code();
         self.other();
-        let authority = authority.filter(|_| is_scheme)?;
+        let authority = authority.filter(|_| is_scheme && !in_code)?;
         self.go_on(authority, b'/');
-        let look = uri::user_part(&self.layers, authority, is_postgres, self.without_at);
+        let look = uri::user_part(&self.layers, authority, is_postgres, is_all, self.without_at);
         if !look.has_at {
             self.without_at = self.without_at.max(look.end);
         }
@@ -289,11 +467,24 @@ impl<'a> Written<'a> {
 
     /// The value that begins here, after spaces.
     fn value(&mut self, at: usize, in_query: bool) -> Option<Range<usize>> {
-        let at = if in_query { at } else { self.skip_space(at) };
+        let is_code = self.is_code();
+        let at = match () {
+            () if in_query => at,
+            () if is_code => self.skip_blank(at),
+            () => self.skip_space(at),
+        };
         self.go_on(at, b'=');
         let Some((byte, next)) = self.layers.byte(at) else { return self.split_value() };
         match byte {
+            b'\'' if is_code => return self.literal_value(self.plain, next),
             b'\'' => return self.quoted_value(next),
+            b'u' | b'U' if is_code => {
+                if let Some((b'&', quote)) = self.layers.byte(next)
+                    && let Some((b'\'', start)) = self.layers.byte(quote)
+                {
+                    return self.literal_value(Layer::Quoted, start);
+                }
+            }
             b'$' => {
                 if let Some(layer @ Layer::Dollar { length, .. }) = self.layers.dollar(at) {
                     return self.literal_value(layer, at + length);
@@ -391,22 +582,32 @@ impl<'a> Written<'a> {
         while let Some((_, next)) = self.layers.byte(end) {
             end = next;
         }
+        let ends = self.text[..end].ends_with(b"\\") && self.is_sql && layer == Layer::Quoted;
         let next = self.layers.close(end);
         let found = self.found(start..end);
+        self.is_ambiguous |= ends;
         self.at = next;
         found
     }
 
-    /// A value without quotes.
+    /// A value without quotes. In a statement there is none; in a literal that may be one, it is a word.
     fn plain_value(&mut self, start: usize, in_query: bool) -> Option<Range<usize>> {
-        let is_code = !in_query && *self.content() == Content::Code;
+        if self.is_outermost_code() {
+            return None;
+        }
+        let is_code = !in_query && self.is_code();
+        let is_prose = self.is_prose && !in_query && self.layers.depth() == 0;
         let mut at = start;
         while let Some((byte, next)) = self.layers.byte(at) {
+            let second = self.peek(next);
             match byte {
                 _ if is_space(byte) => break,
                 b'&' if in_query => break,
                 b'(' if is_code => return None, // a call, which stays visible
-                b'\'' | b'"' | b')' | b',' | b';' if is_code => break,
+                _ if is_code && !is_letter(byte) => break,
+                b'(' | b')' | b';' if is_prose => break,
+                b'/' if is_prose && second == Some(b'*') => break,
+                b'-' if is_prose && second == Some(b'-') => break,
                 b'\\' => at = self.layers.byte(next).map_or(next, |(_, after)| after),
                 _ => at = next,
             }
@@ -429,7 +630,8 @@ impl<'a> Written<'a> {
     fn found(&mut self, range: Range<usize>) -> Option<Range<usize>> {
         let value = &self.text[range.clone()];
         self.go_on(range.end, b'*');
-        (!value.is_empty() && !is_placeholder(value)).then_some(range)
+        let is_secret = !value.is_empty() && !is_placeholder(value) && !self.is_ambiguous;
+        is_secret.then_some(range)
     }
 }
 
@@ -466,7 +668,7 @@ pub fn is_space(byte: u8) -> bool {
     byte.is_ascii_whitespace() || byte == 0x0B
 }
 
-fn is_letter(byte: u8) -> bool {
+pub fn is_letter(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
 }
 

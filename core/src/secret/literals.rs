@@ -1,0 +1,153 @@
+//! Where a statement has string literals: what is found by its value is masked only there.
+
+use std::ops::Range;
+
+use super::Kind;
+use super::layers::{Layer, Layers};
+use super::written::{is_letter, is_space};
+
+pub struct Literals<'a> {
+    text: &'a [u8],
+    layers: Layers<'a>,
+    plain: Layer,
+    /// Commas between the fields of pgaudit's line so far.
+    fields: Option<usize>,
+    /// All of the text is prose.
+    is_prose: bool,
+    at: usize,
+    /// Where the word that is being read begins.
+    word: Option<usize>,
+}
+
+impl<'a> Literals<'a> {
+    pub fn new(text: &'a [u8], kind: Kind) -> Self {
+        Self {
+            text,
+            layers: Layers::new(text),
+            plain: kind.plain(),
+            fields: kind.is_audit(text).then_some(0),
+            is_prose: kind.is_prose(text),
+            at: kind.quoted_statement(text).unwrap_or(0),
+            word: None,
+        }
+    }
+
+    fn field(&mut self) -> Option<&mut usize> {
+        self.fields.as_mut().filter(|_| self.layers.depth() == 0)
+    }
+
+    fn skip_to(&mut self, end: u8, mut at: usize) -> usize {
+        while let Some((byte, next)) = self.layers.byte(at) {
+            at = next;
+            if byte == end {
+                break;
+            }
+        }
+        at
+    }
+
+    /// All that a layer has.
+    fn whole(&mut self, layer: Layer, start: usize) -> Option<Range<usize>> {
+        if !self.layers.open(layer) {
+            return None;
+        }
+        let mut end = start;
+        while let Some((_, next)) = self.layers.byte(end) {
+            end = next;
+        }
+        self.at = self.layers.close(end);
+        Some(start..end)
+    }
+
+    /// The body of a function or of DO is a statement as well; a value has no spaces.
+    fn dollar(&mut self, at: usize) -> Option<Range<usize>> {
+        let layer @ Layer::Dollar { length, .. } = self.layers.dollar(at)? else { return None };
+        let start = at + length;
+        if !self.layers.open(layer) {
+            return None;
+        }
+        let mut end = start;
+        while let Some((byte, next)) = self.layers.byte(end) {
+            if is_space(byte) {
+                self.at = start;
+                return None;
+            }
+            end = next;
+        }
+        self.at = self.layers.close(end);
+        Some(start..end)
+    }
+
+    fn step(&mut self, byte: u8, at: usize, next: usize) -> Option<Range<usize>> {
+        let word = self.word.filter(|_| byte == b'$' || byte == b'\'');
+        if !is_letter(byte) {
+            self.word = None;
+        } else if self.word.is_none() {
+            self.word = Some(at);
+        }
+        let second = self.layers.byte(next);
+        match byte {
+            b',' if self.field().is_some() => {
+                let fields = self.field()?;
+                *fields += 1;
+                if *fields == super::PARAMETERS {
+                    self.is_prose = true;
+                }
+            }
+            b'"' if self.field().is_some() => {
+                self.layers.open(Layer::Field);
+            }
+            b'"' => self.at = self.skip_to(b'"', next), // two in it are two names, which is the same
+            b'\'' => {
+                let is_escaped = word.is_some_and(|start| {
+                    let word = &self.text[start..at];
+                    word.eq_ignore_ascii_case(b"e")
+                });
+                return self.whole(if is_escaped { Layer::Escaped } else { self.plain }, next);
+            }
+            b'$' if word.is_none() => return self.dollar(at),
+            b'$' => self.word = word,
+            b'-' if matches!(second, Some((b'-', _))) => {
+                self.whole(Layer::Line, next);
+            }
+            b'/' => {
+                if let Some((b'*', start)) = second {
+                    let end = self.layers.block_end(start);
+                    self.whole(Layer::Block { end }, start);
+                }
+            }
+            _ => {}
+        }
+        None
+    }
+}
+
+impl Iterator for Literals<'_> {
+    type Item = Range<usize>;
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        loop {
+            if self.is_prose {
+                let rest = self.at..self.text.len();
+                self.at = self.text.len();
+                return (!rest.is_empty()).then_some(rest);
+            }
+            let at = self.at;
+            let found = match self.layers.byte(at) {
+                Some((byte, next)) => {
+                    self.at = next;
+                    self.step(byte, at, next)
+                }
+                None if self.layers.depth() == 0 => return None,
+                None => {
+                    self.at = self.layers.close(at);
+                    self.word = None;
+                    None
+                }
+            };
+            if found.is_some() {
+                return found;
+            }
+        }
+    }
+}
