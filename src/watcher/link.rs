@@ -77,7 +77,7 @@ enum Stage {
     Asked {
         channel: Channel,
         what: Question,
-        exchange: Exchange,
+        exchange: Box<Exchange>,
         waits_for: For,
         asked: Micros,
         until: Instant,
@@ -272,7 +272,7 @@ impl Link {
         let Stage::Idle(channel) = std::mem::replace(&mut self.stage, retry) else { return };
         let Some(query) = self.query(what, channel.major()) else { return self.fail(NONSENSE) };
         let limit = if what == Question::Tables { MAX_TABLES } else { MAX_ANSWER };
-        let exchange = Exchange::new(query, limit);
+        let exchange = Box::new(Exchange::new(query, limit));
         let until = Instant::now() + settings::publisher_timeout();
         let waits_for = For::ReadOrWrite;
         self.receive(Stage::Asked { channel, what, exchange, waits_for, asked: now(), until });
