@@ -122,10 +122,36 @@ impl Iterator for Secrets<'_> {
     }
 }
 
+/// The secrets of a text. The parameters of a query, which are no code, follow the statements of a CONTEXT
+/// in a line of their own: `unnamed portal with parameters: $1 = '…'`.
+fn secrets<'a>(
+    text: &'a [u8],
+    kind: Kind,
+    known: &'a Known,
+) -> impl Iterator<Item = Range<usize>> + 'a {
+    let is_context = kind.quoted_statement(text).is_some();
+    let end = if is_context { start_of_parameters(text) } else { text.len() };
+    let (statements, parameters) = text.split_at(end);
+    let shifted = move |secret: Range<usize>| secret.start + end..secret.end + end;
+    Secrets::new(statements, kind, known).chain(Secrets::new(parameters, kind, known).map(shifted))
+}
+
+fn start_of_parameters(text: &[u8]) -> usize {
+    const FIRST: &[u8] = b"$1 = '";
+    let mut start = 0;
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        if start > 0 && line.windows(FIRST.len()).any(|part| part == FIRST) {
+            return start;
+        }
+        start += line.len();
+    }
+    text.len()
+}
+
 /// How long the masked text is. `None` when there is nothing to mask.
 pub fn masked_length(text: &[u8], kind: Kind, known: &Known) -> Option<usize> {
     let mut found = false;
-    let length = Secrets::new(text, kind, known).fold(text.len(), |length, secret| {
+    let length = secrets(text, kind, known).fold(text.len(), |length, secret| {
         found = true;
         length + MASK.len() - secret.len()
     });
@@ -135,7 +161,7 @@ pub fn masked_length(text: &[u8], kind: Kind, known: &Known) -> Option<usize> {
 /// Hands out the masked text piece by piece.
 pub fn mask(text: &[u8], kind: Kind, known: &Known, mut write: impl FnMut(&[u8])) {
     let mut done = 0;
-    for secret in Secrets::new(text, kind, known) {
+    for secret in secrets(text, kind, known) {
         write(&text[done..secret.start]);
         write(MASK);
         done = secret.end;

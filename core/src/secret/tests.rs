@@ -423,3 +423,15 @@ proptest! {
         prop_assert!(masked.contains("********") && masked.contains("kept"), "{}", masked);
     }
 }
+
+#[test]
+fn parameters_after_the_statements_of_a_context_are_no_code() {
+    let context = b"SQL statement \"SELECT f(subscription, \"a b\", 'x')\"\n\
+        PL/pgSQL function attempt(text) line 3 at PERFORM\n\
+        unnamed portal with parameters: $1 = 'Sub \"2\"', \
+        $2 = 'host=h password=''two words'' dbname=''d'''";
+    let masked = masked(context, Kind::Text, &Known::NOTHING);
+    let masked = String::from_utf8_lossy(&masked);
+    assert!(!masked.contains("two words") && masked.contains("dbname=''d'"), "{masked}");
+    assert!(masked.contains("f(subscription, \"a b\", 'x')"), "{masked}");
+}
