@@ -40,7 +40,11 @@ enum Command {
     /// Migrate a live database between two throwaway servers
     Demo(demo::Options),
     /// Formatting, lints and the tests that need no server
-    Check,
+    Check {
+        /// Other cases for the property tests than in every run
+        #[arg(long)]
+        random_seed: bool,
+    },
     /// Build for every major and run all tests of the extension
     Test {
         /// For the test runner, such as a part of a test's name
@@ -64,7 +68,7 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Bench { name } => bench::run(name)?,
         Command::Demo(options) => demo::run(&options)?,
-        Command::Check => check::run()?,
+        Command::Check { random_seed } => check::run(random_seed)?,
         Command::Test { runner_arguments } => return test::run(&runner_arguments),
     }
     Ok(ExitCode::SUCCESS)
