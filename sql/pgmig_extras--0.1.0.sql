@@ -108,6 +108,14 @@ REVOKE ALL ON FUNCTION pgmig_extras.pg_alter_subscription_skip(text, pg_lsn) FRO
 COMMENT ON FUNCTION pgmig_extras.pg_alter_subscription_skip(text, pg_lsn) IS
 'Skips the whole transaction that ends at arg_lsn, the "finished at" LSN of the apply worker''s error: its rows are lost here. 0/0 stops skipping. Errors: 42501 not a member of the owner; 22023 the LSN was passed already.';
 
+CREATE FUNCTION pgmig_extras.reset_subscription_stats(arg_subscription_name text)
+    RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'reset_subscription_stats_wrapper';
+REVOKE ALL ON FUNCTION pgmig_extras.reset_subscription_stats(text) FROM PUBLIC;
+COMMENT ON FUNCTION pgmig_extras.reset_subscription_stats(text) IS
+'Sets the server''s counters of errors and conflicts of a subscription to 0, as pg_stat_reset_subscription_stats() does. Errors: 42501 not a member of the owner; 42704 no such subscription.';
+
 CREATE FUNCTION pgmig_extras.pg_drop_subscription(
     arg_subscription_name text,
     arg_drop_repl_slot boolean = true)
@@ -398,6 +406,7 @@ CREATE FUNCTION pgmig_extras.lag_readings(
     OUT tables_total bigint,
     OUT apply_errors bigint,
     OUT sync_errors bigint,
+    OUT conflicts bigint,
     OUT last_error text,
     OUT eta_us bigint,
     OUT age_us bigint,
@@ -425,6 +434,7 @@ CREATE FUNCTION pgmig_extras.subscription_lag_list(
     OUT tables_total bigint,
     OUT apply_errors bigint,
     OUT sync_errors bigint,
+    OUT conflicts bigint,
     OUT last_error text,
     OUT eta interval,
     OUT sampled_at timestamp with time zone,
@@ -437,10 +447,10 @@ CREATE FUNCTION pgmig_extras.subscription_lag_list(
            l.lag_us * interval '1 microsecond', l.lag_is_lower_bound,
            l.pending_bytes, l.decode_backlog_bytes, l.inflight_bytes, l.retained_bytes,
            l.headroom_bytes, l.open_transaction_bytes, l.tables_ready, l.tables_total,
-           l.apply_errors, l.sync_errors, l.last_error,
+           l.apply_errors, l.sync_errors, l.conflicts, l.last_error,
            l.eta_us * interval '1 microsecond',
            pg_catalog.clock_timestamp() - l.age_us * interval '1 microsecond',
-           COALESCE(l.reason, 'It is not watched.')
+           COALESCE(l.reason, 'It is not watched yet.')
       FROM pg_catalog.pg_subscription s
       JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
       LEFT JOIN pgmig_extras.lag_readings() l ON l.subscription = s.oid

@@ -230,6 +230,16 @@ pub fn exists(publisher: &mut Publisher, name: &str) -> Result<bool> {
     Ok(!rows.is_empty())
 }
 
+/// Up to where a slot's changes were confirmed, if nobody is using it.
+pub fn resting(publisher: &mut Publisher, name: &str) -> Result<Option<Lsn>> {
+    let rows = publisher.query(&format!(
+        "SELECT confirmed_flush_lsn FROM pg_catalog.pg_replication_slots \
+         WHERE slot_name OPERATOR(pg_catalog.=) {}::pg_catalog.name AND NOT active",
+        sql::literal(name)
+    ))?;
+    Ok(rows.first().and_then(|row| row.get(0)?.parse().ok()))
+}
+
 /// What this transaction is already to do to a slot of this publisher.
 pub fn plans(publisher: &mut Publisher, name: &str) -> Result<Vec<Plan>> {
     let mut plans = Vec::new();

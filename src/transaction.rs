@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use pgmig_core::lsn::Lsn;
 use pgmig_core::sql;
+use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
 
 use crate::error::{Error, Kind, Result, raise, report};
@@ -24,6 +25,7 @@ use crate::ffi::{catalog, role, wait};
 use crate::publisher::Mark;
 use crate::slot::{DoomedSlots, NewSlot};
 use crate::subscription::removal::{DoomedOrigin, Removal};
+use crate::watcher;
 
 /// How long the commit waits for a lock on a catalog.
 const LOCK_TIME: Duration = Duration::from_secs(5);
@@ -32,6 +34,8 @@ pub enum Action {
     KeepSlot(NewSlot),
     DropSlots(DoomedSlots),
     Remove(Removal),
+    /// Has the watcher of this database look at its subscriptions.
+    Look(Oid),
 }
 
 /// What is to become of a slot.
@@ -59,7 +63,7 @@ impl Action {
         match self {
             Self::DropSlots(slots) => Some(slots),
             Self::Remove(removal) => removal.slots.as_ref(),
-            Self::KeepSlot(_) => None,
+            Self::KeepSlot(_) | Self::Look(_) => None,
         }
     }
 
@@ -69,6 +73,7 @@ impl Action {
             Self::KeepSlot(slot) => slot.keep(),
             Self::DropSlots(slots) => slots.check(),
             Self::Remove(removal) => removal.slots.as_mut().map_or(Ok(()), DoomedSlots::check),
+            Self::Look(_) => Ok(()),
         }
     }
 
@@ -80,6 +85,7 @@ impl Action {
                     slots.drop_now();
                 }
             }
+            Self::Look(database) => watcher::call(database),
             // Closing the connection ends the temporary slot that it was copied from.
             Self::KeepSlot(_) => {}
         }

@@ -78,12 +78,12 @@ fn require_right() -> Result<()> {
 
 #[pg_extern(sql = false)]
 fn aiven_pg_alter_subscription_enable(arg_subscription_name: Text) {
-    answer(require_right().and_then(|()| subscription::alter(arg_subscription_name, "ENABLE")))
+    answer(require_right().and_then(|()| subscription::enable(arg_subscription_name)))
 }
 
 #[pg_extern(sql = false)]
 fn aiven_pg_alter_subscription_disable(arg_subscription_name: Text) {
-    answer(require_right().and_then(|()| subscription::alter(arg_subscription_name, "DISABLE")))
+    answer(require_right().and_then(|()| subscription::disable(arg_subscription_name)))
 }
 
 #[pg_extern(sql = false)]

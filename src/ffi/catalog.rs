@@ -186,7 +186,7 @@ pub fn subscriptions_here() -> Vec<Oid> {
     everywhere.filter(|it| it.database == my_database()).map(|it| it.subscription).collect()
 }
 
-fn my_database() -> Oid {
+pub fn my_database() -> Oid {
     // SAFETY: set for the life of the process before any function can run.
     unsafe { pg_sys::MyDatabaseId }
 }

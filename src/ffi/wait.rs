@@ -71,15 +71,23 @@ impl Mode {
 /// (cancel, statement_timeout, terminate) and ends with the postmaster.
 pub fn interruptible(socket: RawFd, what: For, deadline: Instant) -> bool {
     let events = what.events(pg_sys::WL_SOCKET_READABLE, pg_sys::WL_SOCKET_WRITEABLE);
-    wait(Some((socket, events)), deadline)
+    wait(Some((socket, events)), deadline, At::Deadline)
 }
 
 /// Waits for a point in time, interruptibly.
 pub fn until(deadline: Instant) {
-    wait(None, deadline);
+    wait(None, deadline, At::Deadline);
 }
 
-fn wait(socket: Option<(RawFd, u32)>, deadline: Instant) -> bool {
+/// When a wait ends that nothing came to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum At {
+    Deadline,
+    /// Also when this process is woken.
+    Latch,
+}
+
+fn wait(socket: Option<(RawFd, u32)>, deadline: Instant, end: At) -> bool {
     let (socket, ready) = socket.unwrap_or((pg_sys::PGINVALID_SOCKET, 0));
     let always = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
     // SAFETY: set for the life of the process before any function can run.
@@ -106,6 +114,9 @@ fn wait(socket: Option<(RawFd, u32)>, deadline: Instant) -> bool {
         pgrx::check_for_interrupts!();
         if happened & ready != 0 {
             return true;
+        }
+        if end == At::Latch && happened & pg_sys::WL_LATCH_SET != 0 {
+            return false;
         }
     }
 }
@@ -196,7 +207,9 @@ pub fn any(sockets: &[(RawFd, For)], deadline: Instant) -> bool {
     // An epoll descriptor is readable when one of its sockets is ready, and PostgreSQL's own wait
     // takes just one.
     match Epoll::of(sockets) {
-        Some(set) => interruptible(set.0.as_raw_fd(), For::Read, deadline),
+        Some(set) => {
+            wait(Some((set.0.as_raw_fd(), pg_sys::WL_SOCKET_READABLE)), deadline, At::Latch)
+        }
         None => {
             // No descriptor is left: another try soon.
             until(deadline.min(Instant::now() + Duration::from_millis(100)));

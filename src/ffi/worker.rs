@@ -213,6 +213,19 @@ pub fn my_pid() -> i32 {
     unsafe { pg_sys::MyProcPid }
 }
 
+/// Ends what a process of this server waits for.
+pub fn wake(pid: i32) {
+    // SAFETY: looks through shared memory under a lock that it takes and releases.
+    let process = unsafe { pg_sys::BackendPidGetProc(pid) };
+    if process.is_null() {
+        return;
+    }
+    // SAFETY: places of processes stay in shared memory; this one may be another's by now.
+    let latch = unsafe { &raw mut (*process).procLatch };
+    // SAFETY: a latch in shared memory; one that is set for nothing harms nobody.
+    unsafe { pg_sys::SetLatch(latch) }
+}
+
 /// Runs a function at the end of this process, be it orderly or not. It may take our lock, which is
 /// never held where anything could raise.
 pub fn at_exit(work: extern "C-unwind" fn(i32, Datum)) {

@@ -19,16 +19,54 @@ use crate::ffi::catalog::{self, Column};
 use crate::publisher::Publisher;
 use crate::slot;
 use crate::transaction::{Action, defer};
-use crate::{query, secrecy, settings};
+use crate::{query, secrecy, settings, watcher};
 
 #[pg_extern(sql = false)]
 fn pg_alter_subscription_enable(arg_subscription_name: Text) {
-    raise(alter(arg_subscription_name, "ENABLE"))
+    raise(enable(arg_subscription_name))
 }
 
 #[pg_extern(sql = false)]
 fn pg_alter_subscription_disable(arg_subscription_name: Text) {
-    raise(alter(arg_subscription_name, "DISABLE"))
+    raise(disable(arg_subscription_name))
+}
+
+pub fn enable(name: Text) -> Result<()> {
+    warn_of_moved_slot(required("arg_subscription_name", name)?, Caller::current()?)?;
+    alter(name, "ENABLE")
+}
+
+/// The watcher looks at once, to know where the slot comes to rest.
+pub fn disable(name: Text) -> Result<()> {
+    alter(name, "DISABLE")?;
+    defer(Action::Look(catalog::my_database()));
+    Ok(())
+}
+
+/// What is between where a slot rested and where somebody has moved it meanwhile will never arrive. The
+/// publisher is asked only where the watcher knows the former, and need not answer.
+fn warn_of_moved_slot(name: &str, caller: Caller) -> Result<()> {
+    let subscription = Subscription::find_own(name, caller)?;
+    let Some(slot) = subscription.slot.as_deref().filter(|_| !subscription.enabled) else {
+        return Ok(());
+    };
+    if watcher::resting(subscription.oid).is_none() {
+        return Ok(());
+    }
+    let found = subscription.connect(caller).and_then(|mut it| slot::resting(&mut it, slot));
+    let Ok(Some(now)) = found else { return Ok(()) };
+    if let Some(rested) = watcher::check_rest(subscription.oid, now) {
+        report(
+            PgLogLevel::WARNING,
+            Error::new(
+                Kind::Warning,
+                format!("replication slot \"{slot}\" was moved while subscription \"{name}\" was disabled"),
+            )
+            .detail(format!("It was at {rested} and is now at {now}: changes in between are lost."))
+            .hint("Drop the subscription and create it again to copy its tables again."),
+        );
+    }
+    Ok(())
 }
 
 /// Skips the transaction that ends at this LSN; NULL is refused, `0/0` stops skipping.
@@ -39,6 +77,20 @@ fn pg_alter_subscription_skip(arg_subscription_name: Text, arg_lsn: Option<i64>)
         let lsn = pgmig_core::lsn::Lsn(required("arg_lsn", arg_lsn)?.cast_unsigned());
         let lsn = if lsn.0 == 0 { "NONE".to_owned() } else { sql::literal(&lsn.to_string()) };
         alter(arg_subscription_name, &format!("SKIP (lsn = {lsn})"))
+    };
+    raise(run())
+}
+
+/// So that errors and conflicts that are dealt with count no more.
+#[pg_extern(sql = false)]
+fn reset_subscription_stats(arg_subscription_name: Text) {
+    let run = || -> Result<()> {
+        let name = required("arg_subscription_name", arg_subscription_name)?;
+        let subscription = Subscription::find_own(name, Caller::current()?)?;
+        query::execute(
+            "SELECT pg_catalog.pg_stat_reset_subscription_stats($1)",
+            &[subscription.oid.into()],
+        )
     };
     raise(run())
 }

@@ -1,24 +1,18 @@
 //! Nothing is lost by a drop that first lets the subscription have what its publisher had.
 
-use std::collections::BTreeSet;
-
 use pgmig_core::lsn::Lsn;
 use pgrx::PgLogLevel;
 
 use super::drop::connect;
-use super::{Subscription, tables};
+use super::{Subscription, missing};
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, report};
 use crate::ffi::catalog::SubscriptionRow;
 use crate::ffi::identity;
 use crate::publisher::{self, Publisher};
 use crate::settings;
-use crate::table::label;
+use crate::watcher::Listed;
 use crate::watcher::catch_up::{self, End};
-use crate::watcher::{Listed, unsubscribed};
-
-/// The most tables that one message names.
-const MAX_SHOWN: usize = 5;
 
 /// Waits until a subscription of the caller's has all that its publisher has now, unless it can't
 /// get there: then a WARNING says why. Does nothing where the setting is off.
@@ -56,39 +50,12 @@ fn catch_up(subscription: &Subscription, needs_publisher: bool, caller: Caller) 
         Err(error) if needs_publisher => return Err(error),
         Err(error) => return Ok(End::Stuck(format!("{}.", error.message))),
     };
-    warn_of_unsubscribed(subscription, &mut publisher)?;
+    if !needs_publisher {
+        missing::warn(subscription, &mut publisher); // else the drop does
+    }
     let goal = goal(&mut publisher)?;
     drop(publisher);
     catch_up::wait(&subscription.listed(), &subscription.name, goal)
-}
-
-/// No catching up brings the rows of tables that were published after the last refresh.
-fn warn_of_unsubscribed(subscription: &Subscription, publisher: &mut Publisher) -> Result<()> {
-    let query = tables::query_text(publisher.major(), subscription.publications()?);
-    let published = publisher.query(&query)?;
-    let missing: BTreeSet<_> = unsubscribed(subscription.oid, &published)?.into_iter().collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    report(
-        PgLogLevel::WARNING,
-        Error::new(
-            Kind::Warning,
-            format!("subscription \"{}\" does not have every published table", subscription.name),
-        )
-        .detail(format!("The rows of these tables were never copied: {}.", shortened(&missing)))
-        .hint("Refresh a subscription before it is dropped; copy these tables now by other means."),
-    );
-    Ok(())
-}
-
-fn shortened(tables: &BTreeSet<(&str, &str)>) -> String {
-    let shown: Vec<_> =
-        tables.iter().take(MAX_SHOWN).map(|(schema, name)| label(schema, name)).collect();
-    match tables.len() - shown.len() {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
 }
 
 /// Where the publisher is now. The message that is then written there, in a transaction that is

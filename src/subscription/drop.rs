@@ -6,7 +6,7 @@ use pgmig_core::sql;
 use pgrx::prelude::*;
 
 use super::removal::{Removal, notice_kept};
-use super::{Subscription, tables};
+use super::{Subscription, missing, tables};
 use crate::argument::Text;
 use crate::caller::Caller;
 use crate::error::{Kind, Result, raise, required};
@@ -30,10 +30,13 @@ fn pg_drop_subscription(arg_subscription_name: Text, arg_drop_repl_slot: Option<
 pub fn drop_subscription(name: &str, with_slot: bool) -> Result<()> {
     let caller = Caller::current()?;
     let subscription = Subscription::find_own(name, caller)?;
-    let publisher = match with_slot {
+    let mut publisher = match with_slot {
         true => Some(connect(&subscription, caller)?),
         false => None,
     };
+    if let Some(publisher) = &mut publisher {
+        missing::warn(&subscription, publisher);
+    }
     let subscription = subscription.locked()?;
     free_name(&subscription)?;
     if !with_slot {

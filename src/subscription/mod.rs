@@ -7,10 +7,11 @@ mod create;
 mod drop;
 pub mod guard;
 mod list;
+mod missing;
 pub mod removal;
 mod tables;
 
-pub use alter::{alter, refresh_publication};
+pub use alter::{disable, enable, refresh_publication};
 pub use create::{Request, create};
 pub use drop::drop_subscription;
 pub use list::list;

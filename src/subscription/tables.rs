@@ -82,19 +82,27 @@ fn schema_and_name(row: Row) -> Result<(String, String)> {
 }
 
 fn check_publications(publisher: &mut Publisher, publications: &[String]) -> Result<()> {
+    match missing_publication(publisher, publications)? {
+        Some(name) => Err(Error::new(
+            Kind::UndefinedObject,
+            format!("publication \"{}\" does not exist on the publisher", shown(&name)),
+        )
+        .hint("Create it there first, in the database that the connection string names.")),
+        None => Ok(()),
+    }
+}
+
+/// One of these publications that the publisher does not have.
+pub fn missing_publication(
+    publisher: &mut Publisher,
+    publications: &[String],
+) -> Result<Option<String>> {
     let rows = publisher.query(&format!(
         "SELECT p.pubname FROM pg_catalog.pg_publication p WHERE p.pubname IN ({})",
         sql::literals(publications)
     ))?;
     let there: BTreeSet<&str> = rows.iter().filter_map(|row| row.get(0)).collect();
-    match publications.iter().find(|name| !there.contains(name.as_str())) {
-        Some(name) => Err(Error::new(
-            Kind::UndefinedObject,
-            format!("publication \"{}\" does not exist on the publisher", shown(name)),
-        )
-        .hint("Create it there first, in the database that the connection string names.")),
-        None => Ok(()),
-    }
+    Ok(publications.iter().find(|name| !there.contains(name.as_str())).cloned())
 }
 
 /// Finds each table here, locks it, and makes sure that the caller may have rows put into it.

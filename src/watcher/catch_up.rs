@@ -63,9 +63,10 @@ pub fn wait(subscription: &Listed, name: &str, goal: Lsn) -> Result<End> {
 fn look(subscription: &Listed, name: &str) -> Result<Look> {
     // Who waits for what is otherwise known as it was at the first look of the transaction.
     query::read("SELECT pg_catalog.pg_stat_clear_snapshot()", &[], |_| Ok(()))?;
-    let (worker, errors) = subscriber::workers_of(subscription.oid)?;
+    let (worker, copiers, errors) = subscriber::workers_of(subscription.oid)?;
     let states = catalog::subscription_relations(subscription.oid);
-    let ready = states.iter().filter(|(_, state)| *state == 'r').count();
+    let count =
+        |wanted: &[char]| states.iter().filter(|(_, it)| wanted.contains(it)).count() as u32;
     Ok(Look {
         oid: subscription.oid,
         name: name.to_owned(),
@@ -75,24 +76,27 @@ fn look(subscription: &Listed, name: &str) -> Result<Look> {
         slot: subscription.slot.clone(),
         worker,
         origin: catalog::origin_progress(subscription.oid).map(Lsn),
-        tables: Tables { ready: ready as u32, total: states.len() as u32 },
+        tables: Tables {
+            ready: count(&['r']),
+            waiting: count(&['i', 'd', 'f']),
+            subscribed: states.len() as u32,
+            compared: None,
+        },
+        copiers,
+        shortage: None,
         errors,
     })
 }
 
 fn is_reached(reading: &Reading, goal: Lsn) -> bool {
-    let Tables { ready, total } = reading.tables;
-    ready == total && reading.applied_lsn.is_some_and(|applied| applied >= goal)
+    let Tables { ready, subscribed, .. } = reading.tables;
+    ready == subscribed && reading.applied_lsn.is_some_and(|applied| applied >= goal)
 }
 
 fn obstacle(reading: &Reading, subscription: Oid) -> Result<Option<String>> {
     let lasts = Duration::from_micros(now().saturating_sub(reading.since));
-    let stuck = match reading.state {
-        State::Disabled | State::SlotLost | State::Erroring | State::Stalled => true,
-        State::Unreachable => lasts > settings::connect_timeout(),
-        State::Copying | State::CatchingUp | State::Streaming | State::Unknown => false,
-    };
-    if stuck {
+    let is_away = reading.state == State::Unreachable && lasts > settings::connect_timeout();
+    if reading.is_stuck || is_away {
         return Ok(Some(reading.reason.clone()));
     }
     let blocked = is_blocked_by_this_session(subscription)?;

@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use pgmig_core::lag::observation::{Answer, Received, Subscriber, Tables};
+use pgmig_core::lag::observation::{Answer, Compared, Received, Subscriber, Tables};
 use pgmig_core::lag::{Observation, Outcome};
-use pgmig_core::wire::Rows;
 use pgrx::PgLogLevel;
 use pgrx::pg_sys::{Datum, Oid};
 use pgrx::prelude::*;
 
 use super::announce::announce;
 use super::link::Link;
+use super::process::{self, Process};
 use super::subscriber::{self, Listed, Look};
-use super::{now, process, shared};
-use crate::error::{Error, Kind, raise, report};
+use super::{now, shared};
+use crate::error::{Error, Kind, Result, raise, report};
 use crate::ffi::{wait, worker};
 use crate::settings;
 
@@ -22,6 +22,9 @@ use crate::settings;
 const ANSWER_TIME: Duration = Duration::from_millis(200);
 /// The shortest time between two looks that hurry.
 const SHORTEST: Duration = Duration::from_millis(100);
+/// Time between two looks at a subscription that was just disabled: where its slot comes to rest must be
+/// known before somebody else moves it.
+const SETTLING: Duration = Duration::from_millis(10);
 /// How soon the end of the last subscription is noticed (DROP DATABASE waits 5 s for this worker to
 /// leave), and a setting that was changed.
 const ATTENTION: Duration = Duration::from_secs(1);
@@ -37,7 +40,8 @@ pub extern "C-unwind" fn pgmig_extras_watcher(argument: Datum) {
         return;
     }
     worker::connect_to_database(database);
-    Watcher { database, links: Links::default(), full: false, hurries: false }.run();
+    Watcher { database, links: Links::default(), full: false, hurries: false, settles: false }
+        .run();
     process::leave();
 }
 
@@ -52,6 +56,8 @@ struct Watcher {
     full: bool,
     /// Whether the next look should come sooner.
     hurries: bool,
+    /// Whether a slot is coming to rest.
+    settles: bool,
 }
 
 impl Watcher {
@@ -67,7 +73,10 @@ impl Watcher {
                 return;
             }
             let due = self.next_look(last);
-            let goes_on = if Instant::now() >= due {
+            let goes_on = if process::is_called() {
+                last = Some(Instant::now());
+                self.cycle()
+            } else if Instant::now() >= due {
                 last = Some(due);
                 self.cycle()
             } else if self.links.have_news() {
@@ -88,8 +97,11 @@ impl Watcher {
         let now = Instant::now();
         let Some(last) = last else { return now };
         let interval = settings::watch_interval();
-        let interval =
-            if self.hurries { (interval / 4).max(SHORTEST).min(interval) } else { interval };
+        let interval = match () {
+            () if self.settles => SETTLING.min(interval),
+            () if self.hurries => (interval / 4).max(SHORTEST).min(interval),
+            () => interval,
+        };
         let due = last + interval;
         // More than one was missed.
         if now.saturating_duration_since(due) > interval { now } else { due }
@@ -103,6 +115,7 @@ impl Watcher {
     /// One look at every subscription. False when there is none left.
     fn cycle(&mut self) -> bool {
         let start = Instant::now();
+        process::with_own(Process::begin_cycle);
         let listed = worker::transaction(|| raise(subscriber::list()));
         if listed.is_empty() {
             return false;
@@ -113,6 +126,7 @@ impl Watcher {
         self.links.answer_until(start + ANSWER_TIME);
         let outcomes = self.look(|_| true);
         self.hurries = outcomes.iter().any(|outcome| outcome.hurries);
+        self.settles = outcomes.iter().any(|outcome| outcome.settles);
         self.finish(start);
         true
     }
@@ -162,8 +176,8 @@ impl Watcher {
     fn observe(&mut self, look: &Look, received: &[(Oid, Received)]) -> Option<Outcome> {
         let links = self.links.0.len();
         let link = self.links.0.get_mut(&look.oid.to_u32())?;
-        let unsubscribed = unsubscribed(link, look, links);
-        let tables = Tables { total: look.tables.total + unsubscribed, ..look.tables };
+        compare(link, look, links);
+        let tables = Tables { compared: link.compared, ..look.tables };
         if let Some(cause) = link.take_cause() {
             tell_why(look, cause);
         }
@@ -218,9 +232,9 @@ impl Links {
         }
     }
 
-    /// Lets every link go on until one has news.
+    /// Lets every link go on until one has news, or this watcher is called.
     pub fn go_on_until(&mut self, until: Instant) {
-        while Instant::now() < until && !self.have_news() {
+        while Instant::now() < until && !self.have_news() && !process::is_called() {
             self.step(until);
         }
     }
@@ -243,9 +257,10 @@ impl Links {
         self.0.values_mut().for_each(Link::go_on);
     }
 
-    /// The tables of its publications, as the publisher listed them last.
-    pub fn published(&self, subscription: Oid) -> Option<&Rows> {
-        self.0.get(&subscription.to_u32()).map(|link| &link.published)
+    /// How a subscription's tables compare with those of its publications.
+    pub fn compare(&mut self, subscription: Oid) -> Result<Option<Compared>> {
+        let list = self.0.get_mut(&subscription.to_u32()).and_then(Link::take_list);
+        list.map(|list| subscriber::compare(subscription, &list)).transpose()
     }
 
     /// Why the rules for connections keep a publisher from being asked.
@@ -258,18 +273,17 @@ impl Links {
     }
 }
 
-/// Tables that are published and not subscribed to. Asked when the publisher's list is new, which a
-/// short one is at every look.
-fn unsubscribed(link: &mut Link, look: &Look, links: usize) -> u32 {
-    if std::mem::take(&mut link.is_list_new) {
-        let start = Instant::now();
-        link.unsubscribed = worker::transaction(|| {
-            raise(subscriber::unsubscribed(look.oid, &link.published)).len() as u32
-        });
-        link.published = Rows::default(); // many may be long
-        link.pay_for_list(start.elapsed(), links);
-    }
-    link.unsubscribed
+/// Compares the subscription's tables with the publisher's list when that is new, which a short one is
+/// at every look. The list may be older than a refresh of the subscription that it is compared with: what
+/// it lacks counts when the next list lacks it too.
+fn compare(link: &mut Link, look: &Look, links: usize) {
+    let Some(list) = link.take_list() else { return };
+    let start = Instant::now();
+    let found = worker::transaction(|| raise(subscriber::compare(look.oid, &list)));
+    let before = link.lacking.replace(found.unpublished).unwrap_or(0);
+    let unpublished = found.unpublished.min(before);
+    link.compared = Some(Compared { unpublished, ..found });
+    link.pay_for_list(start.elapsed(), links);
 }
 
 /// What the tracker takes in.
@@ -287,6 +301,8 @@ pub fn observation<'a>(
         worker: look.worker,
         origin: look.origin,
         tables,
+        copiers: look.copiers,
+        shortage: look.shortage,
         errors: look.errors,
     };
     Observation { at: now(), publisher, subscriber }

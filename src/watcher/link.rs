@@ -1,12 +1,13 @@
 //! One subscription's publisher: a connection that is opened once and kept, never waited for. When it
 //! is lost, another one is opened at once, then every quarter of an interval, later less often.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
 use pgmig_core::conninfo::Conninfo;
 use pgmig_core::lag::Micros;
-use pgmig_core::lag::observation::{Answer, Publisher, Source};
+use pgmig_core::lag::observation::{Answer, Compared, Publisher, Source};
 use pgmig_core::wire::{self, Fault, Rows, ServerError};
 use pgrx::pg_sys::Oid;
 
@@ -41,10 +42,12 @@ pub struct Link {
     stage: Stage,
     source: Option<Source>,
     answer: Option<Publisher>,
-    /// The tables of the publications.
-    pub published: Rows,
-    pub is_list_new: bool,
-    pub unsubscribed: u32,
+    /// A list of the publications' tables that nobody has taken yet.
+    list: Option<Rows>,
+    /// How the subscription's tables compare with the last list.
+    pub compared: Option<Compared>,
+    /// Subscribed tables that the last list did not have.
+    pub lacking: Option<u32>,
     tables_due: Instant,
     /// How the publisher is asked.
     asking: Asking,
@@ -108,9 +111,9 @@ impl Default for Link {
             stage: Stage::Down { retry: now },
             source: None,
             answer: None,
-            published: Rows::default(),
-            is_list_new: false,
-            unsubscribed: 0,
+            list: None,
+            compared: None,
+            lacking: None,
             tables_due: now,
             asking: Asking::ToPrepare,
             failures: 0,
@@ -207,6 +210,11 @@ impl Link {
         }
     }
 
+    /// The publications' tables, if a new list of them has come.
+    pub fn take_list(&mut self) -> Option<Rows> {
+        self.list.take()
+    }
+
     /// The list of tables has cost this much of the watcher's time, which it shares with other links.
     pub fn pay_for_list(&mut self, took: Duration, links: usize) {
         let share = TABLES_SHARE.saturating_mul(u32::try_from(links).unwrap_or(u32::MAX));
@@ -280,15 +288,14 @@ impl Link {
 
     fn query(&self, what: Question, major: u16) -> Option<Vec<u8>> {
         let target = self.target.as_ref()?;
-        let look = || question::text(&target.slot, major);
+        let publications = target.publications.as_ref()?;
+        let look = || question::text(&target.slot, publications, major);
         match (what, self.asking) {
             (Question::Greeting, _) => wire::query(question::GREETING),
             (Question::Look, Asking::ToPrepare) => wire::prepared("look", Some(&look())),
             (Question::Look, Asking::Prepared) => wire::prepared("look", None),
             (Question::Look, Asking::Whole) => wire::query(&look()),
-            (Question::Tables, _) => {
-                wire::query(&subscription::tables_query(major, target.publications.as_ref()?))
-            }
+            (Question::Tables, _) => wire::query(&subscription::tables_query(major, publications)),
         }
     }
 
@@ -308,8 +315,9 @@ impl Link {
                     break;
                 }
                 Ok(Step::Answered(Ok(rows))) => {
+                    let major = channel.major();
                     self.stage = Stage::Idle(channel);
-                    return self.answered(what, rows, asked);
+                    return self.answered(what, rows, major, asked);
                 }
                 Ok(Step::Answered(Err(error))) => return self.refused(what, &error),
                 Err(broken) => return self.broken(what, broken),
@@ -318,7 +326,7 @@ impl Link {
         self.stage = Stage::Asked { channel, what, exchange, waits_for, asked, until };
     }
 
-    fn answered(&mut self, what: Question, rows: Rows, asked: Micros) {
+    fn answered(&mut self, what: Question, rows: Rows, major: u16, asked: Micros) {
         let answered = now();
         match what {
             Question::Greeting => {
@@ -333,7 +341,8 @@ impl Link {
                     self.asking = Asking::Prepared;
                 }
                 let source = self.source.unwrap_or_default();
-                self.answer = question::answer(&rows, source, (asked, answered));
+                let list = self.target.as_ref().map_or(0, Target::list);
+                self.answer = question::answer(&rows, source, major, list, (asked, answered));
                 if self.answer.is_none() {
                     return self.fail(NONSENSE);
                 }
@@ -345,8 +354,7 @@ impl Link {
                 }
             }
             Question::Tables => {
-                self.published = rows;
-                self.is_list_new = true;
+                self.list = Some(rows);
                 let took = Duration::from_micros(answered.saturating_sub(asked));
                 self.pay_for_list(took, 1);
             }
@@ -364,6 +372,7 @@ impl Link {
     fn broken(&mut self, what: Question, broken: Broken) {
         if what == Question::Tables && broken == Broken::Answer(Fault::TooMuch) {
             self.tables_due = Instant::now() + TOO_LONG_PAUSE;
+            self.compared = None;
         }
         self.fail(match broken {
             Broken::Lost => "the connection was lost",
@@ -409,6 +418,13 @@ impl Target {
         conninfo.set("client_encoding", "UTF8");
         conninfo.set("options", "-c search_path= -c statement_timeout=60000");
         Ok(conninfo)
+    }
+
+    /// Tells one list of publications from another.
+    fn list(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.publications.hash(&mut hasher);
+        hasher.finish()
     }
 
     fn shown(&self, cause: &str) -> String {

@@ -15,9 +15,12 @@ mod subscriber;
 mod unwatched;
 mod views;
 
+pub use process::call;
 pub use subscriber::{Listed, unsubscribed};
 
 use pgmig_core::lag::Micros;
+use pgmig_core::lsn::Lsn;
+use pgrx::pg_sys::Oid;
 
 use crate::ffi::worker;
 
@@ -31,4 +34,14 @@ pub fn install() {
 /// This machine's monotonic clock, the same in every process.
 fn now() -> Micros {
     crate::ffi::wait::monotonic_micros()
+}
+
+/// Where a disabled subscription's slot was last seen; `None` without preload, or if it was not.
+pub fn resting(subscription: Oid) -> Option<Lsn> {
+    shared::track(subscription, |tracker| tracker.resting())?
+}
+
+/// Tells where that slot is now. Returns where it rested, if somebody has moved it on since.
+pub fn check_rest(subscription: Oid, confirmed: Lsn) -> Option<Lsn> {
+    shared::track(subscription, |tracker| tracker.check_rest(confirmed))?
 }

@@ -22,6 +22,8 @@ pub struct Process {
     asked_at: Micros,
     /// Whether it has to leave: others need the worker more, or there is nothing to watch.
     dismissed: bool,
+    /// Whether it is to look at once.
+    called: bool,
     /// Whether there was no worker when the launcher last asked.
     failed: bool,
     pub cycled_at: Micros,
@@ -71,6 +73,7 @@ impl Process {
         database: Oid::INVALID,
         asked_at: 0,
         dismissed: false,
+        called: false,
         failed: false,
         cycled_at: 0,
         cycle: 0,
@@ -95,6 +98,10 @@ impl Process {
     fn has_worker(&self) -> bool {
         let may_come = self.database != Oid::INVALID && !self.failed;
         self.pid != 0 || may_come && self.was_asked_for_just_now()
+    }
+
+    pub fn begin_cycle(&mut self) {
+        self.called = false;
     }
 
     pub fn finish_cycle(&mut self, cycle: Duration) {
@@ -173,6 +180,23 @@ pub fn keep_only(is_watched: impl Fn(Oid) -> bool) {
             }
         }
     });
+}
+
+/// Has a database's watcher look at once, if there is one.
+pub fn call(database: Oid) {
+    let pid = shared::write(|header, _| {
+        let process = header.databases.iter_mut().find(|process| process.database == database)?;
+        process.called = true;
+        Some(process.pid)
+    });
+    pid.flatten().filter(|pid| *pid != 0).into_iter().for_each(worker::wake);
+}
+
+/// Whether this process was called.
+pub fn is_called() -> bool {
+    let own = |process: &&Process| process.pid == worker::my_pid();
+    shared::read(|header, _| header.databases.iter().find(own).is_some_and(|own| own.called))
+        .unwrap_or(false)
 }
 
 /// Whether this process is to leave.

@@ -3,7 +3,7 @@
 //! a name of ours may be anybody's there by the next look.
 
 use pgmig_core::lag::Micros;
-use pgmig_core::lag::observation::{Publisher, Slot, Source, Walsender};
+use pgmig_core::lag::observation::{Name, Publications, Publisher, Slot, Source, Walsender};
 use pgmig_core::lag::wait::SenderWait;
 use pgmig_core::lsn::Lsn;
 use pgmig_core::sql;
@@ -19,7 +19,7 @@ pub fn source(rows: &Rows) -> Option<Source> {
     Some(Source { system_identifier: system.cast_unsigned(), timeline: row.get(1)?.parse().ok()? })
 }
 
-pub fn text(slot: &str, major: u16) -> String {
+pub fn text(slot: &str, publications: &[String], major: u16) -> String {
     let invalidated = match major {
         17.. => "s.wal_status OPERATOR(pg_catalog.=) 'lost' OR s.invalidation_reason IS NOT NULL",
         16 => "s.wal_status OPERATOR(pg_catalog.=) 'lost' OR s.conflicting",
@@ -39,7 +39,13 @@ pub fn text(slot: &str, major: u16) -> String {
                 {started}, {uptime}, \
                 pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()), \
                 s.slot_name, s.confirmed_flush_lsn, s.restart_lsn, {invalidated}, s.safe_wal_size, {spill}, \
-                a.pid, {backend_start}, a.wait_event, w.sent_lsn, w.replay_lsn \
+                a.pid, {backend_start}, a.wait_event, w.sent_lsn, w.replay_lsn, \
+                (SELECT n.name FROM pg_catalog.unnest(ARRAY[{publications}]::pg_catalog.text[]) n(name) \
+                  WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_publication p \
+                                     WHERE p.pubname OPERATOR(pg_catalog.=) n.name::pg_catalog.name) \
+                  LIMIT 1), \
+                (SELECT pg_catalog.max(p.oid) FROM pg_catalog.pg_publication p \
+                  WHERE p.pubname OPERATOR(pg_catalog.=) ANY (ARRAY[{publications}]::pg_catalog.name[])) \
            FROM (SELECT) one \
            LEFT JOIN pg_catalog.pg_get_replication_slots() s \
              ON s.slot_name OPERATOR(pg_catalog.=) {slot}::pg_catalog.name \
@@ -53,19 +59,24 @@ pub fn text(slot: &str, major: u16) -> String {
         ),
         backend_start = micros("a.backend_start"),
         slot = sql::literal(slot),
+        publications = sql::literals(publications),
     )
 }
 
-/// Reads the answer. `None` for one that makes no sense.
+/// Reads the answer of a publisher of `major` about a `list` of publications. `None` for one that makes
+/// no sense.
 pub fn answer(
     rows: &Rows,
     source: Source,
+    major: u16,
+    list: u64,
     (asked, answered): (Micros, Micros),
 ) -> Option<Publisher> {
     let row = rows.first()?;
     let field = |index: usize| row.get(index);
     let lsn = |index| field(index)?.parse::<Lsn>().ok();
-    let walsender = field(11).map(|_| Walsender {
+    let walsender = field(11).map(|pid| Walsender {
+        pid: pid.parse().unwrap_or_default(),
         started: field(12).and_then(|text| text.parse().ok()).unwrap_or_default(),
         wait: SenderWait::parse(field(13)),
         sent_lsn: lsn(14),
@@ -79,15 +90,22 @@ pub fn answer(
         spill_bytes: field(10).and_then(|text| text.parse().ok()),
         walsender,
     });
+    let publications = Publications {
+        list,
+        missing: field(16).map(Name::of),
+        newest: field(17).and_then(|oid| oid.parse().ok()).unwrap_or_default(),
+    };
     Some(Publisher {
         asked,
         answered,
         source,
         started: field(2)?.parse().ok()?,
+        major,
         uptime: field(3)?.parse().ok()?,
         flush_lsn: lsn(0)?,
         insert_lsn: lsn(1)?,
         oldest_xid: field(4)?.parse().ok()?,
         slot,
+        publications,
     })
 }

@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use pgmig_core::lag::observation::{Errors, Received, Tables, Worker};
+use pgmig_core::lag::observation::{
+    Compared, Conflicts, Errors, Received, Shortage, Tables, Worker,
+};
 use pgmig_core::lag::wait::WorkerWait;
 use pgmig_core::lag::{Micros, SECOND};
 use pgmig_core::limits::{STORED_PUBLICATIONS, TEXT};
@@ -80,19 +82,23 @@ const LEADER: &str = "w.relid IS NULL AND w.pid IS NOT NULL";
 #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
 const LEADER: &str = "w.relid IS NULL AND w.leader_pid IS NULL AND w.pid IS NOT NULL";
 
-/// Counters of errors: since 15.
+/// Counters of errors: since 15. `silent`: conflicts that raise no error.
 #[cfg(any(feature = "pg13", feature = "pg14"))]
-const ERRORS: &str = "(SELECT 0::pg_catalog.int8 AS apply, 0::pg_catalog.int8 AS sync, NULL::pg_catalog.int8 AS conflicts)";
+const ERRORS: &str = "(SELECT 0::pg_catalog.int8 AS apply, 0::pg_catalog.int8 AS sync, \
+                              NULL::pg_catalog.int8 AS conflicts, NULL::pg_catalog.int8 AS silent)";
 #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
-const ERRORS: &str = "(SELECT e.apply_error_count AS apply, e.sync_error_count AS sync, NULL::pg_catalog.int8 AS conflicts \
+const ERRORS: &str = "(SELECT e.apply_error_count AS apply, e.sync_error_count AS sync, \
+                              NULL::pg_catalog.int8 AS conflicts, NULL::pg_catalog.int8 AS silent \
                          FROM pg_catalog.pg_stat_get_subscription_stats(s.oid) e)";
 #[cfg(feature = "pg18")]
 const ERRORS: &str = "(SELECT e.apply_error_count AS apply, e.sync_error_count AS sync, \
-                              e.confl_insert_exists OPERATOR(pg_catalog.+) e.confl_update_origin_differs \
-                              OPERATOR(pg_catalog.+) e.confl_update_exists OPERATOR(pg_catalog.+) e.confl_update_missing \
-                              OPERATOR(pg_catalog.+) e.confl_delete_origin_differs OPERATOR(pg_catalog.+) e.confl_delete_missing \
-                              OPERATOR(pg_catalog.+) e.confl_multiple_unique_conflicts AS conflicts \
-                         FROM pg_catalog.pg_stat_get_subscription_stats(s.oid) e)";
+                              c.silent OPERATOR(pg_catalog.+) e.confl_insert_exists \
+                              OPERATOR(pg_catalog.+) e.confl_update_exists \
+                              OPERATOR(pg_catalog.+) e.confl_multiple_unique_conflicts AS conflicts, c.silent \
+                         FROM pg_catalog.pg_stat_get_subscription_stats(s.oid) e, \
+                              LATERAL (SELECT e.confl_update_origin_differs OPERATOR(pg_catalog.+) e.confl_update_missing \
+                                              OPERATOR(pg_catalog.+) e.confl_delete_origin_differs \
+                                              OPERATOR(pg_catalog.+) e.confl_delete_missing) c(silent))";
 
 /// What is known of a subscription apart from its publisher.
 pub struct Look {
@@ -103,10 +109,18 @@ pub struct Look {
     pub worker: Option<Worker>,
     pub origin: Option<Lsn>,
     pub tables: Tables,
+    pub copiers: u32,
+    pub shortage: Option<Shortage>,
     pub errors: Errors,
 }
 
 impl Look {
+    /// Whether there should be a worker that is not.
+    fn lacks_worker(&self) -> bool {
+        let has_none = self.worker.is_none() || self.tables.waiting > 0 && self.copiers == 0;
+        self.enabled && has_none
+    }
+
     /// Whether the apply worker got a message from the publisher in the last `time`.
     pub fn hears_within(&self, time: Micros) -> bool {
         let age = self.worker.and_then(|worker| worker.last_message_age);
@@ -115,6 +129,15 @@ impl Look {
 }
 
 pub fn look() -> Result<Vec<Look>> {
+    let mut looks = looks()?;
+    if looks.iter().any(Look::lacks_worker) {
+        let shortage = shortage()?;
+        looks.iter_mut().for_each(|look| look.shortage = shortage);
+    }
+    Ok(looks)
+}
+
+fn looks() -> Result<Vec<Look>> {
     query::read_again(
         &format!(
             "SELECT s.oid, {name}, s.subenabled, {slot}, \
@@ -123,12 +146,13 @@ pub fn look() -> Result<Vec<Look>> {
                                        WHERE o.roname OPERATOR(pg_catalog.=) pg_catalog.concat('pg_', s.oid)) \
                          THEN (pg_catalog.pg_replication_origin_progress(pg_catalog.concat('pg_', s.oid), false) \
                                OPERATOR(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.int8 END, \
-                    t.ready, t.total \
+                    t.ready, t.waiting, t.subscribed \
                FROM pg_catalog.pg_subscription s \
                JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) s.subdbid \
                {workers} \
                LEFT JOIN LATERAL (SELECT pg_catalog.count(*) FILTER (WHERE r.srsubstate OPERATOR(pg_catalog.=) 'r') AS ready, \
-                                         pg_catalog.count(*) AS total \
+                                         pg_catalog.count(*) FILTER (WHERE r.srsubstate IN ('i', 'd', 'f')) AS waiting, \
+                                         pg_catalog.count(*) AS subscribed \
                                     FROM pg_catalog.pg_subscription_rel r \
                                    WHERE r.srsubid OPERATOR(pg_catalog.=) s.oid) t ON true \
               WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()",
@@ -142,24 +166,27 @@ pub fn look() -> Result<Vec<Look>> {
 
 /// One subscription's workers and errors: nothing here locks a catalog of subscriptions, which a
 /// caller may be about to lock whole.
-pub fn workers_of(subscription: Oid) -> Result<(Option<Worker>, Errors)> {
+pub fn workers_of(subscription: Oid) -> Result<(Option<Worker>, u32, Errors)> {
     let found = query::read(
         &format!(
             "SELECT {FIGURES} FROM (SELECT $1::pg_catalog.oid) s(oid) {workers}",
             workers = workers()
         ),
         &[subscription.into()],
-        |row| Ok((worker(&row, 1)?, errors(&row, 1)?)),
+        |row| Ok((worker(&row, 1)?, copiers(&row, 1)?, errors(&row, 1)?)),
     )?;
     Ok(found.into_iter().next().unwrap_or_default())
 }
 
-/// Columns for `worker` and `errors`.
+/// Columns for `worker`, `copiers` and `errors`.
 const FIGURES: &str = "\
 w.pid, (EXTRACT(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) w.last_msg_receipt_time) OPERATOR(pg_catalog.*) 1000)::pg_catalog.int8, \
 a.wait_event_type, a.wait_event, \
 CASE a.wait_event_type WHEN 'Lock' THEN (pg_catalog.pg_blocking_pids(a.pid))[1] END, \
-e.apply, e.sync, e.conflicts";
+e.apply, e.sync, e.conflicts, e.silent, \
+(SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_get_subscription(s.oid) c WHERE c.relid IS NOT NULL AND c.pid IS NOT NULL)";
+/// How many they are.
+const FIGURE_COLUMNS: usize = 10;
 
 /// What FIGURES are taken from, to be joined to `s(oid)`.
 fn workers() -> String {
@@ -184,10 +211,40 @@ fn read(row: SpiHeapTupleData) -> std::result::Result<Look, SpiError> {
         enabled: row.get(3)?.unwrap_or(false),
         slot: text::from_bytes(row.get(4)?),
         worker: worker(&row, 5)?,
+        copiers: copiers(&row, 5)?,
+        shortage: None,
         errors: errors(&row, 5)?,
-        origin: lsn(&row, 13)?,
-        tables: Tables { ready: count(&row, 14)? as u32, total: count(&row, 15)? as u32 },
+        origin: lsn(&row, 5 + FIGURE_COLUMNS)?,
+        tables: Tables {
+            ready: count(&row, 6 + FIGURE_COLUMNS)? as u32,
+            waiting: count(&row, 7 + FIGURE_COLUMNS)? as u32,
+            subscribed: count(&row, 8 + FIGURE_COLUMNS)? as u32,
+            compared: None,
+        },
     })
+}
+
+/// Which limit keeps workers from being started.
+pub fn shortage() -> Result<Option<Shortage>> {
+    const LIMITS: &str = "\
+        SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_get_subscription(NULL) w WHERE w.pid IS NOT NULL) \
+                   OPERATOR(pg_catalog.>=) pg_catalog.current_setting('max_logical_replication_workers')::pg_catalog.int8, \
+               pg_catalog.current_setting('max_sync_workers_per_subscription') OPERATOR(pg_catalog.=) '0', \
+               (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_get_activity(NULL) a \
+                 WHERE a.backend_type NOT IN ('client backend', 'walsender', 'autovacuum worker', 'autovacuum launcher', \
+                           'checkpointer', 'background writer', 'walwriter', 'walreceiver', 'startup', 'archiver', \
+                           'logger', 'slotsync worker', 'walsummarizer', 'io worker', 'standalone backend')) \
+                   OPERATOR(pg_catalog.>=) pg_catalog.current_setting('max_worker_processes')::pg_catalog.int8";
+    let found = query::read_again(LIMITS, |row| {
+        let is = |column| Ok::<_, SpiError>(row.get::<bool>(column)?.unwrap_or(false));
+        Ok(match (is(1)?, is(2)?, is(3)?) {
+            (true, _, _) => Some(Shortage::Logical),
+            (_, true, _) => Some(Shortage::Sync),
+            (_, _, true) => Some(Shortage::Background),
+            _ => None,
+        })
+    })?;
+    Ok(found.into_iter().flatten().next())
 }
 
 /// From FIGURES, of which the first is column `first`.
@@ -205,8 +262,18 @@ fn errors(row: &SpiHeapTupleData, first: usize) -> std::result::Result<Errors, S
     Ok(Errors {
         apply: count(row, first + 5)?,
         sync: count(row, first + 6)?,
-        conflicts: row.get::<i64>(first + 7)?.map(i64::unsigned_abs),
+        conflicts: match (row.get::<i64>(first + 7)?, row.get::<i64>(first + 8)?) {
+            (Some(all), Some(silent)) => {
+                Some(Conflicts { all: all.unsigned_abs(), silent: silent.unsigned_abs() })
+            }
+            _ => None,
+        },
     })
+}
+
+/// From FIGURES, of which the first is column `first`.
+fn copiers(row: &SpiHeapTupleData, first: usize) -> std::result::Result<u32, SpiError> {
+    Ok(count(row, first + 9)? as u32)
 }
 
 /// An LSN as its distance from 0/0; 0/0 itself is none.
@@ -218,10 +285,33 @@ fn count(row: &SpiHeapTupleData, column: usize) -> std::result::Result<u64, SpiE
     Ok(row.get::<i64>(column)?.unwrap_or(0).unsigned_abs())
 }
 
+/// How the subscription's tables compare with the publisher's list.
+pub fn compare(subscription: Oid, published: &Rows) -> Result<Compared> {
+    let subscribed = subscribed(subscription)?;
+    let tables = published.iter().filter_map(|row| Some((row.get(0)?, row.get(1)?)));
+    let (mut unsubscribed, mut both) = (0, HashSet::new());
+    for (schema, name) in tables {
+        match subscribed.get(schema).and_then(|names| names.get(name)) {
+            Some(name) => _ = both.insert(std::ptr::from_ref(name)),
+            None => unsubscribed += 1,
+        }
+    }
+    let all = subscribed.values().map(HashSet::len).sum::<usize>();
+    Ok(Compared { unsubscribed, unpublished: (all - both.len()) as u32 })
+}
+
 /// Those of the published tables that the subscription does not have. The publisher's list may be
 /// long, so it is held against ours here, without a copy.
 pub fn unsubscribed(subscription: Oid, published: &Rows) -> Result<Vec<(&str, &str)>> {
-    let subscribed = query::read(
+    let subscribed = subscribed(subscription)?;
+    let has = |schema: &str, name: &str| subscribed.get(schema).is_some_and(|it| it.contains(name));
+    let tables = published.iter().filter_map(|row| Some((row.get(0)?, row.get(1)?)));
+    Ok(tables.filter(|(schema, name)| !has(schema, name)).collect())
+}
+
+/// A subscription's tables: names by schema.
+fn subscribed(subscription: Oid) -> Result<HashMap<String, HashSet<String>>> {
+    let tables = query::read(
         &format!(
             "SELECT {schema}, {name} FROM pg_catalog.pg_subscription_rel r \
                JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) r.srrelid \
@@ -234,10 +324,8 @@ pub fn unsubscribed(subscription: Oid, published: &Rows) -> Result<Vec<(&str, &s
         |row| Ok((text::from_bytes(row.get(1)?), text::from_bytes(row.get(2)?))),
     )?;
     let mut names: HashMap<String, HashSet<String>> = HashMap::new();
-    for (schema, name) in subscribed {
+    for (schema, name) in tables {
         names.entry(schema.unwrap_or_default()).or_default().extend(name);
     }
-    let has = |schema: &str, name: &str| names.get(schema).is_some_and(|all| all.contains(name));
-    let tables = published.iter().filter_map(|row| Some((row.get(0)?, row.get(1)?)));
-    Ok(tables.filter(|(schema, name)| !has(schema, name)).collect())
+    Ok(names)
 }

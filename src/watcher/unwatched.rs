@@ -17,13 +17,14 @@ pub enum Unwatched {
     Refused(String),
     NoPlace,
     NoWorker,
+    NoLauncher,
     NotYet,
 }
 
 impl Unwatched {
     /// For a subscription of a database, by the places of watchers. `is_full`: there is no place for one
-    /// more subscription.
-    pub fn of(database: Oid, places: &[Process], is_full: bool) -> Self {
+    /// more subscription. `launcher`: its process, 0 for none.
+    pub fn of(database: Oid, places: &[Process], is_full: bool, launcher: i32) -> Self {
         if !settings::watch() {
             return Self::Off;
         }
@@ -35,6 +36,7 @@ impl Unwatched {
             Presence::Watched if is_full => Self::NoPlace,
             Presence::Failed => Self::NoWorker,
             Presence::Absent if watched >= process::limit() => Self::NoWorker,
+            Presence::Asked | Presence::Absent if launcher == 0 => Self::NoLauncher,
             Presence::Watched | Presence::Asked | Presence::Absent => Self::NotYet,
         }
     }
@@ -56,7 +58,10 @@ impl Unwatched {
             Self::NoWorker => {
                 "no background worker is left for its database (max_worker_processes)"
             }
-            Self::NotYet => "its watcher has not come to it yet",
+            Self::NoLauncher => "the launcher is not running (max_worker_processes)",
+            Self::NotYet => {
+                return "It is not watched yet: its watcher comes to it within seconds.".to_owned();
+            }
         };
         format!("It is not watched: {why}.")
     }

@@ -42,6 +42,7 @@ fn lag_readings() -> TableIterator<
         name!(tables_total, Option<i64>),
         name!(apply_errors, Option<i64>),
         name!(sync_errors, Option<i64>),
+        name!(conflicts, Option<i64>),
         name!(last_error, Option<String>),
         name!(eta_us, Option<i64>),
         name!(age_us, Option<i64>),
@@ -78,9 +79,10 @@ fn lag_readings() -> TableIterator<
             reading.and_then(|it| it.metrics.headroom),
             figure(|it| it.metrics.open_transaction),
             count(|it| it.tables.ready.into()),
-            count(|it| it.tables.total.into()),
+            count(|it| it.tables.total().into()),
             count(|it| it.errors.apply),
             count(|it| it.errors.sync),
+            figure(|it| it.errors.conflicts.map(|conflicts| conflicts.all)),
             (view == View::All).then(|| errors::last(oid)).flatten(),
             figure(|it| it.eta),
             reading.and_then(|it| it.sampled_at).map(|at| now.saturating_sub(at) as i64),
@@ -98,18 +100,19 @@ enum Known {
 fn known() -> Option<Vec<(Oid, Known)>> {
     let now = now();
     let there = worker::subscriptions_everywhere();
-    let (places, entries) = shared::read(|header, entries| {
+    let (launcher, places, entries) = shared::read(|header, entries| {
         let used = entries.iter().filter(|entry| entry.subscription != Oid::INVALID);
         let known = |entry: &Entry| {
             (entry.subscription.to_u32(), (entry.refusal(), entry.tracker.read(now)))
         };
-        (header.databases, used.map(known).collect::<BTreeMap<_, _>>())
+        (header.launcher.pid, header.databases, used.map(known).collect::<BTreeMap<_, _>>())
     })?;
     let is_full = entries.len() >= settings::max_subscriptions();
     let known = |it: Subscribed| {
         let entry = entries.get(&it.subscription.to_u32()).cloned();
         let is_present = process::presence(&places, it.database) == Presence::Watched;
         let known = match entry {
+            Some((None, reading)) if reading.has_lost => Known::Watched(Box::new(reading)),
             _ if !it.enabled && !is_present => Known::Unwatched(Unwatched::Disabled),
             Some((Some(refusal), _)) => Known::Unwatched(Unwatched::Refused(refusal)),
             // What was seen last says more than that nobody looks now, while it is true.
@@ -117,7 +120,7 @@ fn known() -> Option<Vec<(Oid, Known)>> {
                 Known::Watched(Box::new(reading))
             }
             _ if !it.enabled => Known::Unwatched(Unwatched::Disabled),
-            _ => Known::Unwatched(Unwatched::of(it.database, &places, is_full)),
+            _ => Known::Unwatched(Unwatched::of(it.database, &places, is_full, launcher)),
         };
         (it.subscription, known)
     };
@@ -142,16 +145,11 @@ fn single_look(caller: Caller) -> Result<Vec<(Oid, Known)>> {
     looks.retain(|look| listed.iter().any(|there| there.oid == look.oid));
     let settings = settings::lag();
     let readings = looks.iter().map(|look| {
-        let mut tracker = Tracker::new();
+        let mut tracker = Box::new(Tracker::new());
         if let Some(refusal) = links.refusal(look.oid) {
             return Ok((look.oid, Known::Unwatched(Unwatched::Refused(refusal.to_owned()))));
         }
-        let unsubscribed = match links.published(look.oid) {
-            Some(published) => subscriber::unsubscribed(look.oid, published)?.len(),
-            None => 0,
-        };
-        let total = look.tables.total + unsubscribed as u32;
-        let tables = Tables { total, ..look.tables };
+        let tables = Tables { compared: links.compare(look.oid)?, ..look.tables };
         let answer = match links.take_answer(look.oid) {
             Answer::Pending => Answer::Failed, // it had its time
             answer => answer,

@@ -79,6 +79,7 @@ const CHANGING: &[(&str, &str, &str)] = &[
         "void",
     ),
     ("pg_alter_subscription_skip", "arg_subscription_name text, arg_lsn pg_lsn", "void"),
+    ("reset_subscription_stats", "arg_subscription_name text", "void"),
     (
         "pg_drop_subscription",
         "arg_subscription_name text, arg_drop_repl_slot boolean DEFAULT true",

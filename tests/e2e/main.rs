@@ -12,6 +12,7 @@ mod arguments;
 mod attacks;
 mod auto_explain;
 mod catalog;
+mod claims;
 mod commits;
 mod docs;
 mod explain;

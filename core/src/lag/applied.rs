@@ -39,7 +39,8 @@ impl Applied {
 
     /// The greatest of three, `None` without any of them:
     ///
-    /// - the slot's confirmed_flush_lsn as a running maximum: it is written to disk now and then, so
+    /// - the slot's confirmed_flush_lsn, where it is [this subscriber's word](super::slot_use), as a
+    ///   running maximum: it is written to disk now and then, so
     ///   a crash of the publisher takes it back, yet the subscriber has forgotten nothing;
     /// - the origin's progress as it is now: a crash of the subscriber loses it, and the rows;
     /// - what its worker has [proven](proven). That holds for later, too, unless the origin falls
@@ -105,6 +106,8 @@ mod tests {
             }),
             origin: None,
             tables: Tables::default(),
+            copiers: 0,
+            shortage: None,
             errors: Errors::default(),
         }
     }

@@ -86,7 +86,7 @@ impl Contact {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lag::observation::Source;
+    use crate::lag::observation::{Publications, Source};
     use crate::lsn::Lsn;
 
     fn answer(at: Micros, started: i64, uptime: Micros) -> Answer {
@@ -95,11 +95,13 @@ mod tests {
             answered: at,
             source: Source::default(),
             started,
+            major: 18,
             uptime,
             flush_lsn: Lsn(1),
             insert_lsn: Lsn(1),
             oldest_xid: 1,
             slot: None,
+            publications: Publications::NONE,
         })
     }
 

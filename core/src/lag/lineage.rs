@@ -1,11 +1,11 @@
 //! Whether the subscriber still follows the WAL that it has applied: a publisher that was restored
-//! or lost a crash's tail, or a slot that was dropped and made again, leaves a hole that no lag
-//! shows.
+//! or lost a crash's tail, a slot that was moved or made again, and a publication that was away for a
+//! time leave a hole that no lag shows.
 
 use super::Micros;
-use super::observation::Publisher;
+use super::observation::{Name, Publications, Publisher, Subscriber, Tables};
+use super::slot_use::Use;
 use crate::lsn::Lsn;
-use crate::name;
 
 /// Changes that will never arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,8 +13,13 @@ pub enum Divergence {
     /// The publisher's WAL went back to `flush`. It will skip what it now writes up to `applied`,
     /// as already applied (logical decoding skips commits before the requested start).
     WentBack { applied: Lsn, flush: Lsn },
-    /// The slot was made again at `begins`, after what was applied.
-    SlotRecreated { applied: Lsn, begins: Lsn },
+    /// The slot was made again or advanced, and now begins after what was applied.
+    SlotMoved { applied: Lsn, begins: Lsn },
+    /// A publication was made again. Since 18 the publisher sends nothing of what is written while a
+    /// publication does not exist; before, it fails.
+    PublicationRecreated,
+    /// Subscribed tables were not published for a time.
+    TablesUnpublished { tables: u32 },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,20 +37,24 @@ pub enum SlotCondition {
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct Lineage {
-    slot: SlotName,
+    slot: Name,
     condition: SlotCondition,
     /// The origin's progress and when it was read, at the last answer.
     origin: Option<(Micros, Lsn)>,
     divergence: Option<Divergence>,
+    publications: Publications,
+    tables: Tables,
 }
 
 impl Lineage {
     pub const fn new() -> Self {
         Self {
-            slot: SlotName::NONE,
+            slot: Name::NONE,
             condition: SlotCondition::Unknown,
             origin: None,
             divergence: None,
+            publications: Publications::NONE,
+            tables: Tables::NONE,
         }
     }
 
@@ -57,9 +66,18 @@ impl Lineage {
         self.condition
     }
 
+    /// A publication that does not exist.
+    pub fn missing_publication(&self) -> Option<Name> {
+        self.publications.missing
+    }
+
+    pub fn slot_moved(&mut self, applied: Lsn, begins: Lsn) {
+        self.divergence.get_or_insert(Divergence::SlotMoved { applied, begins });
+    }
+
     /// True if the subscription now uses another slot than before.
     pub fn switch_slot(&mut self, name: Option<&str>) -> bool {
-        let slot = SlotName::of(name);
+        let slot = name.map_or(Name::NONE, Name::of);
         let switched = slot != self.slot;
         if switched {
             (self.slot, self.condition) = (slot, SlotCondition::Unknown);
@@ -67,19 +85,25 @@ impl Lineage {
         switched
     }
 
-    /// Takes an answer; `applied` is what was applied before it, `origin` as read after it.
+    /// Takes an answer and what it tells of the slot; `applied` is what was applied before it, the
+    /// subscriber was read `at`, after it.
     pub fn observe(
         &mut self,
         publisher: &Publisher,
+        slot: &Use,
         applied: Option<Lsn>,
-        origin: Option<Lsn>,
+        subscriber: &Subscriber,
         at: Micros,
     ) {
-        let went_back = self.went_back(publisher);
-        let recreated = self.slot_recreated(publisher, applied);
-        self.divergence = self.divergence.or(went_back).or(recreated);
+        let moved = slot.moved.map(|(applied, begins)| Divergence::SlotMoved { applied, begins });
+        let divergence = self.divergence.or_else(|| self.went_back(publisher));
+        let divergence = divergence.or_else(|| self.slot_recreated(publisher, applied)).or(moved);
+        let divergence = divergence.or_else(|| self.publication_recreated(publisher));
+        self.divergence = divergence.or_else(|| self.tables_unpublished(&subscriber.tables));
         self.condition = self.condition_in(publisher);
-        self.origin = origin.map(|origin| (at, origin));
+        self.origin = subscriber.origin.map(|origin| (at, origin));
+        self.publications = self.publications.followed_by(publisher.publications);
+        self.tables = subscriber.tables;
     }
 
     /// Only an origin that was read before the publisher was asked can be compared: the subscriber
@@ -95,7 +119,23 @@ impl Lineage {
         let begins = publisher.slot?.confirmed_flush?;
         let applied = applied.filter(|&applied| applied < begins)?;
         (self.condition == SlotCondition::Missing { lost: true })
-            .then_some(Divergence::SlotRecreated { applied, begins })
+            .then_some(Divergence::SlotMoved { applied, begins })
+    }
+
+    fn publication_recreated(&self, publisher: &Publisher) -> Option<Divergence> {
+        let (before, now) = (self.publications, publisher.publications);
+        let is_newer = before.list == now.list && before.newest > 0 && now.newest > before.newest;
+        (is_newer && publisher.major >= 18).then_some(Divergence::PublicationRecreated)
+    }
+
+    /// Tables that are published again. A refresh takes those that are not out of the subscription.
+    fn tables_unpublished(&self, now: &Tables) -> Option<Divergence> {
+        let before = self.tables;
+        let back = before.unpublished().saturating_sub(now.unpublished());
+        let gone = before.subscribed.saturating_sub(now.subscribed);
+        let tables = back.saturating_sub(gone);
+        let are_known = now.compared.is_some() && !before.are_copying() && !now.are_copying();
+        (are_known && tables > 0).then_some(Divergence::TablesUnpublished { tables })
     }
 
     fn condition_in(&self, publisher: &Publisher) -> SlotCondition {
@@ -118,24 +158,10 @@ impl Default for Lineage {
     }
 }
 
-/// Padded with zeros, which no name contains; none is empty.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct SlotName([u8; name::MAX_LEN]);
-
-impl SlotName {
-    const NONE: Self = Self([0; name::MAX_LEN]);
-
-    fn of(name: Option<&str>) -> Self {
-        let mut padded = Self::NONE;
-        padded.0.iter_mut().zip(name.unwrap_or_default().bytes()).for_each(|(to, from)| *to = from);
-        padded
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lag::observation::{Slot, Source};
+    use crate::lag::observation::{Compared, Errors, Slot, Source};
 
     fn publisher(at: Micros, flush: u64, confirmed: Option<u64>) -> Publisher {
         Publisher {
@@ -143,6 +169,7 @@ mod tests {
             answered: at + 1,
             source: Source::default(),
             started: 1,
+            major: 18,
             uptime: 1,
             flush_lsn: Lsn(flush),
             insert_lsn: Lsn(flush),
@@ -155,6 +182,21 @@ mod tests {
                 spill_bytes: None,
                 walsender: None,
             }),
+            publications: Publications::NONE,
+        }
+    }
+
+    fn subscriber(origin: u64, tables: Tables) -> Subscriber<'static> {
+        Subscriber {
+            enabled: true,
+            slot: Some("move"),
+            received: None,
+            worker: None,
+            origin: Some(Lsn(origin)),
+            tables,
+            copiers: 0,
+            shortage: None,
+            errors: Errors::default(),
         }
     }
 
@@ -163,7 +205,9 @@ mod tests {
         let mut lineage = Lineage::new();
         for &(asked, flush, confirmed, applied, origin) in looks {
             let publisher = publisher(asked, flush, confirmed);
-            lineage.observe(&publisher, Some(Lsn(applied)), Some(Lsn(origin)), asked + 2);
+            let subscriber = subscriber(origin, Tables::NONE);
+            let slot = Use::default();
+            lineage.observe(&publisher, &slot, Some(Lsn(applied)), &subscriber, asked + 2);
         }
         lineage
     }
@@ -201,7 +245,7 @@ mod tests {
         let gone = [(0, 100, Some(90), 90, 90), (10, 110, None, 90, 90)];
         assert_eq!(after(&gone).slot(), SlotCondition::Missing { lost: true });
         let holed = after(&[gone[0], gone[1], (20, 120, Some(115), 90, 90)]);
-        let expected = Divergence::SlotRecreated { applied: Lsn(90), begins: Lsn(115) };
+        let expected = Divergence::SlotMoved { applied: Lsn(90), begins: Lsn(115) };
         assert_eq!(holed.divergence(), Some(expected));
         let whole = after(&[gone[0], gone[1], (20, 120, Some(90), 90, 90)]);
         assert_eq!(whole.divergence(), None);
@@ -223,5 +267,49 @@ mod tests {
         assert_eq!(lineage.slot(), SlotCondition::Unknown);
         assert!(lineage.switch_slot(Some("ab")));
         assert!(lineage.switch_slot(None));
+    }
+
+    /// Looks of a publisher of `major` at a publication whose newest oid is each of `oids`.
+    fn with_publications(major: u16, oids: &[Option<u32>]) -> Option<Divergence> {
+        let mut lineage = Lineage::new();
+        for oid in oids {
+            let missing = oid.is_none().then(|| Name::of("move"));
+            let publications = Publications { list: 1, missing, newest: oid.unwrap_or(0) };
+            let publisher = Publisher { major, publications, ..publisher(1, 100, Some(90)) };
+            let subscriber = subscriber(90, Tables::NONE);
+            lineage.observe(&publisher, &Use::default(), Some(Lsn(90)), &subscriber, 2);
+            assert_eq!(lineage.missing_publication(), missing);
+        }
+        lineage.divergence()
+    }
+
+    #[test]
+    fn a_publication_that_is_made_again_leaves_a_hole_where_the_publisher_does_not_fail() {
+        let again = [Some(500), None, Some(501)];
+        assert_eq!(with_publications(18, &again), Some(Divergence::PublicationRecreated));
+        assert_eq!(with_publications(17, &again), None);
+        let unseen = [Some(500), Some(501)];
+        assert_eq!(with_publications(18, &unseen), Some(Divergence::PublicationRecreated));
+        assert_eq!(with_publications(18, &[None, Some(500), Some(500)]), None);
+    }
+
+    #[test]
+    fn tables_that_are_published_again_leave_a_hole_unless_a_refresh_took_them_out() {
+        let looks = |looks: &[(u32, u32)]| {
+            let mut lineage = Lineage::new();
+            for &(subscribed, unpublished) in looks {
+                let compared = Some(Compared { unsubscribed: 0, unpublished });
+                let tables = Tables { ready: subscribed, subscribed, waiting: 0, compared };
+                let publisher = publisher(1, 100, Some(90));
+                let subscriber = subscriber(90, tables);
+                lineage.observe(&publisher, &Use::default(), Some(Lsn(90)), &subscriber, 2);
+            }
+            lineage.divergence()
+        };
+        let lost = |tables| Some(Divergence::TablesUnpublished { tables });
+        assert_eq!(looks(&[(3, 0), (3, 2), (3, 0)]), lost(2));
+        assert_eq!(looks(&[(3, 2), (2, 0)]), lost(1));
+        assert_eq!(looks(&[(3, 2), (1, 0)]), None);
+        assert_eq!(looks(&[(3, 0), (3, 1)]), None);
     }
 }

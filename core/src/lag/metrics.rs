@@ -85,7 +85,7 @@ impl OpenTransaction {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lag::observation::{Source, Walsender};
+    use crate::lag::observation::{Publications, Source, Walsender};
     use crate::lag::wait::SenderWait;
 
     fn slot(spilled: u64, walsender: Option<i64>) -> Slot {
@@ -96,6 +96,7 @@ mod tests {
             safe_wal_size: Some(-5),
             spill_bytes: Some(spilled),
             walsender: walsender.map(|started| Walsender {
+                pid: 1,
                 started,
                 wait: SenderWait::Client,
                 sent_lsn: Some(Lsn(400)),
@@ -110,11 +111,13 @@ mod tests {
             answered: 0,
             source: Source::default(),
             started: 0,
+            major: 18,
             uptime: 0,
             flush_lsn: Lsn(500),
             insert_lsn: Lsn(600),
             oldest_xid: 0,
             slot,
+            publications: Publications::NONE,
         }
     }
 

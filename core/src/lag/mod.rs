@@ -18,6 +18,7 @@ pub mod rate;
 pub mod reason;
 pub mod ring;
 pub mod settings;
+pub mod slot_use;
 pub mod state;
 pub mod threshold;
 pub mod timeline;

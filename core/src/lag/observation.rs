@@ -4,9 +4,12 @@
 //! Order of a look: the publisher's round trip, `received`, then the rest of the subscriber. Asked
 //! the other way round, changes that arrive in between would pass for lag.
 
+use std::fmt;
+
 use super::Micros;
 use super::wait::{SenderWait, WorkerWait};
 use crate::lsn::Lsn;
+use crate::name;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Observation<'a> {
@@ -17,6 +20,7 @@ pub struct Observation<'a> {
 }
 
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::large_enum_variant, reason = "one is made for each look, and none is kept")]
 pub enum Answer {
     /// An answer that came since the last observation.
     Given(Publisher),
@@ -34,6 +38,7 @@ pub struct Publisher {
     pub source: Source,
     /// `pg_postmaster_start_time()` in any unit: it is compared, never computed with.
     pub started: i64,
+    pub major: u16,
     /// `clock_timestamp() - pg_postmaster_start_time()`.
     pub uptime: Micros,
     pub flush_lsn: Lsn,
@@ -42,6 +47,30 @@ pub struct Publisher {
     pub oldest_xid: u64,
     /// The subscription's slot, if it exists.
     pub slot: Option<Slot>,
+    pub publications: Publications,
+}
+
+/// The subscription's publications as they are on the publisher.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Publications {
+    /// Which ones were asked for: equal for equal lists of names.
+    pub list: u64,
+    /// One that does not exist.
+    pub missing: Option<Name>,
+    /// The greatest oid among them: one that is made again has a greater one.
+    pub newest: u32,
+}
+
+impl Publications {
+    pub const NONE: Self = Self { list: 0, missing: None, newest: 0 };
+
+    /// What is known with the next answer: the greatest oid ever, also of one that is gone.
+    pub fn followed_by(self, next: Self) -> Self {
+        let newest =
+            if self.list == next.list { self.newest.max(next.newest) } else { next.newest };
+        Self { newest, ..next }
+    }
 }
 
 impl Publisher {
@@ -78,6 +107,7 @@ pub struct Slot {
 
 #[derive(Debug, Clone, Copy)]
 pub struct Walsender {
+    pub pid: i32,
     /// `backend_start` in any unit: it is compared, never computed with.
     pub started: i64,
     pub wait: SenderWait,
@@ -96,6 +126,10 @@ pub struct Subscriber<'a> {
     /// `pg_replication_origin_progress(…, false)`.
     pub origin: Option<Lsn>,
     pub tables: Tables,
+    /// Running table synchronization workers.
+    pub copiers: u32,
+    /// Which limit on workers is reached.
+    pub shortage: Option<Shortage>,
     pub errors: Errors,
 }
 
@@ -125,13 +159,54 @@ pub struct Worker {
     pub last_message_age: Option<Micros>,
 }
 
+/// A limit that leaves no room for a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shortage {
+    /// max_logical_replication_workers
+    Logical,
+    /// max_sync_workers_per_subscription is 0
+    Sync,
+    /// max_worker_processes
+    Background,
+}
+
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tables {
-    /// In state `r`.
+    /// Subscribed and in state `r`.
     pub ready: u32,
+    /// Subscribed, and a table synchronization worker has to do something: states i, d and f.
+    pub waiting: u32,
+    pub subscribed: u32,
+    /// How these compare with the publisher's list; `None` while that is not known.
+    pub compared: Option<Compared>,
+}
+
+/// What the publisher's list of tables and the subscription's do not share.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Compared {
+    /// Published and not subscribed.
+    pub unsubscribed: u32,
+    /// Subscribed and not published.
+    pub unpublished: u32,
+}
+
+impl Tables {
+    pub const NONE: Self = Self { ready: 0, waiting: 0, subscribed: 0, compared: None };
+
     /// Subscribed, or published and not subscribed yet.
-    pub total: u32,
+    pub fn total(&self) -> u32 {
+        self.subscribed + self.compared.map_or(0, |compared| compared.unsubscribed)
+    }
+
+    pub fn are_copying(&self) -> bool {
+        self.ready < self.total()
+    }
+
+    pub fn unpublished(&self) -> u32 {
+        self.compared.map_or(0, |compared| compared.unpublished)
+    }
 }
 
 /// Counters of pg_stat_subscription_stats. They start again when the statistics are reset.
@@ -140,6 +215,46 @@ pub struct Tables {
 pub struct Errors {
     pub apply: u64,
     pub sync: u64,
-    /// The sum of the conflict counters (18).
-    pub conflicts: Option<u64>,
+    /// Since 18.
+    pub conflicts: Option<Conflicts>,
+}
+
+/// The conflict counters.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Conflicts {
+    pub all: u64,
+    /// Those that raise no error: a change that found no row was left out, or one was made to a row
+    /// that was changed here. The others stop apply until they are resolved.
+    pub silent: u64,
+}
+
+/// A name of PostgreSQL's, of fixed size: padded with zeros, which no name contains; none is empty.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Name([u8; name::MAX_LEN]);
+
+impl Name {
+    pub const NONE: Self = Self([0; name::MAX_LEN]);
+
+    /// Longer ones are cut.
+    pub fn of(name: &str) -> Self {
+        let mut padded = Self::NONE;
+        let end = name.floor_char_boundary(name::MAX_LEN);
+        padded.0[..end].copy_from_slice(&name.as_bytes()[..end]);
+        padded
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let length = self.0.iter().position(|byte| *byte == 0).unwrap_or(self.0.len());
+        f.write_str(&String::from_utf8_lossy(&self.0[..length]))
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
 }

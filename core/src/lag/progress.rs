@@ -19,27 +19,35 @@ pub struct Progress {
     pub locked: Micros,
     /// Time for which there has been no worker that gets messages.
     pub absent: Micros,
+    /// Time for which the same worker has been there.
+    pub serving: Micros,
+    /// Time for which tables have been waiting for a worker that copies, and none has been there.
+    pub uncopied: Micros,
     /// Errors of apply since applied_lsn last changed.
     pub apply_failures: u64,
     /// Errors of table copies since a table last became ready.
     pub sync_failures: u64,
+    worker: Option<i32>,
 }
 
 impl Progress {
     pub const fn new() -> Self {
         Self {
             applied: None,
-            tables: Tables { ready: 0, total: 0 },
+            tables: Tables::NONE,
             counters: None,
             unmoved: 0,
             locked: 0,
             absent: 0,
+            serving: 0,
+            uncopied: 0,
             apply_failures: 0,
             sync_failures: 0,
+            worker: None,
         }
     }
 
-    /// The server's own, as they were at the last look.
+    /// The server's own counters, as they were at the last look.
     pub fn counters(&self) -> Errors {
         self.counters.unwrap_or_default()
     }
@@ -55,7 +63,8 @@ impl Progress {
         let new = self.count(&look.subscriber.errors);
         let counted = if since.unbroken { new } else { Errors::default() };
         let moved = applied != self.applied;
-        let copied = look.subscriber.tables != self.tables;
+        let tables = Tables { compared: None, ..look.subscriber.tables };
+        let copied = tables != self.tables;
         let worker = look.subscriber.worker;
         let locked = worker.is_some_and(|worker| worker.wait == WorkerWait::Lock);
 
@@ -63,9 +72,14 @@ impl Progress {
         lasts(&mut self.unmoved, !moved && waits, since.elapsed);
         lasts(&mut self.locked, locked, since.elapsed);
         lasts(&mut self.absent, is_absent(worker, sender), since.elapsed);
+        let pid = worker.map(|worker| worker.pid);
+        lasts(&mut self.serving, pid.is_some() && pid == self.worker, since.elapsed);
+        self.worker = pid;
+        let waiting = look.subscriber.tables.waiting > 0 && look.subscriber.copiers == 0;
+        lasts(&mut self.uncopied, waiting && !copied, since.elapsed);
         lasts(&mut self.apply_failures, !moved && pending != Some(0), counted.apply);
         lasts(&mut self.sync_failures, !copied, counted.sync);
-        (self.applied, self.tables) = (applied, look.subscriber.tables);
+        (self.applied, self.tables) = (applied, tables);
     }
 
     /// What was added to the counters since the last look, which has no errors of its own if it is
@@ -76,7 +90,7 @@ impl Progress {
         Errors {
             apply: grown(before.apply, counters.apply),
             sync: grown(before.sync, counters.sync),
-            conflicts: counters.conflicts.map(|now| grown(before.conflicts.unwrap_or(now), now)),
+            conflicts: None,
         }
     }
 }
@@ -129,7 +143,9 @@ mod tests {
                 received: None,
                 worker: self.worker,
                 origin: None,
-                tables: Tables { ready: self.ready, total: 3 },
+                tables: Tables { ready: self.ready, subscribed: 3, ..Tables::NONE },
+                copiers: 0,
+                shortage: None,
                 errors: self.errors,
             };
             let look = Observation { at: 0, publisher: Answer::Pending, subscriber };
@@ -197,9 +213,9 @@ mod tests {
         let mut case = Case::new();
         case.progress = Progress::new();
         let mut counted = (0, 0);
-        for (apply, conflicts, total) in [(100, 50, (0, 0)), (103, 51, (3, 1)), (2, 0, (5, 1))] {
-            let new = case.progress.count(&Errors { apply, sync: 0, conflicts: Some(conflicts) });
-            counted = (counted.0 + new.apply, counted.1 + new.conflicts.unwrap());
+        for (apply, sync, total) in [(100, 50, (0, 0)), (103, 51, (3, 1)), (2, 0, (5, 1))] {
+            let new = case.progress.count(&Errors { apply, sync, conflicts: None });
+            counted = (counted.0 + new.apply, counted.1 + new.sync);
             assert_eq!(counted, total);
         }
     }

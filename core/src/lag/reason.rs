@@ -2,7 +2,7 @@
 
 use super::Micros;
 use super::lineage::Divergence;
-use super::observation::Tables;
+use super::observation::{Name, Shortage, Tables};
 use super::units::{bytes, duration};
 
 /// What a sentence is made of. Times are points on the watcher's clock, so that a sentence is true
@@ -15,12 +15,17 @@ pub enum Reason {
     Diverged(Divergence),
     SlotMissing,
     SlotInvalidated,
+    SlotInUse { by: i32 },
+    PublicationMissing { name: Name },
     Disabled { errors: u64 },
     Unreachable { answered: Option<Micros> },
     ApplyFails { errors: u64 },
     CopyFails { errors: u64 },
     Stalled { cause: Cause, since: Micros },
+    Unpublished { tables: u32 },
     Copying(Tables),
+    Unsubscribed { tables: u32 },
+    NotCompared,
     Blocked { by: Option<i32> },
     NoWorker,
     FreshWatcher,
@@ -28,6 +33,7 @@ pub enum Reason {
     LargeTransaction { since: Micros },
     Behind { pending: u64 },
     NoTables,
+    Conflicts { changes: u64 },
     InStep,
 }
 
@@ -35,13 +41,30 @@ pub enum Reason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     Lock { by: Option<i32> },
-    NoWorker,
+    NoWorker { shortage: Option<Shortage> },
+    NoCopier { shortage: Option<Shortage> },
     NoWalsender,
     Standby,
     Silence,
 }
 
 impl Reason {
+    /// Whether waiting does not help: the subscriber gets nothing, or not all, of what is written.
+    pub fn is_stuck(&self) -> bool {
+        matches!(
+            self,
+            Self::Diverged(_)
+                | Self::SlotMissing
+                | Self::SlotInvalidated
+                | Self::SlotInUse { .. }
+                | Self::PublicationMissing { .. }
+                | Self::Disabled { .. }
+                | Self::ApplyFails { .. }
+                | Self::CopyFails { .. }
+                | Self::Stalled { .. }
+        )
+    }
+
     pub fn sentence(&self, now: Micros) -> String {
         let ago = |since: Micros| duration(now.saturating_sub(since));
         match *self {
@@ -55,6 +78,12 @@ impl Reason {
             Self::SlotInvalidated => {
                 "The publisher has invalidated the replication slot: it no longer has what the subscriber needs.".into()
             }
+            Self::SlotInUse { by } => format!(
+                "Another subscriber uses the replication slot, by process {by} on the publisher: what it takes does not arrive here, so end it and copy the tables again."
+            ),
+            Self::PublicationMissing { name } => format!(
+                "Publication \"{name}\" does not exist on the publisher: create it again there, and copy the tables again if they were changed meanwhile."
+            ),
             Self::Disabled { errors: 0 } => "The subscription is disabled.".into(),
             Self::Disabled { errors } => {
                 format!("The subscription was disabled after {}: see last_error.", count(errors))
@@ -73,8 +102,19 @@ impl Reason {
             Self::Stalled { cause, since } => {
                 format!("Nothing has been applied for {}: {}.", ago(since), cause.clause())
             }
-            Self::Copying(Tables { ready, total }) => {
-                format!("{ready} of {total} tables are copied and in step.")
+            Self::Unpublished { tables } => format!(
+                "{} not published any more, so changes to {} do not arrive: publish and copy {} again, or call pg_alter_subscription_refresh_publication().",
+                are(tables, "subscribed"), it(tables), it(tables)
+            ),
+            Self::Copying(tables) => {
+                format!("{} of {} tables are copied and in step.", tables.ready, tables.total())
+            }
+            Self::Unsubscribed { tables } => format!(
+                "{} not subscribed: call pg_alter_subscription_refresh_publication().",
+                are(tables, "published")
+            ),
+            Self::NotCompared => {
+                "It is not known whether every published table is subscribed: the publisher's list of them has not come, or is too long.".into()
             }
             Self::Blocked { by } => format!("{}.", capitalized(&Cause::Lock { by }.clause())),
             Self::NoWorker => {
@@ -94,6 +134,10 @@ impl Reason {
                 format!("The subscriber has {} of changes to catch up with.", bytes(pending))
             }
             Self::NoTables => "Nothing is replicated: no table is published.".into(),
+            Self::Conflicts { changes } => format!(
+                "{} met rows that are missing or different here, and no error says so: compare the tables, then call reset_subscription_stats().",
+                if changes == 1 { "1 change".into() } else { format!("{changes} changes") }
+            ),
             Self::InStep => "Changes are applied as they are made.".into(),
         }
     }
@@ -106,7 +150,10 @@ impl Cause {
                 format!("the apply worker waits for a lock that process {pid} holds")
             }
             Self::Lock { by: None } => "the apply worker waits for a lock".into(),
-            Self::NoWorker => "no apply worker is running or connected to the publisher".into(),
+            Self::NoWorker { shortage } => {
+                with_shortage("no apply worker is running or connected to the publisher", shortage)
+            }
+            Self::NoCopier { shortage } => with_shortage("no worker copies the tables", shortage),
             Self::NoWalsender => "the publisher has no walsender for the slot".into(),
             Self::Standby => {
                 "the publisher waits for a standby in synchronized_standby_slots".into()
@@ -121,10 +168,35 @@ fn diverged(divergence: Divergence) -> String {
         Divergence::WentBack { applied, flush } => format!(
             "The publisher's WAL went back to {flush} while the subscriber has applied it up to {applied}: changes in between are lost, so copy the tables again."
         ),
-        Divergence::SlotRecreated { applied, begins } => format!(
-            "The replication slot was made again at {begins} while the subscriber has applied changes up to {applied}: those in between are lost, so copy the tables again."
+        Divergence::SlotMoved { applied, begins } => format!(
+            "The replication slot was made again or advanced by somebody else to {begins} while the subscriber has applied changes up to {applied}: those in between are lost, so copy the tables again."
+        ),
+        Divergence::PublicationRecreated => {
+            "A publication was made again: changes that were made while it did not exist are lost, so copy the tables again.".into()
+        }
+        Divergence::TablesUnpublished { tables } => format!(
+            "{} not published for a time: changes of that time are lost, so copy {} again.",
+            if tables == 1 { "1 table was".into() } else { format!("{tables} tables were") },
+            it(tables)
         ),
     }
+}
+
+fn with_shortage(clause: &str, shortage: Option<Shortage>) -> String {
+    match shortage {
+        None => clause.into(),
+        Some(Shortage::Logical) => format!("{clause}: raise max_logical_replication_workers"),
+        Some(Shortage::Sync) => format!("{clause}: max_sync_workers_per_subscription is 0"),
+        Some(Shortage::Background) => format!("{clause}: raise max_worker_processes"),
+    }
+}
+
+fn are(tables: u32, kind: &str) -> String {
+    if tables == 1 { format!("1 {kind} table is") } else { format!("{tables} {kind} tables are") }
+}
+
+fn it(tables: u32) -> &'static str {
+    if tables == 1 { "it" } else { "them" }
 }
 
 fn count(errors: u64) -> String {
@@ -145,12 +217,18 @@ mod tests {
     fn every_reason() -> Vec<Reason> {
         let divergences = [
             Divergence::WentBack { applied: Lsn(2), flush: Lsn(1) },
-            Divergence::SlotRecreated { applied: Lsn(1), begins: Lsn(2) },
+            Divergence::SlotMoved { applied: Lsn(1), begins: Lsn(2) },
+            Divergence::PublicationRecreated,
+            Divergence::TablesUnpublished { tables: 2 },
         ];
         let causes = [
             Cause::Lock { by: Some(7) },
             Cause::Lock { by: None },
-            Cause::NoWorker,
+            Cause::NoWorker { shortage: None },
+            Cause::NoWorker { shortage: Some(Shortage::Background) },
+            Cause::NoCopier { shortage: None },
+            Cause::NoCopier { shortage: Some(Shortage::Logical) },
+            Cause::NoCopier { shortage: Some(Shortage::Sync) },
             Cause::NoWalsender,
             Cause::Standby,
             Cause::Silence,
@@ -167,7 +245,16 @@ mod tests {
             Reason::Unreachable { answered: Some(0) },
             Reason::ApplyFails { errors: 2 },
             Reason::CopyFails { errors: 2 },
-            Reason::Copying(Tables { ready: 1, total: 2 }),
+            Reason::Copying(Tables { ready: 1, subscribed: 2, ..Tables::NONE }),
+            Reason::SlotInUse { by: 7 },
+            Reason::PublicationMissing { name: Name::of("move") },
+            Reason::Unpublished { tables: 1 },
+            Reason::Unpublished { tables: 2 },
+            Reason::Unsubscribed { tables: 1 },
+            Reason::Unsubscribed { tables: 2 },
+            Reason::NotCompared,
+            Reason::Conflicts { changes: 1 },
+            Reason::Conflicts { changes: 3 },
             Reason::Blocked { by: Some(7) },
             Reason::NoWorker,
             Reason::FreshWatcher,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::estimate::Estimate;
 use super::lineage::{Divergence, SlotCondition};
-use super::observation::{Observation, Tables, Worker};
+use super::observation::{Name, Observation, Subscriber, Worker};
 use super::progress::Progress;
 use super::reason::{Cause, Reason};
 use super::wait::{SenderWait, WorkerWait};
@@ -65,6 +65,9 @@ pub struct Facts<'a> {
     /// What the slot's walsender waits for; `None` if there is none.
     pub sender: Option<SenderWait>,
     pub divergence: Option<Divergence>,
+    /// The process on the publisher that serves another subscriber by the slot.
+    pub other: Option<i32>,
+    pub missing_publication: Option<Name>,
     pub progress: &'a Progress,
     pub estimate: &'a Estimate,
     pub pending: Option<u64>,
@@ -73,14 +76,18 @@ pub struct Facts<'a> {
 /// The first that applies, from what nothing heals to what is well.
 pub fn judge(facts: &Facts) -> Verdict {
     facts
-        .diverged()
+        .slot_in_use()
+        .or_else(|| facts.diverged())
         .or_else(|| facts.slot_lost())
         .or_else(|| facts.disabled())
         .or_else(|| facts.unreachable())
+        .or_else(|| facts.publication_missing())
         .or_else(|| facts.erroring())
         .or_else(|| facts.stalled())
+        .or_else(|| facts.unpublished())
         .or_else(|| facts.copying())
         .or_else(|| facts.catching_up())
+        .or_else(|| facts.unproven())
         .unwrap_or_else(|| facts.streaming())
 }
 
@@ -89,11 +96,18 @@ fn verdict(state: State, reason: Reason) -> Option<Verdict> {
 }
 
 impl Facts<'_> {
+    fn slot_in_use(&self) -> Option<Verdict> {
+        let by = self.other.filter(|_| self.look.subscriber.enabled && !self.lost)?;
+        verdict(State::Erroring, Reason::SlotInUse { by })
+    }
+
     fn diverged(&self) -> Option<Verdict> {
         let divergence = self.divergence?;
         let state = match divergence {
-            Divergence::WentBack { .. } => State::Unknown,
-            Divergence::SlotRecreated { .. } => State::SlotLost,
+            Divergence::SlotMoved { .. } => State::SlotLost,
+            Divergence::WentBack { .. }
+            | Divergence::PublicationRecreated
+            | Divergence::TablesUnpublished { .. } => State::Unknown,
         };
         verdict(state, Reason::Diverged(divergence))
     }
@@ -122,6 +136,11 @@ impl Facts<'_> {
         self.lost.then_some(Verdict { state: State::Unreachable, reason })
     }
 
+    fn publication_missing(&self) -> Option<Verdict> {
+        let name = self.missing_publication?;
+        verdict(State::Erroring, Reason::PublicationMissing { name })
+    }
+
     fn erroring(&self) -> Option<Verdict> {
         let Progress { apply_failures, sync_failures, .. } = *self.progress;
         if apply_failures >= 2 {
@@ -135,7 +154,11 @@ impl Facts<'_> {
 
     fn stalled(&self) -> Option<Verdict> {
         let cause = self.stall()?;
-        let unmoved = self.progress.unmoved.max(self.progress.absent);
+        let Progress { unmoved, absent, uncopied, .. } = *self.progress;
+        let unmoved = match cause {
+            Cause::NoCopier { .. } => uncopied,
+            _ => unmoved.max(absent),
+        };
         let since = self.look.at.saturating_sub(unmoved);
         verdict(State::Stalled, Reason::Stalled { cause, since })
     }
@@ -145,14 +168,18 @@ impl Facts<'_> {
     fn stall(&self) -> Option<Cause> {
         let timeout = self.settings.stall_timeout;
         let pending = self.pending.unwrap_or(0);
+        let shortage = self.look.subscriber.shortage;
         if self.progress.absent >= timeout {
-            return Some(Cause::NoWorker);
+            return Some(Cause::NoWorker { shortage });
+        }
+        if self.progress.uncopied >= timeout {
+            return Some(Cause::NoCopier { shortage });
         }
         if self.progress.unmoved < timeout || pending == 0 {
             return None;
         }
         let Some(worker) = self.look.subscriber.worker else {
-            return (pending > NOISE).then_some(Cause::NoWorker);
+            return (pending > NOISE).then_some(Cause::NoWorker { shortage });
         };
         if worker.wait == WorkerWait::Lock {
             let by = worker.blocked_by;
@@ -176,10 +203,20 @@ impl Facts<'_> {
         }
     }
 
+    fn unpublished(&self) -> Option<Verdict> {
+        let tables = self.look.subscriber.tables.unpublished();
+        let reason = Reason::Unpublished { tables };
+        (tables > 0).then_some(Verdict { state: State::Erroring, reason })
+    }
+
     fn copying(&self) -> Option<Verdict> {
         let tables = self.look.subscriber.tables;
-        let copying = tables.ready < tables.total;
-        copying.then_some(Verdict { state: State::Copying, reason: Reason::Copying(tables) })
+        if tables.ready < tables.subscribed {
+            return verdict(State::Copying, Reason::Copying(tables));
+        }
+        let tables = tables.compared.map_or(0, |compared| compared.unsubscribed);
+        let reason = Reason::Unsubscribed { tables };
+        (tables > 0).then_some(Verdict { state: State::Copying, reason })
     }
 
     fn catching_up(&self) -> Option<Verdict> {
@@ -212,17 +249,35 @@ impl Facts<'_> {
         let pending = self.pending.unwrap_or(0);
         match self.look.subscriber.worker {
             Some(Worker { wait: WorkerWait::Lock, blocked_by: by, .. }) => Reason::Blocked { by },
-            _ if self.progress.unmoved >= self.settings.large_transaction() && pending > NOISE => {
-                let since = self.look.at.saturating_sub(self.progress.unmoved);
+            _ if self.applying() >= self.settings.large_transaction() && pending > NOISE => {
+                let since = self.look.at.saturating_sub(self.applying());
                 Reason::LargeTransaction { since }
             }
             _ => Reason::Behind { pending },
         }
     }
 
+    /// For how long the same worker has been at the same place.
+    fn applying(&self) -> Micros {
+        self.progress.unmoved.min(self.progress.serving)
+    }
+
+    /// Nothing lags, but what was looked at says that rows differ, or not all was looked at.
+    fn unproven(&self) -> Option<Verdict> {
+        let Subscriber { tables, errors, .. } = &self.look.subscriber;
+        let changes = errors.conflicts.map_or(0, |conflicts| conflicts.silent);
+        if changes > 0 {
+            return verdict(State::Erroring, Reason::Conflicts { changes });
+        }
+        tables
+            .compared
+            .is_none()
+            .then_some(Verdict { state: State::Unknown, reason: Reason::NotCompared })
+    }
+
     fn streaming(&self) -> Verdict {
         let reason = match self.look.subscriber.tables {
-            Tables { total: 0, .. } => Reason::NoTables,
+            tables if tables.total() == 0 => Reason::NoTables,
             _ if self.estimate.exceeds(self.look.at, self.settings.interval) => self.behind(),
             _ => Reason::InStep,
         };
@@ -235,17 +290,27 @@ mod tests {
     use super::*;
     use crate::lag::SECOND;
     use crate::lag::estimate::Found;
-    use crate::lag::observation::{Answer, Errors, Subscriber};
+    use crate::lag::observation::{Answer, Compared, Conflicts, Errors, Tables};
     use crate::lag::ring::Passage;
     use crate::lsn::Lsn;
 
     const NOW: Micros = 1000 * SECOND;
+
+    const TABLES: Tables = Tables {
+        ready: 2,
+        waiting: 0,
+        subscribed: 2,
+        compared: Some(Compared { unsubscribed: 0, unpublished: 0 }),
+    };
 
     /// A subscription in step, to be changed by a test in one respect.
     struct Case {
         enabled: bool,
         worker: Option<Worker>,
         tables: Tables,
+        errors: Errors,
+        other: Option<i32>,
+        missing_publication: Option<Name>,
         previous: State,
         lost: bool,
         slot: SlotCondition,
@@ -261,7 +326,10 @@ mod tests {
             Self {
                 enabled: true,
                 worker: Some(worker(WorkerWait::Messages, Some(0))),
-                tables: Tables { ready: 2, total: 2 },
+                tables: TABLES,
+                errors: Errors::default(),
+                other: None,
+                missing_publication: None,
                 previous: State::Streaming,
                 lost: false,
                 slot: SlotCondition::Present,
@@ -277,7 +345,7 @@ mod tests {
         fn unmoved(seconds: u64, worker: Worker) -> Self {
             let unmoved = seconds * SECOND;
             let mut progress = Progress::new();
-            progress.unmoved = unmoved;
+            (progress.unmoved, progress.serving) = (unmoved, unmoved);
             Self {
                 worker: Some(worker),
                 progress,
@@ -295,7 +363,9 @@ mod tests {
                 worker: self.worker,
                 origin: None,
                 tables: self.tables,
-                errors: Errors::default(),
+                copiers: 0,
+                shortage: None,
+                errors: self.errors,
             };
             let settings = Settings::default();
             let found = Found {
@@ -304,7 +374,7 @@ mod tests {
                 in_hand: None,
                 newest: NOW,
                 lost: self.lost,
-                copying: self.tables.ready < self.tables.total,
+                copying: self.tables.are_copying(),
             };
             judge(&Facts {
                 look: &Observation { at: NOW, publisher: Answer::Pending, subscriber },
@@ -315,6 +385,8 @@ mod tests {
                 slot: self.slot,
                 sender: self.sender,
                 divergence: self.divergence,
+                other: self.other,
+                missing_publication: self.missing_publication,
                 progress: &self.progress,
                 estimate: &Estimate::new().next(&found, &settings),
                 pending: Some(self.pending),
@@ -347,10 +419,15 @@ mod tests {
         assert_eq!(case.state(), State::CatchingUp);
         case.tables.ready = 1;
         assert_eq!(case.state(), State::Copying);
+        case.tables.compared = Some(Compared { unsubscribed: 0, unpublished: 1 });
+        assert_eq!(case.state(), State::Erroring);
         case.progress.absent = LONG * SECOND;
         assert_eq!(case.state(), State::Stalled);
         case.progress.apply_failures = 2;
-        assert_eq!(case.state(), State::Erroring);
+        assert_eq!(case.judge().reason, Reason::ApplyFails { errors: 2 });
+        let name = Name::of("move");
+        case.missing_publication = Some(name);
+        assert_eq!(case.judge().reason, Reason::PublicationMissing { name });
         case.lost = true;
         assert_eq!(case.state(), State::Unreachable);
         case.enabled = false;
@@ -359,6 +436,57 @@ mod tests {
         assert_eq!(case.state(), State::SlotLost);
         case.divergence = Some(Divergence::WentBack { applied: Lsn(2), flush: Lsn(1) });
         assert_eq!(case.state(), State::Unknown);
+        (case.enabled, case.lost, case.other) = (true, false, Some(7));
+        assert_eq!(case.judge().reason, Reason::SlotInUse { by: 7 });
+    }
+
+    #[test]
+    fn it_is_not_streaming_unless_all_was_looked_at() {
+        let with = |change: fn(&mut Case)| {
+            let mut case = Case::well();
+            change(&mut case);
+            case.judge()
+        };
+        let compared = |unsubscribed, unpublished| Some(Compared { unsubscribed, unpublished });
+        let is = |state, reason| Verdict { state, reason };
+        assert_eq!(
+            with(|case| case.tables.compared = None),
+            is(State::Unknown, Reason::NotCompared)
+        );
+        let mut case = Case::well();
+        case.tables.compared = compared(2, 0);
+        assert_eq!(case.judge(), is(State::Copying, Reason::Unsubscribed { tables: 2 }));
+        case.tables.compared = compared(2, 1);
+        assert_eq!(case.judge(), is(State::Erroring, Reason::Unpublished { tables: 1 }));
+        assert_eq!(
+            with(|case| case.errors.conflicts = Some(Conflicts { all: 3, silent: 2 })),
+            is(State::Erroring, Reason::Conflicts { changes: 2 })
+        );
+        assert_eq!(
+            with(|case| case.errors.conflicts = Some(Conflicts { all: 3, silent: 0 })).state,
+            State::Streaming
+        );
+    }
+
+    #[test]
+    fn tables_that_nobody_copies_are_a_stall() {
+        let mut case = Case::well();
+        (case.tables.ready, case.tables.waiting) = (1, 1);
+        case.progress.uncopied = 59 * SECOND;
+        assert_eq!(case.state(), State::Copying);
+        case.progress.uncopied = LONG * SECOND;
+        let cause = Cause::NoCopier { shortage: None };
+        let reason = Reason::Stalled { cause, since: NOW - LONG * SECOND };
+        assert_eq!(case.judge(), Verdict { state: State::Stalled, reason });
+    }
+
+    #[test]
+    fn a_worker_that_is_started_again_and_again_applies_no_large_transaction() {
+        let mut case = Case::unmoved(50, worker(WorkerWait::Working, Some(0)));
+        let since = NOW - 50 * SECOND;
+        assert_eq!(case.judge().reason, Reason::LargeTransaction { since });
+        case.progress.serving = SECOND;
+        assert_eq!(case.judge().reason, Reason::Behind { pending: NOISE + 1 });
     }
 
     #[test]

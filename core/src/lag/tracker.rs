@@ -11,11 +11,15 @@ use super::progress::Progress;
 use super::rate::Rates;
 use super::reason::Reason;
 use super::ring::{Continuity, Ring};
+use super::slot_use::{SlotUse, Use};
 use super::state::{Facts, State, Verdict, judge};
 use super::threshold::{Alarms, Crossing};
 use super::wait::SenderWait;
 use super::{Micros, NOISE, SECOND, Settings};
 use crate::lsn::Lsn;
+
+/// How long a disabled subscription's worker may take to end.
+const SETTLING: Micros = 2 * SECOND;
 
 /// Belongs to one subscription by its oid. For another one, begin with a [new](Tracker::new) one.
 #[repr(C)]
@@ -25,6 +29,7 @@ pub struct Tracker {
     history: History,
     contact: Contact,
     lineage: Lineage,
+    slot_use: SlotUse,
     applied: Applied,
     open_transaction: OpenTransaction,
     rates: Rates,
@@ -32,6 +37,10 @@ pub struct Tracker {
     alarms: Alarms,
     /// What the slot's walsender waited for at the last answer.
     sender: Option<SenderWait>,
+    /// Who else uses the slot, as of the last answer.
+    other: Option<i32>,
+    /// Since when the subscription has been seen disabled.
+    disabled: Option<Micros>,
     last: Last,
 }
 
@@ -59,6 +68,9 @@ pub struct Outcome {
     /// Lag is more than an interval and may fall by much until the next look: that should come
     /// sooner.
     pub hurries: bool,
+    /// The subscription was just disabled, and where its slot rests is not known yet: the next look
+    /// should come at once.
+    pub settles: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +87,10 @@ pub struct Reading {
     pub previous: State,
     pub since: Micros,
     pub reason: String,
+    /// Whether waiting does not help.
+    pub is_stuck: bool,
+    /// Whether changes are known to be lost: that stays true without a look.
+    pub has_lost: bool,
     pub lag: Option<Micros>,
     pub lag_is_lower_bound: bool,
     /// The time between the two samples of the publisher that lag lies between.
@@ -102,12 +118,15 @@ impl Tracker {
             history: History::new(),
             contact: Contact::new(),
             lineage: Lineage::new(),
+            slot_use: SlotUse::new(),
             applied: Applied::new(),
             open_transaction: OpenTransaction::new(),
             rates: Rates::new(),
             progress: Progress::new(),
             alarms: Alarms::new(),
             sender: None,
+            other: None,
+            disabled: None,
             last: Last::NONE,
         }
     }
@@ -116,7 +135,7 @@ impl Tracker {
     /// or not.
     pub fn observe(&mut self, look: &Observation, settings: &Settings) -> Outcome {
         if self.lineage.switch_slot(look.subscriber.slot) {
-            self.applied = Applied::new();
+            (self.applied, self.slot_use) = (Applied::new(), SlotUse::new());
         }
         let look = &Observation { publisher: in_time(look.publisher, settings), ..*look };
         let since = self.contact.observe(&look.publisher, look.at, settings.patience());
@@ -134,7 +153,31 @@ impl Tracker {
         self.last.tables = look.subscriber.tables;
         (self.last.at, self.last.interval) = (Some(look.at), settings.interval);
         let crossings = self.crossings(look.at, settings);
-        Outcome { change, crossings, hurries: self.hurries(look.at, settings) }
+        self.disabled =
+            if look.subscriber.enabled { None } else { self.disabled.or(Some(look.at)) };
+        let (hurries, settles) = (self.hurries(look.at, settings), self.settles(look));
+        Outcome { change, crossings, hurries, settles }
+    }
+
+    fn settles(&self, look: &Observation) -> bool {
+        let is_new = self.disabled.is_some_and(|since| look.at.saturating_sub(since) < SETTLING);
+        let is_known = self.slot_use.resting().is_some();
+        is_new
+            && !is_known
+            && matches!(look.publisher, Answer::Given(Publisher { slot: Some(_), .. }))
+    }
+
+    /// Where the slot was last seen at rest.
+    pub fn resting(&self) -> Option<Lsn> {
+        self.slot_use.resting()
+    }
+
+    /// Takes in where the slot is before a subscription that was disabled is enabled again. Returns where
+    /// it rested, if somebody has moved it on since.
+    pub fn check_rest(&mut self, confirmed: Lsn) -> Option<Lsn> {
+        let resting = self.slot_use.resting().filter(|resting| confirmed > *resting)?;
+        self.lineage.slot_moved(resting, confirmed);
+        Some(resting)
     }
 
     /// Takes in an answer of the publisher.
@@ -147,7 +190,10 @@ impl Tracker {
     ) {
         let flush = publisher.flush_lsn;
         let slot = publisher.slot.as_ref();
-        self.lineage.observe(publisher, self.last.applied, look.subscriber.origin, look.at);
+        let found = self.slot_use.observe(publisher, &look.subscriber, look.at);
+        let Use { confirmed, other, .. } = found;
+        self.other = other;
+        self.lineage.observe(publisher, &found, self.last.applied, &look.subscriber, look.at);
         if let Some(started) = since.restart {
             self.ring.restarted(started);
         }
@@ -155,7 +201,6 @@ impl Tracker {
             self.applied = Applied::new();
             self.rates = Rates::new();
         }
-        let confirmed = slot.and_then(|slot| slot.confirmed_flush);
         let Position { passed, applied } = self.applied.observe(confirmed, &look.subscriber);
         self.rates.observe(flush, passed, since.elapsed, settings.interval);
         self.sender = slot.and_then(|slot| slot.walsender).map(|sender| sender.wait);
@@ -166,6 +211,7 @@ impl Tracker {
 
     /// Without an answer, what the publisher said last is kept until it counts as out of reach.
     fn go_on(&mut self, look: &Observation) {
+        self.slot_use.go_on(&look.subscriber, look.at);
         let Position { passed, applied } = self.applied.observe(None, &look.subscriber);
         self.last.applied = passed;
         if self.contact.lost().is_some() {
@@ -180,17 +226,23 @@ impl Tracker {
         let passage = self.last.applied.and_then(|lsn| self.ring.passage(lsn));
         let found = Found {
             at: look.at,
-            // Nothing tells how old the first change is that will never arrive.
-            passage: passage.filter(|_| self.lineage.divergence().is_none()),
+            passage: passage.filter(|_| !self.has_hole(&tables)),
             in_hand: look
                 .subscriber
                 .in_hand()
                 .map(|(age, is_locked)| (look.at.saturating_sub(age), is_locked)),
             newest: self.contact.answered().unwrap_or(0),
             lost: self.contact.lost().is_some(),
-            copying: tables.ready < tables.total,
+            copying: tables.are_copying(),
         };
         self.last.estimate.next(&found, settings)
+    }
+
+    /// Whether changes never arrive, without anything to tell how old the first of them is. What another
+    /// subscriber takes is as old as what was applied here last.
+    fn has_hole(&self, tables: &Tables) -> bool {
+        let diverged = self.lineage.divergence().is_some() && self.other.is_none();
+        diverged || self.lineage.missing_publication().is_some() || tables.unpublished() > 0
     }
 
     fn judge(&self, look: &Observation, settings: &Settings) -> Verdict {
@@ -203,6 +255,8 @@ impl Tracker {
             slot: self.lineage.slot(),
             sender: self.sender,
             divergence: self.lineage.divergence(),
+            other: self.other,
+            missing_publication: self.lineage.missing_publication(),
             progress: &self.progress,
             estimate: &self.last.estimate,
             pending: self.last.metrics.pending,
@@ -265,6 +319,8 @@ impl Tracker {
             previous: last.previous,
             since: last.since,
             reason: reason.sentence(now),
+            is_stuck: reason.is_stuck(),
+            has_lost: self.lineage.divergence().is_some(),
             lag: lag.map(|lag| lag.time),
             lag_is_lower_bound: lag.is_some_and(|lag| lag.is_lower_bound),
             lag_precision: last.estimate.width(),
@@ -290,7 +346,9 @@ impl Tracker {
     fn verdict(&self, now: Micros) -> Verdict {
         let silence = (5 * self.last.interval).max(10 * SECOND);
         match self.last.at {
-            Some(since) if now.saturating_sub(since) > silence => {
+            Some(since)
+                if now.saturating_sub(since) > silence && self.lineage.divergence().is_none() =>
+            {
                 Verdict { state: State::Unknown, reason: Reason::WatcherSilent { since } }
             }
             _ => self.last.verdict,
@@ -320,7 +378,7 @@ impl Last {
         estimate: Estimate::new(),
         metrics: Metrics::new(),
         eta: None,
-        tables: Tables { ready: 0, total: 0 },
+        tables: Tables::NONE,
         verdict: Verdict { state: State::Unknown, reason: Reason::NotSampled },
         previous: State::Unknown,
         since: 0,
@@ -330,7 +388,9 @@ impl Last {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lag::observation::{Received, Slot, Source, Subscriber, Worker};
+    use crate::lag::observation::{
+        Compared, Publications, Received, Slot, Source, Subscriber, Worker,
+    };
     use crate::lag::wait::WorkerWait;
 
     /// A look at `second` with the publisher at `flush` and everything up to `received` applied.
@@ -349,11 +409,13 @@ mod tests {
             answered: at,
             source: Source { system_identifier: 1, timeline: 1 },
             started: 1,
+            major: 18,
             uptime: at,
             flush_lsn: Lsn(flush),
             insert_lsn: Lsn(flush),
             oldest_xid: 1,
             slot: Some(slot),
+            publications: Publications::NONE,
         };
         let subscriber = Subscriber {
             enabled: true,
@@ -366,7 +428,14 @@ mod tests {
                 last_message_age: Some(0),
             }),
             origin: None,
-            tables: Tables { ready: 1, total: 1 },
+            tables: Tables {
+                ready: 1,
+                subscribed: 1,
+                compared: Some(Compared::default()),
+                ..Tables::NONE
+            },
+            copiers: 0,
+            shortage: None,
             errors: Errors::default(),
         };
         Observation { at, publisher: Answer::Given(publisher), subscriber }

@@ -5,6 +5,7 @@
 //! subscriber.
 
 mod publisher;
+mod random;
 mod scenarios;
 mod score;
 mod subscriber;

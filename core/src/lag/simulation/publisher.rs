@@ -1,6 +1,6 @@
 //! WAL, the rows in it, and one slot with its walsender.
 
-use super::super::observation::{Publisher, Slot, Source, Walsender};
+use super::super::observation::{Name, Publications, Publisher, Slot, Source, Walsender};
 use super::super::wait::SenderWait;
 use super::{Micros, SECOND, STEP};
 use crate::lsn::Lsn;
@@ -11,6 +11,8 @@ pub struct Row {
     pub lsn: u64,
     pub at: Micros,
     pub work: Micros,
+    /// Written while it was not published.
+    pub skipped: bool,
 }
 
 pub struct Server {
@@ -27,6 +29,11 @@ pub struct Server {
     pub confirmed_on_disk: u64,
     pub invalidated: bool,
     pub sender: Option<Sender>,
+    /// When the walsender of another subscriber started, which takes all that there is.
+    pub other: Option<Micros>,
+    pub publications: Publications,
+    /// Whether the table is one of the publication's.
+    pub published: bool,
     /// Bytes of WAL decoded in a second.
     pub decodes: u64,
 }
@@ -53,6 +60,9 @@ impl Server {
             confirmed_on_disk: 1_000_000,
             invalidated: false,
             sender: None,
+            other: None,
+            publications: Publications { list: 1, missing: None, newest: 16_400 },
+            published: true,
             decodes: 100_000_000,
         }
     }
@@ -68,13 +78,26 @@ impl Server {
         if self.up {
             self.flush += bytes;
             self.oldest_xid += 1;
-            self.rows.push(Row { lsn: self.flush, at, work });
+            let skipped = self.publications.missing.is_some() || !self.published;
+            self.rows.push(Row { lsn: self.flush, at, work, skipped });
         }
+    }
+
+    pub fn drop_publication(&mut self) {
+        self.publications.missing = Some(Name::of("move"));
+    }
+
+    pub fn create_publication(&mut self) {
+        self.publications = Publications {
+            missing: None,
+            newest: self.publications.newest + 1,
+            ..self.publications
+        };
     }
 
     pub fn crash(&mut self) {
         self.up = false;
-        self.sender = None;
+        (self.sender, self.other) = (None, None);
         self.confirmed = self.confirmed.map(|_| self.confirmed_on_disk);
     }
 
@@ -92,9 +115,8 @@ impl Server {
     }
 
     pub fn connect(&mut self, origin: u64, now: Micros, rereads: Micros) -> bool {
-        let Some(confirmed) = self.confirmed.filter(|_| self.up && !self.invalidated) else {
-            return false;
-        };
+        let is_free = self.up && !self.invalidated && self.other.is_none();
+        let Some(confirmed) = self.confirmed.filter(|_| is_free) else { return false };
         let begins = confirmed.max(origin);
         let sender = Sender { started: now, begins, sent: confirmed, rereads: now + rereads };
         self.sender = Some(sender);
@@ -106,7 +128,8 @@ impl Server {
         let sender = self.sender.as_mut().filter(|sender| sender.rereads <= now)?;
         let until = self.flush.min(sender.sent + self.decodes * STEP / SECOND).max(sender.sent);
         let first = self.rows.partition_point(|row| row.lsn <= sender.sent.max(sender.begins));
-        let rows = self.rows[first..].iter().take_while(|row| row.lsn <= until).copied().collect();
+        let rows = self.rows[first..].iter().take_while(|row| row.lsn <= until);
+        let rows = rows.filter(|row| !row.skipped).copied().collect();
         sender.sent = until;
         Some((rows, until))
     }
@@ -117,6 +140,7 @@ impl Server {
             answered: now,
             source: self.source,
             started: self.started as i64,
+            major: 18,
             uptime: now - self.started,
             flush_lsn: Lsn(self.flush),
             insert_lsn: Lsn(self.flush),
@@ -127,18 +151,24 @@ impl Server {
                 invalidated: self.invalidated,
                 safe_wal_size: None,
                 spill_bytes: Some(self.spilled),
-                walsender: self.sender.as_ref().map(|sender| self.show_sender(sender, now)),
+                walsender: self.show_sender(now),
             }),
+            publications: self.publications,
         }
     }
 
-    fn show_sender(&self, sender: &Sender, now: Micros) -> Walsender {
-        let decoding = sender.rereads > now || sender.sent < self.flush;
-        Walsender {
-            started: sender.started as i64,
+    fn show_sender(&self, now: Micros) -> Option<Walsender> {
+        let shown = |started: Micros, decoding| Walsender {
+            pid: 4712,
+            started: started as i64,
             wait: if decoding { SenderWait::Decoding } else { SenderWait::Client },
             sent_lsn: None,
             replay_lsn: None,
-        }
+        };
+        let own = self
+            .sender
+            .as_ref()
+            .map(|sender| shown(sender.started, sender.rereads > now || sender.sent < self.flush));
+        own.or_else(|| self.other.map(|started| shown(started, false)))
     }
 }

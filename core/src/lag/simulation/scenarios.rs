@@ -1,5 +1,6 @@
 //! What happens to subscriptions, one by one.
 
+use super::super::observation::Compared;
 use super::super::state::State::{self, *};
 use super::super::units::duration;
 use super::super::{Reading, SECOND, Settings};
@@ -9,18 +10,18 @@ use super::world::{Network, World};
 use crate::lag::Micros;
 
 /// A world with its watcher, past its first seconds.
-struct Run {
-    world: World,
-    watcher: Watcher,
+pub(super) struct Run {
+    pub world: World,
+    pub watcher: Watcher,
     /// A row of one's own every so many steps, and what one takes to apply.
-    every: u64,
-    work: Micros,
+    pub every: u64,
+    pub work: Micros,
     /// Bytes of other WAL in a second.
-    foreign: u64,
+    pub foreign: u64,
 }
 
 impl Run {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self::with(Settings { stall_timeout: 20 * SECOND, ..Settings::default() })
     }
 
@@ -34,7 +35,7 @@ impl Run {
         }
     }
 
-    fn pass(&mut self, seconds: u64) -> &mut Self {
+    pub fn pass(&mut self, seconds: u64) -> &mut Self {
         for _ in 0..seconds * SECOND / STEP {
             let step = self.world.now / STEP;
             if self.every > 0 && step.is_multiple_of(self.every) {
@@ -47,11 +48,11 @@ impl Run {
         self
     }
 
-    fn read(&self) -> Reading {
+    pub fn read(&self) -> Reading {
         self.watcher.read(&self.world)
     }
 
-    fn state(&self) -> State {
+    pub fn state(&self) -> State {
         self.read().state
     }
 
@@ -71,7 +72,7 @@ impl Run {
         self.watcher.settings.stall_timeout + 2 * self.watcher.settings.interval
     }
 
-    fn says(&self, part: &str) {
+    pub fn says(&self, part: &str) {
         let reason = self.read().reason;
         assert!(reason.contains(part), "{reason}");
     }
@@ -372,7 +373,7 @@ fn initial_copy_is_copying_with_a_lower_bound() {
     run.says("1 of 3 tables");
     run.world.subscriber.tables.ready = 3;
     run.pass(5);
-    run.world.subscriber.tables.total = 4;
+    run.world.subscriber.tables.compared = Some(Compared { unsubscribed: 1, unpublished: 0 });
     run.pass(5);
     assert_eq!(run.states(0), [Copying, Streaming, Copying]);
 }
@@ -492,4 +493,82 @@ fn warnings_are_told_once_on_the_way_up_and_once_on_the_way_down() {
     let crossings = run.watcher.outcomes.iter().flat_map(|outcome| outcome.crossings).flatten();
     let over: Vec<_> = crossings.map(|crossing| crossing.over).collect();
     assert_eq!(over, [true, false]);
+}
+
+#[test]
+fn a_slot_that_moves_while_no_worker_runs_is_lost() {
+    let mut run = Run::new();
+    run.pass(30).world.subscriber.enabled = false;
+    run.pass(3).world.move_slot();
+    run.pass(2);
+    assert_eq!((run.state(), run.read().lag), (SlotLost, None));
+    run.says("made again");
+    run.world.subscriber.enabled = true;
+    run.pass(20);
+    assert_eq!((run.state(), run.read().lag), (SlotLost, None));
+    run.says("copy the tables again");
+}
+
+#[test]
+fn a_slot_that_rests_while_others_write_is_whole() {
+    let mut run = Run::new();
+    run.foreign = 1_000_000;
+    run.pass(30).world.subscriber.enabled = false;
+    run.pass(30).world.subscriber.enabled = true;
+    run.pass(20);
+    assert_eq!(run.state(), Streaming);
+}
+
+#[test]
+fn another_subscriber_on_the_slot_is_seen_and_lag_grows() {
+    let mut run = Run::new();
+    run.every = 0;
+    run.pass(30);
+    let now = run.world.now;
+    run.world.subscriber.stop_worker(now);
+    run.world.step();
+    run.world.publisher.other = Some(now);
+    run.pass(10).world.row(300, 100);
+    run.pass(30);
+    assert_eq!(run.state(), Erroring);
+    run.says("Another subscriber uses the replication slot, by process 4712");
+    assert!(run.read().lag.unwrap() >= 28 * SECOND, "{:?}", run.read());
+    run.world.publisher.other = None;
+    run.pass(20);
+    assert_eq!(run.state(), SlotLost);
+}
+
+#[test]
+fn a_publication_that_is_dropped_is_no_streaming() {
+    let mut run = Run::new();
+    run.pass(30).world.publisher.drop_publication();
+    let began = run.world.now;
+    run.pass(5);
+    assert!(run.until(began, Erroring) <= 2 * SECOND);
+    run.says("Publication \"move\" does not exist");
+    assert_eq!(run.read().lag, None);
+    run.world.publisher.create_publication();
+    run.pass(5);
+    assert_eq!(run.state(), Unknown);
+    run.says("made again");
+}
+
+#[test]
+fn tables_that_differ_from_what_is_published_are_told() {
+    let mut run = Run::new();
+    let compared = |unsubscribed, unpublished| Some(Compared { unsubscribed, unpublished });
+    run.pass(10).world.subscriber.tables.compared = compared(2, 0);
+    run.pass(3);
+    assert_eq!(run.state(), Copying);
+    run.says(
+        "2 published tables are not subscribed: call pg_alter_subscription_refresh_publication()",
+    );
+    run.world.subscriber.tables.compared = compared(0, 1);
+    run.pass(3);
+    assert_eq!(run.state(), Erroring);
+    run.says("1 subscribed table is not published any more");
+    run.world.subscriber.tables.compared = compared(0, 0);
+    run.pass(3);
+    assert_eq!(run.state(), Unknown);
+    run.says("was not published for a time");
 }

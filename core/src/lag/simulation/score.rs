@@ -11,6 +11,8 @@ pub struct Score {
     /// Where WAL is written evenly: a reading may be off by an interval, and may be any truth within
     /// it only if truth fell. Else by two, and any.
     pub strict: bool,
+    /// Whether nothing is asked but that it is not in step while a row is missing.
+    pub only_in_step: bool,
     /// The greatest distance of lag from what it may be.
     pub worst: Micros,
     tolerance: Micros,
@@ -32,6 +34,7 @@ impl Score {
         let intervals = if strict { 1 } else { 2 };
         Self {
             strict,
+            only_in_step: false,
             worst: 0,
             tolerance: intervals * settings.interval + SECOND / 2,
             interval: settings.interval,
@@ -52,6 +55,13 @@ impl Score {
     pub fn check(&mut self, reading: &Reading, world: &World, took: Micros) {
         let truth = world.truth();
         let context = || format!("truth {truth} at {}: {reading:?}", world.now);
+        if reading.state == State::Streaming {
+            let known = reading.lag.unwrap_or(0) + self.tolerance + took / 2;
+            assert!(truth <= known, "rows are missing: {}", context());
+        }
+        if self.only_in_step {
+            return;
+        }
         let Some(lag) = reading.lag else {
             assert!(knows_nothing(reading), "lag is not known: {}", context());
             return;
@@ -60,8 +70,6 @@ impl Score {
         let error = low.saturating_sub(lag).max(lag.saturating_sub(high));
         let error = error.saturating_sub(self.blur(reading, took));
         assert!(error <= self.tolerance, "off by {error}: {}", context());
-        let in_step = reading.state == State::Streaming && lag == 0;
-        assert!(!in_step || truth <= self.tolerance, "rows differ: {}", context());
         self.worst = self.worst.max(error);
     }
 
@@ -97,7 +105,7 @@ impl Score {
 /// There may be no lag where nothing is known of the publisher, or changes are lost.
 fn knows_nothing(reading: &Reading) -> bool {
     match reading.state {
-        State::Unknown | State::SlotLost => true,
+        State::Unknown | State::SlotLost | State::Erroring => true,
         State::Unreachable | State::Disabled => reading.answered_at.is_none(),
         _ => false,
     }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::super::observation::{Errors, Received, Subscriber, Tables, Worker};
+use super::super::observation::{Compared, Errors, Received, Subscriber, Tables, Worker};
 use super::super::wait::WorkerWait;
 use super::publisher::Row;
 use super::{Micros, SECOND, STEP};
@@ -52,7 +52,12 @@ impl Target {
     pub fn new() -> Self {
         Self {
             enabled: true,
-            tables: Tables { ready: 3, total: 3 },
+            tables: Tables {
+                ready: 3,
+                subscribed: 3,
+                compared: Some(Compared::default()),
+                ..Tables::NONE
+            },
             worker: None,
             restarts: 0,
             errors: Errors::default(),
@@ -169,6 +174,8 @@ impl Target {
             worker: self.worker.as_ref().map(|worker| self.show_worker(worker, now)),
             origin: (self.origin > 0).then_some(Lsn(self.origin)),
             tables: self.tables,
+            copiers: 1,
+            shortage: None,
             errors: self.errors,
         }
     }

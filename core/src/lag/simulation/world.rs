@@ -22,6 +22,8 @@ pub struct World {
     /// How long a new walsender reads again what it has sent before.
     pub rereads: Micros,
     hole: Option<Hole>,
+    /// When the first row was written that was passed over and will never come.
+    passed_over: Option<Micros>,
     /// Where the publisher's WAL was, and when it was last there.
     positions: Vec<(u64, Micros)>,
 }
@@ -42,6 +44,7 @@ impl World {
             network: Network::Up,
             rereads: 0,
             hole: None,
+            passed_over: None,
             positions: vec![],
         }
     }
@@ -59,9 +62,32 @@ impl World {
         self.publisher.start(self.now);
     }
 
+    /// Somebody makes the slot again, or advances it.
+    pub fn move_slot(&mut self) {
+        self.publisher.confirmed = Some(self.publisher.flush);
+        self.pass_over();
+    }
+
+    /// A row that is here now and not there, or the other way round, for ever.
+    pub fn lose_row(&mut self) {
+        self.passed_over.get_or_insert(self.now);
+    }
+
+    /// What the slot has passed and the subscriber does not have.
+    fn pass_over(&mut self) {
+        let here = self.subscriber.origin;
+        let confirmed = self.publisher.confirmed.unwrap_or(0);
+        let mut rows = self.publisher.rows.iter().filter(|row| row.lsn > here);
+        let first = rows.find(|row| row.lsn <= confirmed).map(|row| row.at);
+        self.passed_over = self.passed_over.or(first);
+    }
+
     pub fn step(&mut self) {
         self.now += STEP;
         self.connect();
+        if self.publisher.other.is_some() {
+            self.move_slot();
+        }
         if self.network == Network::Up
             && let Some((rows, until)) = self.publisher.send(self.now)
         {
@@ -96,6 +122,9 @@ impl World {
             let origin = self.subscriber.origin;
             if reachable && self.publisher.connect(origin, now, self.rereads) {
                 self.subscriber.start_worker(now);
+            } else if reachable && self.publisher.other.is_some() {
+                self.subscriber.start_worker(now);
+                self.subscriber.fail_worker(now);
             } else {
                 self.subscriber.stop_worker(now);
             }
@@ -145,7 +174,9 @@ impl World {
         let skipped = self
             .hole
             .and_then(|hole| rows.iter().find(|row| row.at > hole.since && row.lsn <= hole.until));
-        let oldest = skipped.into_iter().chain(rows.get(self.applied())).map(|row| row.at).min();
+        let unpublished = rows.iter().find(|row| row.skipped);
+        let missing = skipped.into_iter().chain(unpublished).chain(rows.get(self.applied()));
+        let oldest = missing.map(|row| row.at).chain(self.passed_over).min();
         oldest.map_or(0, |at| self.now - at)
     }
 }
