@@ -108,6 +108,13 @@ pub struct Rules {
     pub environment: Vec<String>,
 }
 
+impl Rules {
+    /// Whether `pgmig_extras.allowed_hosts` has this host, address or socket directory.
+    fn lists(&self, target: &str) -> bool {
+        self.allowed_hosts.iter().any(|host| host.eq_ignore_ascii_case(target))
+    }
+}
+
 /// Who wrote a connection string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin {
@@ -169,7 +176,10 @@ impl Conninfo {
     }
 
     fn apply(mut self, rules: &Rules, origin: Origin) -> Result<Self> {
-        self.check_keywords()?;
+        self.check_keywords(origin)?;
+        if origin == Origin::Caller {
+            self.unpin(rules);
+        }
         self.check_target(rules, origin)?;
         self.check_login(rules)?;
         self.check_tls(rules)?;
@@ -194,8 +204,26 @@ impl Conninfo {
         }
     }
 
-    fn check_keywords(&self) -> Result<()> {
+    /// Takes the address that `pin` wrote out of a string that comes from a list of subscriptions: the
+    /// name, which is allowed, is resolved and tied to its address anew. Only `complete` writes sslcrl.
+    fn unpin(&mut self, rules: &Rules) {
+        let is_listed = |target: Option<&str>| target.is_some_and(|it| rules.lists(it));
+        let is_ours = !rules.libpq_16 && self.get("sslcrl") == Some(NO_FILE);
+        if is_ours && is_listed(self.get("host")) && !is_listed(self.get("hostaddr")) {
+            self.0.retain(|(keyword, _)| keyword != "hostaddr");
+        }
+    }
+
+    /// Whether it is what a list of subscriptions shows, instead of the password.
+    pub fn has_masked_password(&self) -> bool {
+        self.get("password").is_some_and(|password| password.as_bytes() == secret::MASK)
+    }
+
+    fn check_keywords(&self, origin: Origin) -> Result<()> {
         for (keyword, value) in self.iter() {
+            if origin == Origin::Caller && is_completion(keyword, value) {
+                continue; // as it is shown in a list of subscriptions
+            }
             if !ALLOWED.contains(&keyword) {
                 return Err(refused(keyword)
                     .hint(format!("Remove it. Allowed are: {}.", ALLOWED.join(", "))));
@@ -230,8 +258,7 @@ impl Conninfo {
         let Some(target) = address.or(self.get("host")) else {
             return Err(missing("host"));
         };
-        let is_listed =
-            |target: &str| rules.allowed_hosts.iter().any(|host| host.eq_ignore_ascii_case(target));
+        let is_listed = |target: &str| rules.lists(target);
         // Of a stored string the address may be the one that `pin` wrote. Before 16 nobody but a
         // superuser writes another one there.
         let pinned = self.get("host").filter(|_| origin == Origin::Stored && !rules.libpq_16);
@@ -264,7 +291,7 @@ impl Conninfo {
 
     fn check_tls(&self, rules: &Rules) -> Result<()> {
         let verifies = self.get("sslmode").is_some_and(|mode| mode.starts_with("verify-"));
-        let Some(file) = self.get("sslrootcert") else {
+        let Some(file) = self.get("sslrootcert").filter(|file| *file != NO_FILE) else {
             if verifies {
                 return Err(missing("sslrootcert")
                     .detail("The certificate would be checked against a file of this server."));
@@ -478,6 +505,35 @@ mod tests {
     }
 
     #[test]
+    fn a_caller_may_write_what_we_add_and_nothing_else_there() {
+        for libpq_16 in [false, true] {
+            for (params, require_password) in [(BASE, true), (&BASE[..2], false)] {
+                let rules = Rules { libpq_16, require_password, ..Rules::default() };
+                let completed = conninfo(params).checked(&rules).unwrap();
+                assert_eq!(completed.clone().checked(&rules).unwrap(), completed);
+            }
+        }
+        for (keyword, value) in [
+            ("sslcert", "/tmp/x"),
+            ("sslcrl", "/dev/null/other"),
+            ("sslcertmode", "allow"),
+            ("passfile", "/dev/null/none"),
+            ("require_auth", "none"),
+        ] {
+            assert_eq!(refusal(&[(keyword, value)], &rules()), Kind::InsufficientPrivilege);
+        }
+        let verified = [("sslmode", "verify-full"), ("sslrootcert", NO_FILE)];
+        assert_eq!(refusal(&verified, &rules()), Kind::InvalidParameter);
+    }
+
+    #[test]
+    fn a_masked_password_is_known_as_such() {
+        let masked = with(&[("password", "********")]);
+        assert!(masked.has_masked_password() && masked.masked().contains("********"));
+        assert!(!with(&[]).has_masked_password() && !conninfo(&BASE[..2]).has_masked_password());
+    }
+
+    #[test]
     fn every_dangerous_keyword_is_refused() {
         for keyword in [
             "passfile",
@@ -553,8 +609,9 @@ mod tests {
         let stored = pinned(&[], &old);
         assert_eq!(stored.get("hostaddr"), Some("10.0.0.1"));
         assert_eq!(stored.clone().rechecked(&old).unwrap().get("hostaddr"), Some("10.0.0.1"));
-        // The caller can't write it so: libpq connects to hostaddr.
-        assert!(stored.clone().checked(&old).is_err());
+        // From the caller the address counts for nothing: the name, which is allowed, is resolved anew.
+        assert_eq!(stored.clone().checked(&old).unwrap().get("hostaddr"), None);
+        assert!(with(&[("hostaddr", "10.0.0.1")]).checked(&old).is_err());
         let elsewhere = Rules { allowed_hosts: vec!["other".into()], ..rules() };
         assert!(stored.clone().rechecked(&elsewhere).is_err());
         let new = Rules { libpq_16: true, ..old.clone() };

@@ -4,7 +4,9 @@
 mod calls;
 mod client;
 mod database;
+mod existing_slots;
 mod install;
+mod lists;
 mod surface;
 pub mod upgrade;
 
