@@ -19,7 +19,7 @@ use crate::caller::Caller;
 use crate::conninfo;
 use crate::error::{Error, Kind, Result, raise, report, required};
 use crate::ffi::catalog::require_writable;
-use crate::ffi::wait;
+use crate::ffi::{transaction, wait};
 use crate::publisher::{self, Failure, Publisher};
 use crate::secrecy;
 use crate::transaction::{Action, Plan, defer, plans_for_slot};
@@ -61,7 +61,7 @@ impl NewSlot {
             )
             .hint("Choose another name, drop it, or use it as it is with create_slot = false."));
         }
-        if publisher.is_own_cluster()? {
+        if transaction::has_id() && publisher.is_own_cluster()? {
             return Err(own_cluster(name));
         }
         let temporary = format!("pgmig_tmp_{:016x}", RandomState::new().hash_one(name));
@@ -320,10 +320,13 @@ fn own_cluster(name: &str) -> Error {
         Kind::ObjectNotInPrerequisiteState,
         "cannot create a replication slot in the cluster of this very transaction",
     )
-    .detail("A new slot waits for every open transaction, so it would wait for this one for ever.")
+    .detail(
+        "A new slot waits for every open transaction that has an id. This one has it, since it has \
+         written something, so the slot would wait for ever.",
+    )
     .hint(format!(
-        "First run, in a transaction of its own: SELECT pg_create_logical_replication_slot({}, 'pgoutput'); \
-         then use it with create_slot = false.",
+        "Make the slot in a transaction of its own, or before this one writes anything: \
+         SELECT pg_create_logical_replication_slot({}, 'pgoutput'); then use it with create_slot = false.",
         sql::literal(name)
     ))
 }

@@ -7,6 +7,7 @@ mod database;
 mod existing_slots;
 mod install;
 mod lists;
+mod own_cluster;
 mod surface;
 pub mod upgrade;
 
