@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result, invalid};
-use crate::secret;
+use crate::{hosts, secret};
 
 /// Keywords that a caller may use. Everything else is refused by name.
 const ALLOWED: &[&str] = &[
@@ -90,6 +90,7 @@ const HARMLESS: &[&str] = &[
 
 /// A path that is nobody's file: /dev/null is not a directory, so libpq finds nothing below it.
 const NO_FILE: &str = "/dev/null/none";
+const DEFAULT_PORT: &str = "5432";
 const NO_PASSFILE: &str = "/dev/null";
 const PASSWORD_METHODS: &str = "password,md5,scram-sha-256";
 
@@ -98,7 +99,7 @@ const PASSWORD_METHODS: &str = "password,md5,scram-sha-256";
 pub struct Rules {
     /// `pgmig_extras.require_password`.
     pub require_password: bool,
-    /// `pgmig_extras.allowed_hosts`; empty allows every TCP host.
+    /// `pgmig_extras.allowed_hosts`, see `hosts`; empty allows every TCP host.
     pub allowed_hosts: Vec<String>,
     /// `pgmig_extras.ssl_directory`, resolved; without it no root certificate file may be named.
     pub ssl_directory: Option<PathBuf>,
@@ -106,13 +107,6 @@ pub struct Rules {
     pub libpq_16: bool,
     /// PG* variables in the server's environment.
     pub environment: Vec<String>,
-}
-
-impl Rules {
-    /// Whether `pgmig_extras.allowed_hosts` has this host, address or socket directory.
-    fn lists(&self, target: &str) -> bool {
-        self.allowed_hosts.iter().any(|host| host.eq_ignore_ascii_case(target))
-    }
 }
 
 /// Who wrote a connection string.
@@ -207,7 +201,7 @@ impl Conninfo {
     /// Takes the address that `pin` wrote out of a string that comes from a list of subscriptions: the
     /// name, which is allowed, is resolved and tied to its address anew. Only `complete` writes sslcrl.
     fn unpin(&mut self, rules: &Rules) {
-        let is_listed = |target: Option<&str>| target.is_some_and(|it| rules.lists(it));
+        let is_listed = |target: Option<&str>| target.is_some_and(|it| self.is_listed(it, rules));
         let is_ours = !rules.libpq_16 && self.get("sslcrl") == Some(NO_FILE);
         if is_ours && is_listed(self.get("host")) && !is_listed(self.get("hostaddr")) {
             self.0.retain(|(keyword, _)| keyword != "hostaddr");
@@ -258,7 +252,7 @@ impl Conninfo {
         let Some(target) = address.or(self.get("host")) else {
             return Err(missing("host"));
         };
-        let is_listed = |target: &str| rules.lists(target);
+        let is_listed = |target: &str| self.is_listed(target, rules);
         // Of a stored string the address may be the one that `pin` wrote. Before 16 nobody but a
         // superuser writes another one there.
         let pinned = self.get("host").filter(|_| origin == Origin::Stored && !rules.libpq_16);
@@ -269,9 +263,13 @@ impl Conninfo {
                 Kind::InsufficientPrivilege,
                 format!("a connection to {what} is not allowed"),
             )
-            .hint("A superuser lists allowed hosts and socket directories in \"pgmig_extras.allowed_hosts\"."));
+            .hint(allowed_hosts_hint(rules)));
         }
         Ok(())
+    }
+
+    fn is_listed(&self, target: &str, rules: &Rules) -> bool {
+        hosts::lists(&rules.allowed_hosts, target, self.get("port").unwrap_or(DEFAULT_PORT))
     }
 
     fn check_login(&self, rules: &Rules) -> Result<()> {
@@ -343,7 +341,7 @@ impl Conninfo {
     }
 
     fn complete(&mut self, rules: &Rules) {
-        self.set_default("port", "5432");
+        self.set_default("port", DEFAULT_PORT);
         let user = self.get("user").unwrap_or_default().to_owned();
         self.set_default("dbname", &user);
         self.set_default("gssencmode", "disable");
@@ -424,6 +422,17 @@ fn refused(keyword: &str) -> Error {
         Kind::InsufficientPrivilege,
         format!("connection string parameter \"{keyword}\" is not allowed"),
     )
+}
+
+fn allowed_hosts_hint(rules: &Rules) -> String {
+    let list =
+        "A superuser lists allowed hosts and socket directories in \"pgmig_extras.allowed_hosts\".";
+    if hosts::has_ranges(&rules.allowed_hosts) {
+        return format!(
+            "{list} It has ranges of addresses: write an address as host, or as hostaddr beside a name."
+        );
+    }
+    list.to_owned()
 }
 
 fn missing(keyword: &str) -> Error {
@@ -594,6 +603,11 @@ mod tests {
         assert!(with(&[("host", "/tmp")]).checked(&listed).is_ok());
         assert!(with(&[("host", "DB.example")]).checked(&listed).is_ok());
         assert_eq!(refusal(&[("host", "evil")], &listed), Kind::InsufficientPrivilege);
+        let ranges = Rules { allowed_hosts: vec!["10.0.0.0/8".into()], ..rules() };
+        assert!(with(&[("host", "10.1.2.3")]).checked(&ranges).is_ok());
+        assert!(with(&[("hostaddr", "10.1.2.3")]).checked(&ranges).is_ok());
+        let name = with(&[]).checked(&ranges).unwrap_err();
+        assert!(name.hint.unwrap().ends_with("or as hostaddr beside a name."));
         // hostaddr is where libpq goes, so an allowed name does not cover it.
         assert_eq!(refusal(&[("hostaddr", "10.0.0.1")], &listed), Kind::InsufficientPrivilege);
     }

@@ -1,6 +1,7 @@
 //! The second extension, `aiven_extras`: what its clients send, how it is installed, and where it
 //! differs from `pgmig_extras`.
 
+mod allowed_hosts;
 mod calls;
 mod client;
 mod database;
