@@ -1,4 +1,4 @@
--- From the original's 1.1.18 to ours: every function, type and view stays what it was to those who
+-- From the original, 1.1.18 or later (the other files are links to this one), to ours: every function, type and view stays what it was to those who
 -- depend on it and were granted it, and has our code. Subscriptions are not touched.
 
 -- The schema may have belonged to somebody else until now, and comes first in the search path.
@@ -20,6 +20,7 @@ DECLARE
         'aiven_extras.pg_alter_subscription_disable(text)',
         'aiven_extras.pg_alter_subscription_enable(text)',
         'aiven_extras.pg_alter_subscription_refresh_publication(text, boolean)',
+        'aiven_extras.subscription_refresh(text, boolean)',
         'aiven_extras.pg_drop_subscription(text, boolean)',
         'aiven_extras.pg_list_all_subscriptions()',
         'aiven_extras.pg_stat_replication_list()',
@@ -193,6 +194,40 @@ BEGIN
 END
 $schema$;
 
+-- In later versions of the original this function runs with the rights of its caller from PostgreSQL 16
+-- on, and is everybody's. Ours lends rights. It goes on to be of those who may create subscriptions: by
+-- the server's own rule, or because the platform has granted them the other functions.
+DO $create$
+DECLARE
+    original CONSTANT pg_catalog.regprocedure :=
+        'aiven_extras.pg_create_subscription(text, text, text, text, boolean, boolean, text)';
+    grantee pg_catalog.text;
+BEGIN
+    PERFORM FROM pg_catalog.pg_proc p
+      CROSS JOIN LATERAL pg_catalog.aclexplode(
+          COALESCE(p.proacl, pg_catalog.acldefault('f', p.proowner))) a
+      WHERE p.oid OPERATOR(pg_catalog.=) original AND NOT p.prosecdef
+        AND a.grantee OPERATOR(pg_catalog.=) 0::pg_catalog.oid;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    EXECUTE pg_catalog.concat('REVOKE EXECUTE ON FUNCTION ', original, ' FROM PUBLIC');
+    FOR grantee IN
+        SELECT pg_catalog.quote_ident(r.rolname) FROM pg_catalog.pg_roles r
+         WHERE r.rolname OPERATOR(pg_catalog.=) 'pg_create_subscription'
+            OR EXISTS (
+                SELECT FROM pg_catalog.pg_proc p
+                 CROSS JOIN LATERAL pg_catalog.aclexplode(p.proacl) a
+                 WHERE p.oid OPERATOR(pg_catalog.=)
+                       'aiven_extras.pg_drop_subscription(text, boolean)'::pg_catalog.regprocedure
+                   AND a.grantee OPERATOR(pg_catalog.=) r.oid
+                   AND r.oid OPERATOR(pg_catalog.<>) p.proowner)
+    LOOP
+        EXECUTE pg_catalog.concat('GRANT EXECUTE ON FUNCTION ', original, ' TO ', grantee);
+    END LOOP;
+END
+$create$;
+
 -- Any role could run any SQL on any server by it, as this server.
 DROP FUNCTION IF EXISTS aiven_extras.dblink_record_execute(text, text);
 
@@ -236,6 +271,16 @@ CREATE OR REPLACE FUNCTION aiven_extras.pg_alter_subscription_refresh_publicatio
     AS 'MODULE_PATHNAME', 'aiven_pg_alter_subscription_refresh_publication_wrapper';
 COMMENT ON FUNCTION aiven_extras.pg_alter_subscription_refresh_publication(text, boolean) IS
 'Subscribes to tables that were added to the publications and forgets those that were removed, with the commit of this transaction. arg_copy_data: copy the rows of new tables. Errors: 42501 not a member of the subscription''s or a table''s owner; 55000 the subscription is disabled; 42P01 a table is missing; 08001 no connection.';
+
+CREATE OR REPLACE FUNCTION aiven_extras.subscription_refresh(
+    arg_subscription_name text,
+    arg_copy_data boolean)
+    RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'aiven_pg_alter_subscription_refresh_publication_wrapper';
+REVOKE ALL ON FUNCTION aiven_extras.subscription_refresh(text, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION aiven_extras.subscription_refresh(text, boolean) IS
+'The same as pg_alter_subscription_refresh_publication(text, boolean), under the name of the original''s internal function. Not for PUBLIC.';
 
 CREATE OR REPLACE FUNCTION aiven_extras.pg_drop_subscription(
     arg_subscription_name text,

@@ -136,6 +136,16 @@ CREATE FUNCTION aiven_extras.pg_alter_subscription_refresh_publication(
 COMMENT ON FUNCTION aiven_extras.pg_alter_subscription_refresh_publication(text, boolean) IS
 'Subscribes to tables that were added to the publications and forgets those that were removed, with the commit of this transaction. arg_copy_data: copy the rows of new tables. Errors: 42501 not a member of the subscription''s or a table''s owner; 55000 the subscription is disabled; 42P01 a table is missing; 08001 no connection.';
 
+CREATE FUNCTION aiven_extras.subscription_refresh(
+    arg_subscription_name text,
+    arg_copy_data boolean)
+    RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'aiven_pg_alter_subscription_refresh_publication_wrapper';
+REVOKE ALL ON FUNCTION aiven_extras.subscription_refresh(text, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION aiven_extras.subscription_refresh(text, boolean) IS
+'The same as pg_alter_subscription_refresh_publication(text, boolean), under the name of the original''s internal function. Not for PUBLIC.';
+
 CREATE FUNCTION aiven_extras.pg_drop_subscription(
     arg_subscription_name text,
     arg_drop_repl_slot boolean = true)

@@ -16,19 +16,29 @@ const MAX_TEXT: usize = 500;
 
 /// Parses what a caller gave, applies the rules (which do not bind superusers), completes it.
 pub fn given(text: &str, caller: Caller) -> Result<Conninfo> {
-    check_length(text)?;
-    let parsed = parse(text).ok_or_else(|| {
-        invalid("invalid connection string").hint(
-            "Write keyword='value' pairs separated by spaces, or a postgresql:// URI; \
-             escape a quote in a value as \\'.",
-        )
-    })?;
+    let parsed = written(text)?;
+    if parsed.has_masked_password() {
+        return Err(invalid("the password in the connection string is masked")
+            .detail("Lists of subscriptions show \"********\" in place of every password.")
+            .hint("Write the real password of the role on the publisher."));
+    }
     if caller.is_superuser() {
         return Ok(parsed);
     }
     let checked = parsed.checked(&rules())?;
     check_length(&checked.to_text())?;
     Ok(checked)
+}
+
+/// Parses what a caller gave, without a look at what is in it.
+pub fn written(text: &str) -> Result<Conninfo> {
+    check_length(text)?;
+    parse(text).ok_or_else(|| {
+        invalid("invalid connection string").hint(
+            "Write keyword='value' pairs separated by spaces, or a postgresql:// URI; \
+             escape a quote in a value as \\'.",
+        )
+    })
 }
 
 fn check_length(text: &str) -> Result<()> {

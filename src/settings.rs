@@ -129,7 +129,8 @@ fn define_connections() {
     GucRegistry::define_string_guc(
         c"pgmig_extras.allowed_hosts",
         c"Hosts, addresses and socket directories to which connections may go, separated by commas.",
-        c"Empty allows every TCP host and no socket.",
+        c"Also ranges such as 10.0.0.0/8, and with a slash at its end a directory with what is below it. \
+          Empty allows every TCP host and no socket.",
         &ALLOWED_HOSTS,
         GucContext::Suset,
         GucFlags::SUPERUSER_ONLY,

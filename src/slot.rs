@@ -8,6 +8,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 use pgmig_core::lsn::Lsn;
+use pgmig_core::secret::shown;
+use pgmig_core::wire::Row;
 use pgmig_core::{name, sql};
 use pgrx::PgLogLevel;
 use pgrx::prelude::*;
@@ -17,7 +19,7 @@ use crate::caller::Caller;
 use crate::conninfo;
 use crate::error::{Error, Kind, Result, raise, report, required};
 use crate::ffi::catalog::require_writable;
-use crate::ffi::wait;
+use crate::ffi::{transaction, wait};
 use crate::publisher::{self, Failure, Publisher};
 use crate::secrecy;
 use crate::transaction::{Action, Plan, defer, plans_for_slot};
@@ -59,7 +61,7 @@ impl NewSlot {
             )
             .hint("Choose another name, drop it, or use it as it is with create_slot = false."));
         }
-        if publisher.is_own_cluster()? {
+        if transaction::has_id() && publisher.is_own_cluster()? {
             return Err(own_cluster(name));
         }
         let temporary = format!("pgmig_tmp_{:016x}", RandomState::new().hash_one(name));
@@ -240,6 +242,52 @@ pub fn resting(publisher: &mut Publisher, name: &str) -> Result<Option<Lsn>> {
     Ok(rows.first().and_then(|row| row.get(0)?.parse().ok()))
 }
 
+/// Whether there is such a slot. An error where it is none that a new subscription can safely use.
+pub fn is_there_and_fit(publisher: &mut Publisher, name: &str) -> Result<bool> {
+    // A slot can be invalidated without a loss of WAL, and its wal_status is then "reserved" up to 16.
+    let is_invalid = match publisher.major() {
+        17.. => "s.invalidation_reason IS NOT NULL",
+        16 => "s.conflicting",
+        _ => "false",
+    };
+    let rows = publisher.query(&format!(
+        "SELECT s.plugin, s.database, s.database OPERATOR(pg_catalog.=) pg_catalog.current_database(), \
+                s.wal_status OPERATOR(pg_catalog.=) 'lost' OR {is_invalid}, s.active_pid, s.temporary \
+           FROM pg_catalog.pg_replication_slots s \
+          WHERE s.slot_name OPERATOR(pg_catalog.=) {}::pg_catalog.name",
+        sql::literal(name)
+    ))?;
+    match rows.first().map(unfit) {
+        None => Ok(false),
+        Some(None) => Ok(true),
+        Some(Some(why)) => Err(Error::new(
+            Kind::ObjectNotInPrerequisiteState,
+            format!("replication slot \"{name}\" of the publisher cannot be used"),
+        )
+        .detail(why)
+        .hint("Choose another name for the slot, or drop that slot on the publisher.")),
+    }
+}
+
+/// Why no new subscription can use this slot.
+fn unfit(slot: Row) -> Option<String> {
+    match [0, 1, 2, 3, 4, 5].map(|column| slot.get(column)) {
+        [None, ..] => Some("It is a physical slot.".to_owned()),
+        [Some(plugin), ..] if plugin != "pgoutput" => {
+            Some(format!("Its output plugin is \"{}\", not \"pgoutput\".", shown(plugin)))
+        }
+        [_, Some(database), Some("f"), ..] => {
+            Some(format!("It belongs to database \"{}\".", shown(database)))
+        }
+        [.., Some("t"), _, _] => {
+            Some("The publisher has invalidated it: it no longer has what is needed.".to_owned())
+        }
+        [.., Some(pid), _] => Some(format!("Process {} of the publisher uses it.", shown(pid))),
+        [.., Some("t")] => Some("It is a temporary slot.".to_owned()),
+        _ => None,
+    }
+}
+
 /// What this transaction is already to do to a slot of this publisher.
 pub fn plans(publisher: &mut Publisher, name: &str) -> Result<Vec<Plan>> {
     let mut plans = Vec::new();
@@ -282,10 +330,13 @@ fn own_cluster(name: &str) -> Error {
         Kind::ObjectNotInPrerequisiteState,
         "cannot create a replication slot in the cluster of this very transaction",
     )
-    .detail("A new slot waits for every open transaction, so it would wait for this one for ever.")
+    .detail(
+        "A new slot waits for every open transaction that has an id. This one has it, since it has \
+         written something, so the slot would wait for ever.",
+    )
     .hint(format!(
-        "First run, in a transaction of its own: SELECT pg_create_logical_replication_slot({}, 'pgoutput'); \
-         then use it with create_slot = false.",
+        "Make the slot in a transaction of its own, or before this one writes anything: \
+         SELECT pg_create_logical_replication_slot({}, 'pgoutput'); then use it with create_slot = false.",
         sql::literal(name)
     ))
 }

@@ -133,6 +133,15 @@ pub fn plans_for_slot(name: &str) -> Vec<(Plan, Mark)> {
     })
 }
 
+/// Whether this transaction drops the subscription.
+pub fn is_to_go(subscription: pg_sys::Oid) -> bool {
+    PENDING.with_borrow(|pending| {
+        pending.iter().any(
+            |entry| matches!(&entry.action, Action::Remove(removal) if removal.drops(subscription)),
+        )
+    })
+}
+
 pub fn on_event(event: Event) {
     match event {
         Event::PreCommit => before_commit(),

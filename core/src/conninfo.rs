@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result, invalid};
-use crate::secret;
+use crate::{hosts, secret};
 
 /// Keywords that a caller may use. Everything else is refused by name.
 const ALLOWED: &[&str] = &[
@@ -90,6 +90,7 @@ const HARMLESS: &[&str] = &[
 
 /// A path that is nobody's file: /dev/null is not a directory, so libpq finds nothing below it.
 const NO_FILE: &str = "/dev/null/none";
+const DEFAULT_PORT: &str = "5432";
 const NO_PASSFILE: &str = "/dev/null";
 const PASSWORD_METHODS: &str = "password,md5,scram-sha-256";
 
@@ -98,7 +99,7 @@ const PASSWORD_METHODS: &str = "password,md5,scram-sha-256";
 pub struct Rules {
     /// `pgmig_extras.require_password`.
     pub require_password: bool,
-    /// `pgmig_extras.allowed_hosts`; empty allows every TCP host.
+    /// `pgmig_extras.allowed_hosts`, see `hosts`; empty allows every TCP host.
     pub allowed_hosts: Vec<String>,
     /// `pgmig_extras.ssl_directory`, resolved; without it no root certificate file may be named.
     pub ssl_directory: Option<PathBuf>,
@@ -169,7 +170,10 @@ impl Conninfo {
     }
 
     fn apply(mut self, rules: &Rules, origin: Origin) -> Result<Self> {
-        self.check_keywords()?;
+        self.check_keywords(origin)?;
+        if origin == Origin::Caller {
+            self.unpin(rules);
+        }
         self.check_target(rules, origin)?;
         self.check_login(rules)?;
         self.check_tls(rules)?;
@@ -194,8 +198,26 @@ impl Conninfo {
         }
     }
 
-    fn check_keywords(&self) -> Result<()> {
+    /// Takes the address that `pin` wrote out of a string that comes from a list of subscriptions: the
+    /// name, which is allowed, is resolved and tied to its address anew. Only `complete` writes sslcrl.
+    fn unpin(&mut self, rules: &Rules) {
+        let is_listed = |target: Option<&str>| target.is_some_and(|it| self.is_listed(it, rules));
+        let is_ours = !rules.libpq_16 && self.get("sslcrl") == Some(NO_FILE);
+        if is_ours && is_listed(self.get("host")) && !is_listed(self.get("hostaddr")) {
+            self.0.retain(|(keyword, _)| keyword != "hostaddr");
+        }
+    }
+
+    /// Whether it is what a list of subscriptions shows, instead of the password.
+    pub fn has_masked_password(&self) -> bool {
+        self.get("password").is_some_and(|password| password.as_bytes() == secret::MASK)
+    }
+
+    fn check_keywords(&self, origin: Origin) -> Result<()> {
         for (keyword, value) in self.iter() {
+            if origin == Origin::Caller && is_completion(keyword, value) {
+                continue; // as it is shown in a list of subscriptions
+            }
             if !ALLOWED.contains(&keyword) {
                 return Err(refused(keyword)
                     .hint(format!("Remove it. Allowed are: {}.", ALLOWED.join(", "))));
@@ -230,8 +252,7 @@ impl Conninfo {
         let Some(target) = address.or(self.get("host")) else {
             return Err(missing("host"));
         };
-        let is_listed =
-            |target: &str| rules.allowed_hosts.iter().any(|host| host.eq_ignore_ascii_case(target));
+        let is_listed = |target: &str| self.is_listed(target, rules);
         // Of a stored string the address may be the one that `pin` wrote. Before 16 nobody but a
         // superuser writes another one there.
         let pinned = self.get("host").filter(|_| origin == Origin::Stored && !rules.libpq_16);
@@ -242,9 +263,13 @@ impl Conninfo {
                 Kind::InsufficientPrivilege,
                 format!("a connection to {what} is not allowed"),
             )
-            .hint("A superuser lists allowed hosts and socket directories in \"pgmig_extras.allowed_hosts\"."));
+            .hint(allowed_hosts_hint(rules)));
         }
         Ok(())
+    }
+
+    fn is_listed(&self, target: &str, rules: &Rules) -> bool {
+        hosts::lists(&rules.allowed_hosts, target, self.get("port").unwrap_or(DEFAULT_PORT))
     }
 
     fn check_login(&self, rules: &Rules) -> Result<()> {
@@ -264,7 +289,7 @@ impl Conninfo {
 
     fn check_tls(&self, rules: &Rules) -> Result<()> {
         let verifies = self.get("sslmode").is_some_and(|mode| mode.starts_with("verify-"));
-        let Some(file) = self.get("sslrootcert") else {
+        let Some(file) = self.get("sslrootcert").filter(|file| *file != NO_FILE) else {
             if verifies {
                 return Err(missing("sslrootcert")
                     .detail("The certificate would be checked against a file of this server."));
@@ -316,7 +341,7 @@ impl Conninfo {
     }
 
     fn complete(&mut self, rules: &Rules) {
-        self.set_default("port", "5432");
+        self.set_default("port", DEFAULT_PORT);
         let user = self.get("user").unwrap_or_default().to_owned();
         self.set_default("dbname", &user);
         self.set_default("gssencmode", "disable");
@@ -399,6 +424,17 @@ fn refused(keyword: &str) -> Error {
     )
 }
 
+fn allowed_hosts_hint(rules: &Rules) -> String {
+    let list =
+        "A superuser lists allowed hosts and socket directories in \"pgmig_extras.allowed_hosts\".";
+    if hosts::has_ranges(&rules.allowed_hosts) {
+        return format!(
+            "{list} It has ranges of addresses: write an address as host, or as hostaddr beside a name."
+        );
+    }
+    list.to_owned()
+}
+
 fn missing(keyword: &str) -> Error {
     invalid(format!("connection string parameter \"{keyword}\" is missing"))
         .hint(format!("Add {keyword}=… to the connection string."))
@@ -478,6 +514,35 @@ mod tests {
     }
 
     #[test]
+    fn a_caller_may_write_what_we_add_and_nothing_else_there() {
+        for libpq_16 in [false, true] {
+            for (params, require_password) in [(BASE, true), (&BASE[..2], false)] {
+                let rules = Rules { libpq_16, require_password, ..Rules::default() };
+                let completed = conninfo(params).checked(&rules).unwrap();
+                assert_eq!(completed.clone().checked(&rules).unwrap(), completed);
+            }
+        }
+        for (keyword, value) in [
+            ("sslcert", "/tmp/x"),
+            ("sslcrl", "/dev/null/other"),
+            ("sslcertmode", "allow"),
+            ("passfile", "/dev/null/none"),
+            ("require_auth", "none"),
+        ] {
+            assert_eq!(refusal(&[(keyword, value)], &rules()), Kind::InsufficientPrivilege);
+        }
+        let verified = [("sslmode", "verify-full"), ("sslrootcert", NO_FILE)];
+        assert_eq!(refusal(&verified, &rules()), Kind::InvalidParameter);
+    }
+
+    #[test]
+    fn a_masked_password_is_known_as_such() {
+        let masked = with(&[("password", "********")]);
+        assert!(masked.has_masked_password() && masked.masked().contains("********"));
+        assert!(!with(&[]).has_masked_password() && !conninfo(&BASE[..2]).has_masked_password());
+    }
+
+    #[test]
     fn every_dangerous_keyword_is_refused() {
         for keyword in [
             "passfile",
@@ -538,6 +603,11 @@ mod tests {
         assert!(with(&[("host", "/tmp")]).checked(&listed).is_ok());
         assert!(with(&[("host", "DB.example")]).checked(&listed).is_ok());
         assert_eq!(refusal(&[("host", "evil")], &listed), Kind::InsufficientPrivilege);
+        let ranges = Rules { allowed_hosts: vec!["10.0.0.0/8".into()], ..rules() };
+        assert!(with(&[("host", "10.1.2.3")]).checked(&ranges).is_ok());
+        assert!(with(&[("hostaddr", "10.1.2.3")]).checked(&ranges).is_ok());
+        let name = with(&[]).checked(&ranges).unwrap_err();
+        assert!(name.hint.unwrap().ends_with("or as hostaddr beside a name."));
         // hostaddr is where libpq goes, so an allowed name does not cover it.
         assert_eq!(refusal(&[("hostaddr", "10.0.0.1")], &listed), Kind::InsufficientPrivilege);
     }
@@ -553,8 +623,9 @@ mod tests {
         let stored = pinned(&[], &old);
         assert_eq!(stored.get("hostaddr"), Some("10.0.0.1"));
         assert_eq!(stored.clone().rechecked(&old).unwrap().get("hostaddr"), Some("10.0.0.1"));
-        // The caller can't write it so: libpq connects to hostaddr.
-        assert!(stored.clone().checked(&old).is_err());
+        // From the caller the address counts for nothing: the name, which is allowed, is resolved anew.
+        assert_eq!(stored.clone().checked(&old).unwrap().get("hostaddr"), None);
+        assert!(with(&[("hostaddr", "10.0.0.1")]).checked(&old).is_err());
         let elsewhere = Rules { allowed_hosts: vec!["other".into()], ..rules() };
         assert!(stored.clone().rechecked(&elsewhere).is_err());
         let new = Rules { libpq_16: true, ..old.clone() };

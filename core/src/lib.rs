@@ -6,6 +6,7 @@
 pub mod conninfo;
 pub mod error;
 pub mod error_text;
+mod hosts;
 mod json;
 pub mod lag;
 pub mod limits;

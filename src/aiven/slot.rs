@@ -1,19 +1,20 @@
 //! A slot of a publisher, as aiven_extras has it: made unless it is there, dropped if it is there.
 
-use pgmig_core::name;
 use pgmig_core::secret::shown;
+use pgmig_core::{name, sql};
+use pgrx::PgLogLevel;
 use pgrx::prelude::*;
 
 use super::answer;
 use crate::argument::Text;
 use crate::caller::Caller;
 use crate::conninfo;
-use crate::error::{Result, invalid, required};
+use crate::error::{Error, Kind, Result, invalid, report, required};
 use crate::ffi::catalog::require_writable;
 use crate::publisher::Publisher;
-use crate::secrecy;
 use crate::slot::{self, DoomedSlots, NewSlot};
 use crate::transaction::{Action, Plan, defer};
+use crate::{secrecy, subscription};
 
 #[pg_extern(sql = false)]
 fn aiven_dblink_slot_create_or_drop(
@@ -27,30 +28,71 @@ fn aiven_dblink_slot_create_or_drop(
 
 fn create_or_drop(text: Text, slot: Text, action: Text) -> Result<()> {
     let caller = Caller::current()?;
-    let conninfo = conninfo::given(required("arg_connection_string", text)?, caller)?;
+    let text = required("arg_connection_string", text)?;
     let name = required("arg_slot_name", slot)?;
     name::check_slot(name)?;
-    let action = required("arg_action", action)?;
-    if !matches!(action, "create" | "drop") {
-        return Err(invalid(format!("invalid action: \"{}\"", shown(action)))
-            .hint("Use \"create\" or \"drop\"."));
+    let action = plan(required("arg_action", action)?)?;
+    if action == Plan::Drop && conninfo::written(text)?.has_masked_password() {
+        return leave_to_subscription(name);
     }
+    let conninfo = conninfo::given(text, caller)?;
     require_writable(c"dblink_slot_create_or_drop()");
     let mut publisher = Publisher::connect(&conninfo, caller)?;
     let contrary: &[Plan] = match action {
-        "create" => &[Plan::Create, Plan::Drop],
-        _ => &[Plan::Create],
+        Plan::Create => &[Plan::Create, Plan::Drop],
+        Plan::Drop => &[Plan::Create],
     };
     slot::refuse_planned(&mut publisher, name, contrary)?;
     match (action, slot::exists(&mut publisher, name)?) {
-        ("create", false) => {
+        (Plan::Create, false) => {
             let (slot, _) = NewSlot::create(publisher, name, false)?;
             defer(Action::KeepSlot(slot));
         }
-        ("drop", true) => {
+        (Plan::Drop, true) => {
             defer(Action::DropSlots(DoomedSlots { publisher, names: vec![name.to_owned()] }));
         }
         _ => {} // it is as it was asked to be
     }
+    Ok(())
+}
+
+/// Clients write it in either case.
+fn plan(action: &str) -> Result<Plan> {
+    match action.to_ascii_lowercase().as_str() {
+        "create" => Ok(Plan::Create),
+        "drop" => Ok(Plan::Drop),
+        _ => Err(invalid(format!("invalid action: \"{}\"", shown(action)))
+            .hint("Use \"create\" or \"drop\".")),
+    }
+}
+
+/// Clients read the connection string from the list of subscriptions, drop the subscription, and then
+/// its slot by that string, whose password is masked here. The slot went with the subscription.
+fn leave_to_subscription(name: &str) -> Result<()> {
+    if let Some(subscription) = subscription::user_of_slot(name) {
+        return Err(Error::new(
+            Kind::ObjectNotInPrerequisiteState,
+            format!("replication slot \"{name}\" is used by subscription \"{subscription}\""),
+        )
+        .detail("The password in the connection string is masked.")
+        .hint("Drop the subscription: its slot goes with it."));
+    }
+    report(
+        PgLogLevel::WARNING,
+        Error::new(
+            Kind::Warning,
+            format!(
+                "replication slot \"{name}\" was not looked for on the publisher: the password is masked"
+            ),
+        )
+        .detail(
+            "A slot goes with its subscription, unless pg_drop_subscription() was told to leave it \
+             or said that it is left.",
+        )
+        .hint(format!(
+            "Where it is left, run this on the publisher: SELECT pg_drop_replication_slot({});",
+            sql::literal(name)
+        )),
+    );
     Ok(())
 }

@@ -41,6 +41,7 @@ fn aiven_pg_create_subscription(
                 required("arg_copy_data", arg_copy_data)?,
                 origin,
             ),
+            takes_existing_slot: true,
         })
     };
     answer(run())

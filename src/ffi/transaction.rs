@@ -91,6 +91,12 @@ mod server {
     }
 }
 
+/// Whether others may wait for the end of this transaction by its id.
+pub fn has_id() -> bool {
+    // SAFETY: reads a backend-local variable.
+    unsafe { pg_sys::GetTopTransactionIdIfAny() != pg_sys::InvalidTransactionId }
+}
+
 /// Runs SQL before the commit record, where no statement's snapshot is left.
 pub fn with_snapshot<R>(work: impl FnOnce() -> R) -> R {
     // SAFETY: in a transaction that is not over yet.

@@ -150,14 +150,33 @@ fn interrupt_pending() -> bool {
 pub fn statement_deadline() -> Option<Instant> {
     // SAFETY: reads a configuration variable.
     let timeout = unsafe { pg_sys::StatementTimeout };
+    // SAFETY: reads a backend-local variable.
+    let start = unsafe { pg_sys::GetCurrentStatementStartTimestamp() };
+    end_of(timeout, start)
+}
+
+/// The end of the transaction by `transaction_timeout`, which begins with it.
+#[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15", feature = "pg16")))]
+pub fn transaction_deadline() -> Option<Instant> {
+    // SAFETY: reads a configuration variable.
+    let timeout = unsafe { pg_sys::TransactionTimeout };
+    // SAFETY: reads a backend-local variable.
+    let start = unsafe { pg_sys::GetCurrentTransactionStartTimestamp() };
+    end_of(timeout, start)
+}
+
+/// Since 17.
+#[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15", feature = "pg16"))]
+pub fn transaction_deadline() -> Option<Instant> {
+    None
+}
+
+/// When a time in milliseconds that began at `start` ends. Zero: never.
+fn end_of(timeout: i32, start: pg_sys::TimestampTz) -> Option<Instant> {
     if timeout <= 0 {
         return None;
     }
-    // SAFETY: reads a backend-local variable.
-    let start = unsafe { pg_sys::GetCurrentStatementStartTimestamp() };
-    // SAFETY: reads the clock.
-    let elapsed = unsafe { pg_sys::GetCurrentTimestamp() } - start;
-    let elapsed = Duration::from_micros(elapsed.max(0).unsigned_abs());
+    let elapsed = Duration::from_micros((timestamp() - start).max(0).unsigned_abs());
     let timeout = Duration::from_millis(timeout.unsigned_abs().into());
     Some(Instant::now() + timeout.saturating_sub(elapsed))
 }

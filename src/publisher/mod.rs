@@ -133,8 +133,9 @@ impl Publisher {
     /// Whether the publisher is this very cluster: the backend that serves us is one of its own,
     /// under the name that only we know. System identifiers are shared by physical clones.
     pub fn is_own_cluster(&self) -> Result<bool> {
-        query::execute("SELECT pg_catalog.pg_stat_clear_snapshot()", &[])?;
-        let found = query::rows(
+        // Both only read: what comes next may need that this transaction has no id yet.
+        query::read("SELECT pg_catalog.pg_stat_clear_snapshot()", &[], |_| Ok(()))?;
+        let found = query::read(
             "SELECT 1 FROM pg_catalog.pg_stat_get_activity($1) a \
              WHERE a.application_name OPERATOR(pg_catalog.=) $2",
             &[DatumWithOid::from(self.backend_pid()), DatumWithOid::from(self.nonce.as_str())],

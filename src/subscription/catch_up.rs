@@ -1,43 +1,82 @@
 //! Nothing is lost by a drop that first lets the subscription have what its publisher had.
 
+use std::time::{Duration, Instant};
+
 use pgmig_core::lsn::Lsn;
 use pgrx::PgLogLevel;
+use pgrx::pg_sys::Oid;
 
 use super::drop::connect;
 use super::{Subscription, missing};
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, report};
 use crate::ffi::catalog::SubscriptionRow;
-use crate::ffi::identity;
+use crate::ffi::{identity, wait};
 use crate::publisher::{self, Publisher};
 use crate::settings;
 use crate::watcher::Listed;
 use crate::watcher::catch_up::{self, End};
+use crate::watcher::last_error;
+
+/// How a reason refers to the column of the view.
+const SEE_LAST_ERROR: &str = ": see last_error";
+
+/// What the drop itself is left of the time that the caller gave it: more than it needs, or half of a
+/// short time. A drop that is cancelled leaves a subscription behind that clients take for dropped.
+const DROP_TIME: Duration = Duration::from_secs(5);
+
+/// When the wait must end because of `statement_timeout` or `transaction_timeout`.
+fn last_moment() -> Option<Instant> {
+    let limits = [wait::statement_deadline(), wait::transaction_deadline()];
+    let end = limits.into_iter().flatten().min()?;
+    Some(end - DROP_TIME.min(end.saturating_duration_since(Instant::now()) / 2))
+}
 
 /// Waits until a subscription of the caller's has all that its publisher has now, unless it can't
-/// get there: then a WARNING says why. Does nothing where the setting is off.
+/// get there, or not in the time that the statement has: then a WARNING says why. Does nothing where the
+/// setting is off.
 /// `needs_publisher`: without the publisher, an error.
 pub fn before_drop(name: &str, needs_publisher: bool) -> Result<()> {
     if !settings::catch_up_before_drop() {
         return Ok(());
     }
     let caller = Caller::current()?;
+    let until = last_moment();
     let subscription = Subscription::find_own(name, caller)?;
-    if let End::Stuck(reason) = catch_up(&subscription, needs_publisher, caller)? {
+    if let End::Stuck(reason) = catch_up(&subscription, needs_publisher, until, caller)? {
         report(
             PgLogLevel::WARNING,
             Error::new(
                 Kind::Warning,
                 format!("subscription \"{name}\" does not have all that its publisher has"),
             )
-            .detail(reason)
+            .detail(with_last_error(reason, subscription.oid))
             .hint("Compare the tables before you use them."),
         );
     }
     Ok(())
 }
 
-fn catch_up(subscription: &Subscription, needs_publisher: bool, caller: Caller) -> Result<End> {
+/// There may be no view that shows it: that is in the other extension.
+fn with_last_error(reason: String, subscription: Oid) -> String {
+    let Some((reason, _)) = reason.split_once(SEE_LAST_ERROR) else {
+        return match last_error(subscription) {
+            Some(error) => format!("{reason} The last error of its workers: {error}"),
+            None => reason,
+        };
+    };
+    match last_error(subscription) {
+        Some(error) => format!("{reason}: {error}"),
+        None => format!("{reason}; the errors are in this server's log."),
+    }
+}
+
+fn catch_up(
+    subscription: &Subscription,
+    needs_publisher: bool,
+    until: Option<Instant>,
+    caller: Caller,
+) -> Result<End> {
     let stuck = |reason: &str| Ok(End::Stuck(reason.to_owned()));
     if !subscription.enabled {
         return stuck("It is disabled.");
@@ -55,7 +94,7 @@ fn catch_up(subscription: &Subscription, needs_publisher: bool, caller: Caller) 
     }
     let goal = goal(&mut publisher)?;
     drop(publisher);
-    catch_up::wait(&subscription.listed(), &subscription.name, goal)
+    catch_up::wait(&subscription.listed(), &subscription.name, goal, until)
 }
 
 /// Where the publisher is now. The message that is then written there, in a transaction that is

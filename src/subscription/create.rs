@@ -47,6 +47,7 @@ fn pg_create_subscription(
             conninfo: required("arg_connection_string", arg_connection_string)?,
             publications: vec![required("arg_publication_name", arg_publication_name)?.to_owned()],
             options,
+            takes_existing_slot: false,
         })
     };
     raise(run())
@@ -64,6 +65,7 @@ fn create_subscription(name: Text, conninfo: Text, publications: Texts, options:
             conninfo: required("conninfo", conninfo)?,
             publications: publication_names("publications", publications)?,
             options: Options::parse(options, crate::MAJOR)?,
+            takes_existing_slot: false,
         })
     };
     raise(run())
@@ -85,6 +87,8 @@ pub struct Request<'a> {
     pub conninfo: &'a str,
     pub publications: Vec<String>,
     pub options: Options,
+    /// Whether a slot that was to be created may be there already, if it is fit.
+    pub takes_existing_slot: bool,
 }
 
 pub fn create(request: &Request) -> Result<()> {
@@ -102,7 +106,7 @@ pub fn create(request: &Request) -> Result<()> {
     let published = tables::published(&mut publisher, &request.publications)?;
     let targets = tables::targets(&published, caller)?;
     let conninfo = conninfo::to_store(&conninfo, &publisher.address(), caller);
-    prepare_slot(publisher, slot, options)?;
+    prepare_slot(publisher, slot, request)?;
 
     if crate::MAJOR == 15 && !caller.is_superuser() {
         guard::require()?;
@@ -135,8 +139,16 @@ fn refuse_duplicate(name: &str) -> Result<()> {
 }
 
 /// Creates the slot with this transaction, or makes sure that there is one.
-fn prepare_slot(mut publisher: Publisher, slot: &str, options: &Options) -> Result<()> {
+fn prepare_slot(mut publisher: Publisher, slot: &str, request: &Request) -> Result<()> {
+    let options = &request.options;
     if options.create_slot.unwrap_or(true) {
+        if request.takes_existing_slot && existing_slot(&mut publisher, slot)? {
+            notice(
+                format!("using replication slot \"{slot}\", which exists on the publisher"),
+                None,
+            );
+            return Ok(());
+        }
         let (new, _) = NewSlot::create(publisher, slot, options.failover.unwrap_or(false))?;
         defer(Action::KeepSlot(new));
         notice(format!("created replication slot \"{slot}\" on publisher"), None);
@@ -151,6 +163,14 @@ fn prepare_slot(mut publisher: Publisher, slot: &str, options: &Options) -> Resu
             .hint("Let it be created with the subscription, or create it there first."));
     }
     Ok(())
+}
+
+/// Whether the slot is there, or is to be with the commit. An error where no subscription can use it,
+/// or not without a loss.
+fn existing_slot(publisher: &mut Publisher, slot: &str) -> Result<bool> {
+    let plans = slot::plans(publisher, slot)?;
+    slot::refuse(slot, &plans, &[Plan::Drop])?;
+    Ok(plans.contains(&Plan::Create) || slot::is_there_and_fit(publisher, slot)?)
 }
 
 /// Creates the subscription with a placeholder for its connection string: no SQL text that could be

@@ -29,6 +29,7 @@ use crate::error::{Error, Kind, Result, denied};
 use crate::ffi::catalog::{self, SubscriptionRow};
 use crate::ffi::identity;
 use crate::publisher::Publisher;
+use crate::transaction::is_to_go;
 use crate::{conninfo, text};
 
 /// A row of pg_subscription in this database.
@@ -155,6 +156,16 @@ pub fn require_subscriber(caller: Caller) -> Result<()> {
         crate::MAJOR
     ))
     .hint("Use this server as the source; all publisher-side functions work here."))
+}
+
+/// The subscription of this database that has this slot, unless this transaction drops it.
+pub fn user_of_slot(slot: &str) -> Option<String> {
+    catalog::subscriptions_here().into_iter().find_map(|oid| {
+        let row = SubscriptionRow::by_oid(oid)?;
+        let is_its = row.get::<&CStr>("subslotname")?.to_bytes() == slot.as_bytes();
+        let name = row.get::<&CStr>("subname")?.to_string_lossy().into_owned();
+        (is_its && !is_to_go(oid)).then_some(name)
+    })
 }
 
 fn missing(name: &str) -> Error {

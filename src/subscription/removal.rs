@@ -56,6 +56,11 @@ impl Removal {
         self.subscription == later.subscription && (later.stay.is_none() || self.stay.is_some())
     }
 
+    /// Whether all of this subscription goes.
+    pub fn drops(&self, subscription: Oid) -> bool {
+        self.subscription == subscription && self.stay.is_none()
+    }
+
     /// Before the commit record, as a superuser. Returns the origins that are to go last.
     pub fn run(&mut self) -> Result<Vec<DoomedOrigin>> {
         match self.stay.take() {

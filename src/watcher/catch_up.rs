@@ -15,23 +15,25 @@ use super::subscriber::{self, Look};
 use super::{Listed, now};
 use crate::error::{Error, Kind, Result, report};
 use crate::ffi::catalog;
-use crate::{query, settings};
+use crate::{query, settings, text};
 
 /// Time between two looks.
 const INTERVAL: Duration = Duration::from_millis(250);
 /// Time between two notices.
 const NOTICE_INTERVAL: Duration = Duration::from_secs(5);
+/// The most tables that one message names.
+const MAX_SHOWN: usize = 5;
 
 /// How the wait ended.
 pub enum End {
     Reached,
-    /// It can't get there; why, as a sentence.
+    /// It can't get there, or not in time; why, in sentences.
     Stuck(String),
 }
 
 /// Waits until all tables are copied and everything up to `goal` is applied. Interruptible; ends
-/// early only when nothing moves any more.
-pub fn wait(subscription: &Listed, name: &str, goal: Lsn) -> Result<End> {
+/// early only when nothing moves any more, or at `until`.
+pub fn wait(subscription: &Listed, name: &str, goal: Lsn, until: Option<Instant>) -> Result<End> {
     let mut tracker = Box::new(Tracker::new());
     let mut links = Links::default();
     links.follow(std::slice::from_ref(subscription));
@@ -51,6 +53,9 @@ pub fn wait(subscription: &Listed, name: &str, goal: Lsn) -> Result<End> {
         }
         if let Some(reason) = obstacle(&reading, subscription.oid)? {
             return Ok(End::Stuck(reason));
+        }
+        if until.is_some_and(|until| Instant::now() >= until) {
+            return Ok(End::Stuck(out_of_time(&reading, goal, subscription.oid)?));
         }
         if Instant::now() >= next_notice {
             next_notice = Instant::now() + NOTICE_INTERVAL;
@@ -91,6 +96,48 @@ fn look(subscription: &Listed, name: &str) -> Result<Look> {
 fn is_reached(reading: &Reading, goal: Lsn) -> bool {
     let Tables { ready, subscribed, .. } = reading.tables;
     ready == subscribed && reading.applied_lsn.is_some_and(|applied| applied >= goal)
+}
+
+/// What is missing when the time is over.
+fn out_of_time(reading: &Reading, goal: Lsn, subscription: Oid) -> Result<String> {
+    let mut told = "The statement has no more time to wait.".to_owned();
+    let uncopied = uncopied(subscription)?;
+    if !uncopied.is_empty() {
+        let shown = uncopied.len().min(MAX_SHOWN);
+        told.push_str(&format!(" Not copied, or not in step: {}", uncopied[..shown].join(", ")));
+        if uncopied.len() > shown {
+            told.push_str(&format!(" and {} more", uncopied.len() - shown));
+        }
+        told.push('.');
+    }
+    match reading.applied_lsn {
+        Some(applied) if applied >= goal => {}
+        Some(applied) => told.push_str(&format!(
+            " Changes are applied up to {applied}; the publisher was at {goal}."
+        )),
+        None => told.push_str(&format!(
+            " How far changes are applied is not known; the publisher was at {goal}."
+        )),
+    }
+    Ok(told)
+}
+
+/// The tables whose rows are not all there yet.
+fn uncopied(subscription: Oid) -> Result<Vec<String>> {
+    let label = text::as_utf8("pg_catalog.concat(n.nspname, '.', c.relname)");
+    let states = catalog::subscription_relations(subscription).into_iter();
+    let tables: Vec<Oid> =
+        states.filter(|(_, state)| *state != 'r').map(|(table, _)| table).collect();
+    let names = query::read(
+        &format!(
+            "SELECT {label} FROM pg_catalog.pg_class c \
+               JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
+              WHERE c.oid OPERATOR(pg_catalog.=) ANY ($1) ORDER BY c.oid"
+        ),
+        &[tables.into()],
+        |row| row.get::<Vec<u8>>(1),
+    )?;
+    Ok(names.into_iter().filter_map(text::from_bytes).collect())
 }
 
 fn obstacle(reading: &Reading, subscription: Oid) -> Result<Option<String>> {

@@ -15,6 +15,7 @@ mod subscriber;
 mod unwatched;
 mod views;
 
+pub use errors::last as last_error;
 pub use process::call;
 pub use subscriber::{Listed, unsubscribed};
 

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use postgres::Error;
 use postgres::error::SqlState;
-
-use postgres::types::{PgLsn, Type};
+use postgres::types::{PgLsn, ToSql, Type};
 use serde_json::{Value, json};
 use testbed::{PASSWORD, poll_until, tls};
 
@@ -507,13 +506,15 @@ fn a_slot_in_the_own_cluster_is_refused_with_a_way_out(bed: &Bed) {
     let mut operator = bed.operator();
     operator.run("SET statement_timeout = '10s'");
     let (name, publication, slot) = (bed.subscription(), bed.publication(), bed.slot());
-    let wrong_state = SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE;
-    for report in [
-        operator
-            .call("pg_create_subscription", &[&name, &conninfo, &publication, &slot, &true])
-            .refused(wrong_state.clone()),
-        operator.call("create_replication_slot", &[&conninfo, &slot]).refused(wrong_state),
-    ] {
+    let create: [(&str, &[&(dyn ToSql + Sync)]); 2] = [
+        ("pg_create_subscription", &[&name, &conninfo, &publication, &slot, &true]),
+        ("create_replication_slot", &[&conninfo, &slot]),
+    ];
+    for (function, arguments) in create {
+        operator.run("BEGIN; SELECT txid_current()");
+        let report =
+            operator.call(function, arguments).refused(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+        operator.run("ROLLBACK");
         let hint = report.hint().unwrap_or_default();
         assert!(hint.contains("pg_create_logical_replication_slot"), "{report:?}");
     }

@@ -7,7 +7,7 @@ use testbed::{PASSWORD, poll_until};
 
 use super::Databases;
 use super::database::call;
-use crate::support::{DEADLINE, Refused, Session, start_with};
+use crate::support::{DEADLINE, Refused, Session, source, start_with};
 
 /// Majors whose rules for the owner of a subscription differ most.
 const TARGETS: [u16; 2] = [15, 18];
@@ -307,13 +307,46 @@ fn a_drop_waits_for_the_copy_and_for_what_was_written_before_it() {
 #[test]
 fn a_drop_that_waits_can_be_cancelled_and_has_dropped_nothing() {
     let (databases, mut app, mut holder) = held_up(15, false);
-    app.run("SET statement_timeout = '1s'");
-    call(&mut app, "pg_drop_subscription", &[&databases.name]).refused(SqlState::QUERY_CANCELED);
-    app.run("SET statement_timeout = 0");
+    let name = databases.name.clone();
+    let dropping = thread::spawn(move || {
+        call(&mut app, "pg_drop_subscription", &[&name]).refused(SqlState::QUERY_CANCELED);
+        app
+    });
+    let mut superuser = databases.on_target("postgres");
+    poll_until(DEADLINE, "the drop to be cancelled", || {
+        superuser.run(
+            "SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+              WHERE datname = current_database() AND usename = 'app' AND state = 'active'
+                AND clock_timestamp() - query_start > '1 s'",
+        );
+        Ok(dropping.is_finished().then_some(()))
+    });
+    let mut app = dropping.join().unwrap();
     assert_eq!(databases.slots(), [databases.name.as_str()]);
     holder.run("COMMIT");
     call(&mut app, "pg_drop_subscription", &[&databases.name]).unwrap();
     databases.assert_equal("public.t");
+}
+
+/// A drop that is cancelled leaves a live subscription, which clients take for dropped.
+#[test]
+fn a_drop_waits_no_longer_than_its_statement_may_take_and_names_what_is_missing() {
+    for (major, before_copy, setting) in [
+        (15, true, "statement_timeout"),
+        (15, false, "statement_timeout"),
+        (18, false, "statement_timeout"),
+        (18, false, "transaction_timeout"),
+    ] {
+        let (databases, mut app, mut holder) = held_up(major, before_copy);
+        app.run(&format!("SET statement_timeout = 0; SET {setting} = '4s'"));
+        call(&mut app, "pg_drop_subscription", &[&databases.name]).unwrap();
+        assert_eq!(databases.slots(), [""; 0]);
+        let told = warning(&mut app).expect("a warning");
+        assert!(told.starts_with("The statement has no more time to wait."), "{told}");
+        assert_eq!(told.contains("Not copied, or not in step: public.t."), before_copy, "{told}");
+        assert!(told.contains("the publisher was at "), "{told}");
+        holder.run("COMMIT");
+    }
 }
 
 /// What the drop says when it does not wait until nothing is missing.
@@ -359,6 +392,7 @@ fn a_drop_of_what_cannot_catch_up_says_so_and_does_not_wait() {
         databases.on_source("app").run("INSERT INTO public.t VALUES (11, 'cannot be applied')");
         let reason = dropped(&databases, &mut app);
         assert!(reason.contains("fails"), "{reason}");
+        assert!(reason.ends_with("; the errors are in this server's log."), "{reason}");
 
         let databases = Databases::new(15, major).with_rows("public.t", 10);
         let mut app = databases.on_target("app");
@@ -383,6 +417,41 @@ fn a_drop_of_what_cannot_catch_up_says_so_and_does_not_wait() {
         let reason = warning(&mut app).unwrap();
         assert!(reason.contains("this very transaction"), "{reason}");
         app.run("ROLLBACK");
+    }
+}
+
+/// Without the other extension there is no view to look it up in.
+#[test]
+fn a_drop_tells_the_last_error_where_errors_are_kept() {
+    for major in TARGETS {
+        let (source, target) =
+            (source(15), start_with(major, |builder| builder.preload("pgmig_extras")));
+        let mut superuser = Session::open(&target, "postgres", "postgres");
+        superuser.run("CREATE EXTENSION aiven_extras; GRANT USAGE ON SCHEMA aiven_extras TO app");
+        let database = format!("told_{major}");
+        Session::open(source, "postgres", "postgres")
+            .run(&format!("CREATE DATABASE {database} OWNER app"));
+        let mut publisher = Session::open(source, "app", &database);
+        publisher.run("CREATE TABLE t (id int PRIMARY KEY); CREATE PUBLICATION p FOR TABLE t");
+        superuser.run("CREATE TABLE t (id int PRIMARY KEY); ALTER TABLE t OWNER TO app");
+        let mut app = Session::open(&target, "app", "postgres");
+        let conninfo = source.conninfo("app", PASSWORD, &database);
+        call(&mut app, "pg_create_subscription", &[&database, &conninfo, &"p", &database, &true])
+            .unwrap();
+        poll_until(DEADLINE, "the copy", || {
+            let ready: Option<bool> =
+                superuser.value("SELECT bool_and(srsubstate = 'r') FROM pg_subscription_rel");
+            Ok((ready == Some(true)).then_some(()))
+        });
+        superuser.run("INSERT INTO t VALUES (11)");
+        publisher.run("INSERT INTO t VALUES (11)");
+        call(&mut app, "pg_drop_subscription", &[&database]).unwrap();
+        let told = warning(&mut app).expect("a warning");
+        let cause = if major < 18 { "duplicate key value" } else { "conflict=insert_exists" };
+        assert!(told.contains(cause), "{told}");
+        assert!(!told.contains("see last_error"), "{told}");
+        drop(publisher);
+        Session::open(source, "postgres", "postgres").run(&format!("DROP DATABASE {database}"));
     }
 }
 

@@ -53,6 +53,7 @@ const FUNCTIONS: &[(&str, &str, &str)] = &[
     ("pg_list_all_subscriptions", "", "SETOF aiven_extras.aiven_pg_subscription"),
     ("pg_stat_replication_list", "", "SETOF aiven_extras.aiven_pg_stat_replication"),
     ("session_replication_role", "arg_parameter text", "text"),
+    ("subscription_refresh", "arg_subscription_name text, arg_copy_data boolean", "void"),
     ("set_auto_explain_log_analyze", "arg_parameter text", "text"),
     ("set_auto_explain_log_buffers", "arg_parameter text", "text"),
     ("set_auto_explain_log_format", "arg_parameter text", "text"),
@@ -66,9 +67,14 @@ const FUNCTIONS: &[(&str, &str, &str)] = &[
 
 /// As the caller, like EXPLAIN itself; and the guard, which must run as who alters.
 const NOT_ELEVATED: [&str; 2] = ["explain_statement", "guard_alter_subscription"];
-/// Auditing is for a superuser to grant; the guard is for no one to call.
-const NOT_PUBLIC: [&str; 3] =
-    ["guard_alter_subscription", "set_pgaudit_parameter", "set_pgaudit_role_parameter"];
+/// Auditing is for a superuser to grant; the guard is for no one to call, and so was the original's
+/// internal function.
+const NOT_PUBLIC: [&str; 4] = [
+    "guard_alter_subscription",
+    "set_pgaudit_parameter",
+    "set_pgaudit_role_parameter",
+    "subscription_refresh",
+];
 
 struct Function {
     name: String,

@@ -30,18 +30,41 @@ const MEMBERS: &str = "
       LEFT JOIN pg_event_trigger v ON d.classid = 'pg_event_trigger'::regclass AND v.oid = d.objid
      WHERE e.extname = 'aiven_extras' AND e.extversion = '2.0.0' ORDER BY 1";
 
+/// What the original has been published as since 1.1.18.
+const VERSIONS: [&str; 5] = ["1.1.18", "1.1.20", "1.1.21", "1.1.22", "1.1.23"];
+
 /// Beside ours.
 pub fn install_original(major: u16) {
     let install = majors::prepare(major).unwrap();
-    let script = install.sharedir.join("extension/aiven_extras--1.1.18.sql");
-    std::fs::write(script, include_str!("original.sql")).unwrap();
+    for version in VERSIONS {
+        let mut script = include_str!("original.sql").to_owned();
+        if version != "1.1.18" {
+            script.push_str(include_str!("original_later.sql"));
+        }
+        if version == "1.1.23" {
+            script.push_str(
+                "CREATE FUNCTION aiven_extras.subscription_refresh(
+                     arg_subscription_name text, arg_copy_data boolean)
+                     RETURNS void LANGUAGE plpgsql STRICT AS 'BEGIN END';
+                 REVOKE EXECUTE ON FUNCTION aiven_extras.subscription_refresh(text, boolean) FROM PUBLIC;",
+            );
+        }
+        let file = install.sharedir.join(format!("extension/aiven_extras--{version}.sql"));
+        std::fs::write(file, script).unwrap();
+    }
 }
 
 /// A database on a source of this major, with the original.
 fn with_original(major: u16) -> Databases {
+    with_version(major, "1.1.18")
+}
+
+fn with_version(major: u16, version: &str) -> Databases {
     let databases = Databases::empty(major, major.max(15));
     install_original(major);
-    databases.on_source("postgres").run("CREATE EXTENSION aiven_extras VERSION '1.1.18'");
+    databases
+        .on_source("postgres")
+        .run(&format!("CREATE EXTENSION aiven_extras VERSION '{version}'"));
     databases
 }
 
@@ -56,11 +79,73 @@ fn an_upgraded_extension_is_the_same_as_a_new_one() {
             databases.on_source("postgres").column(MEMBERS)
         };
         let (upgraded, fresh) = (members(&upgraded), members(&fresh));
-        assert!(fresh.len() >= 27, "{fresh:#?}");
+        assert!(fresh.len() >= 28, "{fresh:#?}");
         for (upgraded, fresh) in upgraded.iter().zip(&fresh) {
             assert_eq!(upgraded, fresh, "on {major}");
         }
         assert_eq!(upgraded.len(), fresh.len(), "on {major}");
+    }
+}
+
+/// Who may run it was said by grants on functions; the schema was everybody's.
+#[test]
+fn every_version_since_is_upgraded_and_its_grants_stay() {
+    for (major, version) in [
+        (13, "1.1.20"),
+        (15, "1.1.21"),
+        (15, "1.1.23"),
+        (16, "1.1.20"),
+        (18, "1.1.22"),
+        (18, "1.1.23"),
+    ] {
+        let databases = with_version(major, version);
+        let mut superuser = databases.on_source("postgres");
+        superuser.run(
+            "GRANT EXECUTE ON FUNCTION aiven_extras.pg_drop_subscription(text, boolean),
+                 aiven_extras.pg_list_all_subscriptions() TO app",
+        );
+        if major < 16 {
+            superuser.run(
+                "GRANT EXECUTE ON FUNCTION aiven_extras.pg_create_subscription(
+                     text, text, text, text, boolean, boolean, text) TO app",
+            );
+        }
+        superuser.run("ALTER EXTENSION aiven_extras UPDATE");
+        let ours: i64 = superuser.value(
+            "SELECT count(*) FROM pg_proc WHERE pronamespace = 'aiven_extras'::regnamespace
+                AND probin LIKE '%/pgmig_extras'",
+        );
+        assert!(ours >= 25, "{ours} on {major} from {version}");
+        assert_owned_by_superusers(&mut superuser);
+        let mut may = |role: &str| -> Vec<String> {
+            superuser.column(&format!(
+                "SELECT proname::text FROM pg_proc WHERE pronamespace = 'aiven_extras'::regnamespace
+                    AND proname IN ('pg_create_subscription', 'pg_drop_subscription',
+                                    'pg_list_all_subscriptions', 'pg_create_publication',
+                                    'subscription_refresh')
+                    AND has_schema_privilege('{role}', pronamespace, 'USAGE')
+                    AND has_function_privilege('{role}', oid, 'EXECUTE') ORDER BY 1"
+            ))
+        };
+        let granted =
+            ["pg_create_subscription", "pg_drop_subscription", "pg_list_all_subscriptions"];
+        assert_eq!(may("app"), granted, "on {major} from {version}");
+        assert_eq!(may("stranger"), [""; 0], "on {major} from {version}");
+        if major >= 16 {
+            assert_eq!(may("pg_create_subscription"), ["pg_create_subscription"]);
+        }
+    }
+}
+
+#[test]
+fn the_way_from_every_version_is_one_step() {
+    let databases = with_original(15);
+    let steps: Vec<String> = databases.on_source("postgres").column(
+        "SELECT path FROM pg_extension_update_paths('aiven_extras')
+          WHERE target = '2.0.0' AND source LIKE '1.1.%' ORDER BY source",
+    );
+    for version in VERSIONS {
+        assert!(steps.contains(&format!("{version}--2.0.0")), "{version}: {steps:?}");
     }
 }
 
@@ -225,7 +310,7 @@ fn every_function_that_gets_a_new_owner_gets_a_new_body_or_goes() {
         .filter_map(|line| line.trim().strip_prefix('\'')?.split_once('('))
         .map(|(name, _)| name)
         .collect();
-    assert_eq!(names.len(), 25);
+    assert_eq!(names.len(), 26);
     for name in names {
         let replaced = rest.contains(&format!("CREATE OR REPLACE FUNCTION {name}("));
         let dropped = rest.contains(&format!("DROP FUNCTION IF EXISTS {name}("));

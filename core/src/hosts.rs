@@ -1,0 +1,148 @@
+//! `pgmig_extras.allowed_hosts`: host names, addresses, ranges of addresses, socket directories, and
+//! directories with what is below them.
+
+use std::net::IpAddr;
+use std::path::{Component, Path};
+
+use ipnet::IpNet;
+
+/// Whether the list has `target`: the host, address or socket directory that libpq connects to.
+///
+/// A range holds addresses only. What a name resolves to is not known before the connection is made,
+/// and is another address when somebody else makes the next one.
+pub fn lists(entries: &[String], target: &str, port: &str) -> bool {
+    let address = target.parse::<IpAddr>().ok().map(|address| address.to_canonical());
+    entries.iter().any(|entry| {
+        entry.eq_ignore_ascii_case(target)
+            || address.is_some_and(|address| has_address(entry, address))
+            || is_tree(entry) && is_socket_below(Path::new(target), Path::new(entry), port)
+    })
+}
+
+/// Whether the list has ranges: a name may then have to be written with its address.
+pub fn has_ranges(entries: &[String]) -> bool {
+    entries.iter().any(|entry| entry.parse::<IpNet>().is_ok())
+}
+
+fn has_address(entry: &str, address: IpAddr) -> bool {
+    match (entry.parse::<IpNet>(), entry.parse::<IpAddr>()) {
+        (Ok(range), _) => range.contains(&address),
+        (_, Ok(listed)) => listed.to_canonical() == address,
+        _ => false,
+    }
+}
+
+/// The root alone is a directory like others: that everything is allowed is never meant.
+fn is_tree(entry: &str) -> bool {
+    entry.starts_with('/') && entry.trim_end_matches('/') != "" && entry.ends_with('/')
+}
+
+/// Whether a socket in `directory` is in `tree` or below it, by its name and with links followed. What
+/// does not exist has no links; connecting to it fails.
+fn is_socket_below(directory: &Path, tree: &Path, port: &str) -> bool {
+    let is_plain = |part: Component| matches!(part, Component::RootDir | Component::Normal(_));
+    if !directory.components().all(is_plain) || !directory.starts_with(tree) {
+        return false;
+    }
+    let Ok(tree) = tree.canonicalize() else { return true };
+    let socket = directory.join(format!(".s.PGSQL.{port}"));
+    [directory, &socket].into_iter().all(|path| match path.canonicalize() {
+        Ok(resolved) => resolved.starts_with(&tree),
+        Err(_) => true,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn has(entries: &[&str], target: &str) -> bool {
+        let entries: Vec<_> = entries.iter().map(|entry| (*entry).to_owned()).collect();
+        lists(&entries, target, "5432")
+    }
+
+    #[test]
+    fn ranges_hold_addresses_of_their_family() {
+        let entries = ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"];
+        for inside in [
+            "10.0.0.0",
+            "10.255.255.255",
+            "::ffff:10.1.2.3",
+            "192.0.2.7",
+            "2001:db8:1::1",
+            "2001:DB8::",
+        ] {
+            assert!(has(&entries, inside), "{inside}");
+        }
+        for outside in ["9.255.255.255", "11.0.0.0", "192.0.2.8", "2001:db9::1", "::ffff:11.0.0.1"]
+        {
+            assert!(!has(&entries, outside), "{outside}");
+        }
+        // Addresses of IPv4 that are written as those of IPv6 are in no range of IPv6.
+        assert!(has(&["::/0"], "::1") && !has(&["::/0"], "::ffff:127.0.0.1"));
+        assert!(has(&["10.1.2.3/8"], "10.0.0.1"));
+    }
+
+    #[test]
+    fn a_range_holds_no_names() {
+        let everything = ["0.0.0.0/0", "::/0"];
+        // The last ones are addresses to getaddrinfo.
+        for name in ["db.example", "localhost", "", "10.1", "0x0a000001", "167772161", "10.0.0.01"]
+        {
+            assert!(!has(&everything, name), "{name}");
+        }
+        assert!(has(&["0.0.0.0/0", "db.example"], "DB.example"));
+    }
+
+    #[test]
+    fn an_address_is_the_same_in_every_spelling() {
+        assert!(has(&["::1"], "0:0:0:0:0:0:0:1") && has(&["10.0.0.1"], "::ffff:10.0.0.1"));
+    }
+
+    #[test]
+    fn what_is_no_range_allows_nothing() {
+        for entry in ["10.0.0.0/33", "10.0.0.0/-1", "10.0/8", "10.0.0.0/", "/8", "db.example/24"] {
+            assert!(!has(&[entry], "10.0.0.0"), "{entry}");
+        }
+    }
+
+    #[test]
+    fn a_directory_with_a_slash_holds_what_is_below_it() {
+        for inside in ["/run/source", "/run/source/", "/run/source/a", "/run/source/a/b/"] {
+            assert!(has(&["/run/source/"], inside), "{inside}");
+        }
+        for outside in [
+            "/run",
+            "/run/sourcery",
+            "/run/source/../target",
+            "/run/source/a/../../target",
+            "run/source/a",
+            "@/run/source/a",
+        ] {
+            assert!(!has(&["/run/source/"], outside), "{outside}");
+        }
+        assert!(!has(&["/run/source"], "/run/source/a"));
+        assert!(!has(&["/", "//"], "/tmp"));
+    }
+
+    #[test]
+    fn links_lead_out_of_no_directory() {
+        let folder = std::env::temp_dir().join(format!("pgmig_hosts_{}", std::process::id()));
+        let tree = folder.join("tree");
+        for made in ["tree/real", "tree/trap", "elsewhere"] {
+            std::fs::create_dir_all(folder.join(made)).unwrap();
+        }
+        std::fs::write(folder.join("elsewhere/.s.PGSQL.5432"), "").unwrap();
+        let link = |from: &str, to: &str| {
+            std::os::unix::fs::symlink(folder.join(from), folder.join(to)).unwrap();
+        };
+        link("elsewhere", "tree/out");
+        link("tree/real", "tree/in");
+        link("elsewhere/.s.PGSQL.5432", "tree/trap/.s.PGSQL.5432");
+        let entry = format!("{}/", tree.display());
+        let allowed = |name: &str| has(&[&entry], &tree.join(name).display().to_string());
+        assert!(allowed("real") && allowed("in") && allowed("not/there"));
+        assert!(!allowed("out") && !allowed("trap"));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -1,0 +1,1 @@
+aiven_extras--1.1.18--2.0.0.sql
