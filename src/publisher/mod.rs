@@ -8,7 +8,7 @@ pub mod login;
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
-use pgmig_core::conninfo::Conninfo;
+use pgmig_core::conninfo::{Conninfo, advice};
 use pgmig_core::sql;
 use pgmig_core::wire::{self, Fault, Rows, ServerError};
 use pgrx::PgLogLevel;
@@ -16,7 +16,7 @@ use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::Oid;
 
 use crate::caller::Caller;
-use crate::conninfo::shown;
+use crate::conninfo::{self, shown};
 use crate::error::{Error, Kind, Result, report};
 use crate::ffi::wait::{self, For, Mode};
 use crate::{query, settings};
@@ -278,20 +278,23 @@ fn not_begun(obstacle: Obstacle) -> Error {
 }
 
 /// One message for every cause: it must not tell which ports are open or which files exist. The
-/// cause goes to the server's log.
+/// cause goes to the server's log; the caller learns it of a host that the platform's owner has named.
 fn unreachable(cause: &str, conninfo: &Conninfo) -> Error {
     if wait::statement_deadline().is_some_and(|deadline| deadline <= Instant::now()) {
         return late("", "");
     }
+    let cause = shown(cause, conninfo);
     report(
         PgLogLevel::LOG_SERVER_ONLY,
         Error::new(Kind::ConnectionRefused, "pgmig_extras could not connect to the publisher")
-            .detail(shown(cause, conninfo)),
+            .detail(&cause),
     );
-    Error::new(Kind::ConnectionRefused, "could not connect to the publisher").hint(
-        "Check host, port, database, user, password, TLS settings, and that the role has REPLICATION \
-         and pg_hba.conf lets it in. The cause is in this server's log.",
-    )
+    let error = Error::new(Kind::ConnectionRefused, "could not connect to the publisher");
+    if conninfo::is_named(conninfo) {
+        let advice = advice(&cause);
+        return error.detail(format!("{cause}.")).hint(advice);
+    }
+    error.hint(format!("{} The cause is in this server's log.", advice("")))
 }
 
 /// For an answer that no real publisher gives.

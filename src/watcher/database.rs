@@ -13,7 +13,7 @@ use pgrx::prelude::*;
 use super::announce::announce;
 use super::link::Link;
 use super::subscriber::{self, Listed, Look};
-use super::{now, process, shared};
+use super::{errors, now, process, shared};
 use crate::error::{Error, Kind, raise, report};
 use crate::ffi::{wait, worker};
 use crate::settings;
@@ -165,7 +165,10 @@ impl Watcher {
         let unsubscribed = unsubscribed(link, look, links);
         let tables = Tables { total: look.tables.total + unsubscribed, ..look.tables };
         if let Some(cause) = link.take_cause() {
+            errors::keep_cause(look.oid, link.is_named().then_some(cause.as_str()));
             tell_why(look, cause);
+        } else if !link.is_down() {
+            errors::keep_cause(look.oid, None);
         }
         let settings = settings::lag();
         if look.hears_within(settings.interval) {

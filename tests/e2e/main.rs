@@ -5,6 +5,7 @@
 #[macro_use]
 mod source;
 mod hostile;
+mod last_error;
 mod support;
 
 mod aiven;
