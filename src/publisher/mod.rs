@@ -18,7 +18,7 @@ use pgrx::pg_sys::Oid;
 use crate::caller::Caller;
 use crate::conninfo::{self, shown};
 use crate::error::{Error, Kind, Result, report};
-use crate::ffi::wait::{self, For, Mode};
+use crate::ffi::wait::{self, For, Mode, Waited};
 use crate::{query, settings};
 use channel::{Broken, Channel, Exchange, Step};
 use login::{Login, Obstacle};
@@ -27,6 +27,10 @@ use login::{Login, Obstacle};
 const MAX_ANSWER: usize = 64 << 20;
 /// How long a thread that was told to end may take before it counts as stuck.
 const ENDING_TIME: Duration = Duration::from_millis(500);
+
+/// How long a publisher may take to end what it was asked to. A wait that was given up lasts so much
+/// longer.
+const CANCEL_TIME: Duration = Duration::from_millis(400);
 
 /// A connection of ours as its server lists it: under a name that only we know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,13 +156,35 @@ impl Publisher {
         let query = wire::query(sql).ok_or(Failure::Lost)?;
         let mut exchange = Exchange::new(query, MAX_ANSWER);
         loop {
-            let in_time = match exchange.step(&mut self.channel)? {
+            let waited = match exchange.step(&mut self.channel)? {
                 Step::Answered(outcome) => return outcome.map_err(|error| self.refused(error)),
-                Step::Again => mode.go_on(deadline),
-                Step::Wait(what) => mode.until_ready(self.channel.socket(), what, deadline),
+                Step::Again => mode.look(deadline),
+                Step::Wait(what) => mode.wait(self.channel.socket(), what, deadline),
             };
-            if !in_time {
-                return Err(Failure::Late);
+            if waited == Waited::Ready {
+                continue;
+            }
+            self.cancel(&mut exchange);
+            if waited == Waited::Interrupted {
+                pgrx::check_for_interrupts!();
+            }
+            return Err(Failure::Late);
+        }
+    }
+
+    /// Ends what the publisher works on. A backend that waits, for transactions to end or for a lock,
+    /// does not notice that its client is gone, and would keep its temporary slot until then.
+    fn cancel(&mut self, exchange: &mut Exchange) {
+        let until = Instant::now() + CANCEL_TIME;
+        self.channel.cancel(until);
+        while let Ok(step) = exchange.step(&mut self.channel) {
+            let goes_on = match step {
+                Step::Answered(_) => false,
+                Step::Again => Instant::now() < until,
+                Step::Wait(what) => wait::in_thread(&[(self.channel.socket(), what)], until),
+            };
+            if !goes_on {
+                return;
             }
         }
     }

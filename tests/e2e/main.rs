@@ -15,6 +15,7 @@ mod auto_explain;
 mod catalog;
 mod commits;
 mod docs;
+mod ended_waits;
 mod explain;
 mod floods;
 mod hang;
