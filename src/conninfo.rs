@@ -83,6 +83,11 @@ pub fn parse(text: &str) -> Option<Conninfo> {
     libpq::parse_conninfo(&CString::new(text).ok()?).map(Conninfo::new)
 }
 
+/// Whether the caller may know why a connection by a string that was checked fails.
+pub fn is_named(conninfo: &Conninfo) -> bool {
+    conninfo.is_named(&rules())
+}
+
 fn rules() -> Rules {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     Rules {

@@ -117,7 +117,7 @@ enum Origin {
 }
 
 /// Keywords and values, each keyword once, values not empty. Never shown with its password.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Conninfo(Vec<(String, String)>);
 
 impl Conninfo {
@@ -211,6 +211,13 @@ impl Conninfo {
     /// Whether it is what a list of subscriptions shows, instead of the password.
     pub fn has_masked_password(&self) -> bool {
         self.get("password").is_some_and(|password| password.as_bytes() == secret::MASK)
+    }
+
+    /// Whether the platform's owner has named the host of a string that was checked: then the caller may
+    /// know why a connection to it fails. Where any host may be named, that would tell which ports of
+    /// whatever this server can reach are open.
+    pub fn is_named(&self, rules: &Rules) -> bool {
+        !rules.allowed_hosts.is_empty() && self.check_target(rules, Origin::Stored).is_ok()
     }
 
     fn check_keywords(&self, origin: Origin) -> Result<()> {
@@ -360,6 +367,37 @@ impl Conninfo {
             self.set("require_auth", PASSWORD_METHODS);
         }
     }
+}
+
+/// What to do about a connection that failed, by what libpq or the publisher says of it. A text in
+/// another language has no advice of its own.
+pub fn advice(cause: &str) -> &'static str {
+    const ADVICE: [(&str, &str); 12] = [
+        ("password authentication failed", "Check user and password."),
+        ("no password supplied", "Add password=… of a role on the publisher."),
+        (
+            "pg_hba.conf",
+            "Add a line for this server, user and database to pg_hba.conf of the publisher, and reload it.",
+        ),
+        ("replication role", REPLICATION),
+        ("to start WAL sender", REPLICATION),
+        ("is not permitted to log in", "Run ALTER ROLE … LOGIN on the publisher."),
+        (
+            "connection slots",
+            "Wait until a connection of the publisher is free, or raise its \"max_connections\".",
+        ),
+        ("max_wal_senders", "Raise \"max_wal_senders\" of the publisher and restart it."),
+        ("Connection refused", "Check host and port, and \"listen_addresses\" of the publisher."),
+        ("resolve the host name", "Check the host's name."),
+        ("database \"", "Check the database's name."),
+        ("SSL", "Check the TLS settings: sslmode, sslrootcert, and \"ssl\" of the publisher."),
+    ];
+    const REPLICATION: &str = "Run ALTER ROLE … REPLICATION on the publisher.";
+    ADVICE.iter().find(|(text, _)| cause.contains(text)).map_or(
+        "Check host, port, database, user, password, TLS settings, and that the role has REPLICATION \
+         and pg_hba.conf lets it in.",
+        |(_, advice)| advice,
+    )
 }
 
 /// Whether a keyword's value may be shown.
@@ -610,6 +648,17 @@ mod tests {
         assert!(name.hint.unwrap().ends_with("or as hostaddr beside a name."));
         // hostaddr is where libpq goes, so an allowed name does not cover it.
         assert_eq!(refusal(&[("hostaddr", "10.0.0.1")], &listed), Kind::InsufficientPrivilege);
+    }
+
+    #[test]
+    fn a_host_is_named_only_by_the_list() {
+        let listed = Rules { allowed_hosts: vec!["db.example".into(), "/tmp".into()], ..rules() };
+        assert!(!conninfo(BASE).is_named(&rules()));
+        assert!(conninfo(BASE).is_named(&listed));
+        assert!(with(&[("host", "/tmp")]).is_named(&listed));
+        assert!(!with(&[("host", "other")]).is_named(&listed));
+        let libpq_16 = Rules { libpq_16: true, ..listed };
+        assert!(!with(&[("hostaddr", "10.0.0.1")]).is_named(&libpq_16));
     }
 
     #[test]

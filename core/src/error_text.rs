@@ -1,17 +1,90 @@
-//! What may be told of an error that an apply worker reports: what kind it is and which objects it
-//! names, never a value of a row. Who owns the subscription need not be able to read the table.
+//! What may be told of an error that a replication worker reports: what kind it is, which objects it
+//! names, and what the publisher answered; never a value of a row. Who owns the subscription need not be
+//! able to read the table.
+//!
+//! Runs while an error is being reported: it allocates nothing.
+
+/// A report of a worker, as ErrorData has it.
+#[derive(Debug, Clone, Copy)]
+pub struct Reported<'a> {
+    pub sqlstate: i32,
+    pub is_fatal: bool,
+    pub message: &'a [u8],
+    /// The message's format, as it stands in the source: without values and not translated.
+    pub template: &'a [u8],
+    /// The catalog of its translations: "postgres-15" for the server's own, another one for those of a
+    /// procedural language.
+    pub domain: &'a [u8],
+    pub context: &'a [u8],
+}
+
+/// Where the words of a report come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// This server. What is told names objects only.
+    Server,
+    /// The publisher, after the login. It may say anything.
+    Publisher,
+    /// A connection that could not be made. The cause may name ports, files and hosts.
+    Connection,
+}
+
+/// Stands for a value in what `write` hands out: it is one byte in every encoding.
+pub const VALUE: u8 = 1;
 
 /// SQLSTATE classes whose messages name objects and never values, where the server itself reports
-/// them: feature not supported, integrity violation, transaction state, rollback, resources, object
-/// state, intervention, system error.
-const CLASSES: [&[u8; 2]; 8] = [b"0A", b"23", b"25", b"40", b"53", b"55", b"57", b"58"];
+/// them: feature not supported, integrity violation, transaction state, authorization, rollback,
+/// resources, object state, intervention, system error.
+const CLASSES: [&[u8; 2]; 9] = [b"0A", b"23", b"25", b"28", b"40", b"53", b"55", b"57", b"58"];
 /// insufficient_privilege
 const DENIED: i32 = packed(b"42501");
+/// admin_shutdown and crash_shutdown: somebody ended the worker.
+const ENDED: [i32; 2] = [packed(b"57P01"), packed(b"57P02")];
 const CONNECTION: &[u8; 2] = b"08";
+
+/// Formats of what is reported when no connection can be made (worker.c and tablesync.c, 13 to 18).
+const CONNECTING: [&str; 3] = [
+    "could not connect to the publisher: %s",
+    "apply worker for subscription \"%s\" could not connect to the publisher: %s",
+    "table synchronization worker for subscription \"%s\" could not connect to the publisher: %s",
+];
+/// Formats that end with what the publisher answered, or with what libpq says of a connection that
+/// was lost (libpqwalreceiver.c and tablesync.c, 13 to 18).
+const ANSWERED: [&str; 15] = [
+    START_STREAMING,
+    IDENTIFY_SYSTEM,
+    "could not receive data from WAL stream: %s",
+    "could not send data to WAL stream: %s",
+    "could not send end-of-streaming message to primary: %s",
+    "error reading result of streaming command: %s",
+    "error while shutting down streaming COPY: %s",
+    "could not create replication slot \"%s\": %s",
+    "could not drop replication slot \"%s\" on publisher: %s",
+    "could not fetch table info for table \"%s.%s\" from publisher: %s",
+    "could not fetch column list info for table \"%s.%s\" from publisher: %s",
+    "could not fetch table WHERE clause info for table \"%s.%s\" from publisher: %s",
+    "could not start initial contents copy for table \"%s.%s\": %s",
+    "table copy could not start transaction on publisher: %s",
+    "table copy could not finish transaction on publisher: %s",
+];
+const START_STREAMING: &str = "could not start WAL streaming: %s";
+const IDENTIFY_SYSTEM: &str =
+    "could not receive database system identifier and timeline ID from the primary server: %s";
+/// Formats that name objects only, whatever their SQLSTATE.
+const NAMING: [&str; 2] = [
+    "table \"%s.%s\" not found on publisher",
+    "terminating logical replication worker due to timeout",
+];
+/// What the leader says after a parallel apply worker, which has told the reason.
+const FOLLOWING: [&str; 2] = [
+    "logical replication parallel apply worker exited due to error",
+    "lost connection to the logical replication parallel apply worker",
+];
 
 const NO_CONNECTION: &[u8] =
     b"the connection to the publisher failed; the cause is in this server's log";
 const RAISED: &[u8] = b"a function raised an exception; its text is in this server's log";
+const PUBLISHER: &[u8] = b"the publisher reported: ";
 
 /// Six bits a character, the first one lowest (elog.h MAKE_SQLSTATE).
 const fn packed(code: &[u8]) -> i32 {
@@ -23,25 +96,141 @@ const fn packed(code: &[u8]) -> i32 {
     packed
 }
 
-/// Hands out, piece by piece, what may be told of an error. `template` is its message's format, and
-/// `domain` the catalog of its translations: "postgres-15" for the server's own.
-pub fn write(
-    sqlstate: i32,
-    message: &[u8],
-    template: &[u8],
-    domain: &[u8],
-    mut write: impl FnMut(&[u8]),
-) {
-    let is_of = |class: &[u8; 2]| sqlstate & 0xFFF == packed(class);
-    if is_of(CONNECTION) {
-        write(NO_CONNECTION);
-    } else if !domain.starts_with(b"postgres") || !has_words(template) {
-        write(RAISED);
-    } else if sqlstate == DENIED || CLASSES.into_iter().any(is_of) {
-        write(message);
-    } else {
-        write_template(template, write);
+impl Reported<'_> {
+    /// Whether it says why a worker failed: not that it was ended, and not that another one failed.
+    pub fn is_failure(&self) -> bool {
+        !ENDED.contains(&self.sqlstate) && !self.is_one_of(&FOLLOWING)
     }
+
+    /// Whether core counts it in pg_stat_subscription_stats: of an apply worker only what happens once
+    /// it streams (start_apply in worker.c), of the copy of a table everything; and never a FATAL.
+    pub fn is_counted(&self, is_apply: bool) -> bool {
+        let is_early =
+            self.is_one_of(&CONNECTING) || self.is_one_of(&[START_STREAMING, IDENTIFY_SYSTEM]);
+        !(self.is_fatal || is_apply && is_early)
+    }
+
+    pub fn source(&self) -> Source {
+        if !self.is_servers() {
+            Source::Server
+        } else if self.is_one_of(&ANSWERED) {
+            Source::Publisher
+        } else if self.is_one_of(&CONNECTING) || self.is_of(CONNECTION) && !self.is_one_of(&NAMING)
+        {
+            Source::Connection
+        } else {
+            Source::Server
+        }
+    }
+
+    /// Hands out, piece by piece, what may be told.
+    pub fn write(&self, mut write: impl FnMut(&[u8])) {
+        if self.source() == Source::Connection || !self.is_servers() && self.is_of(CONNECTION) {
+            write(NO_CONNECTION);
+        } else if !self.is_servers() || !has_words(self.template) {
+            write(RAISED);
+        } else if self.source() == Source::Publisher {
+            write_answer(self.message, write);
+        } else if self.names_objects() {
+            write(self.message);
+        } else {
+            write_template(self.template, write);
+        }
+    }
+
+    /// Hands out where it happened, as `table "…", column "…": `. The apply worker names the table, the
+    /// copy of a table only the column: which table it is, is known by the worker.
+    pub fn write_place(&self, is_apply: bool, mut write: impl FnMut(&[u8])) {
+        let (table, column) =
+            if is_apply { applied_to(self.context) } else { (None, copied_to(self.context)) };
+        for (what, name) in [(&b"table \""[..], table), (b"column \"", column)] {
+            let Some(name) = name else { continue };
+            let separator: &[u8] = if what.starts_with(b"column") && (table.is_some() || !is_apply)
+            {
+                b", "
+            } else {
+                b""
+            };
+            [separator, what, name, b"\""].into_iter().for_each(&mut write);
+        }
+        if table.is_some() || !is_apply {
+            write(b": ");
+        }
+    }
+
+    fn names_objects(&self) -> bool {
+        self.sqlstate == DENIED
+            || self.is_one_of(&NAMING)
+            || CLASSES.into_iter().any(|class| self.is_of(class))
+    }
+
+    fn is_servers(&self) -> bool {
+        self.domain.starts_with(b"postgres")
+    }
+
+    fn is_of(&self, class: &[u8; 2]) -> bool {
+        self.sqlstate & 0xFFF == packed(class)
+    }
+
+    fn is_one_of(&self, templates: &[&str]) -> bool {
+        templates.iter().any(|template| template.as_bytes() == self.template)
+    }
+}
+
+/// The publisher's own message, of "what was done: ERROR:  its message". libpq separates the severity,
+/// which may be translated, by two spaces. Without one it is what libpq says of a lost connection.
+fn write_answer(message: &[u8], mut write: impl FnMut(&[u8])) {
+    match find(message, b":  ").filter(|at| is_severity(&message[..*at])) {
+        Some(at) => {
+            write(PUBLISHER);
+            write(first_line(&message[at + 3..]));
+        }
+        None => write(first_line(message)),
+    }
+}
+
+/// Whether a text ends with a word that is no longer than a severity.
+fn is_severity(text: &[u8]) -> bool {
+    let word = text.iter().rev().take_while(|byte| !byte.is_ascii_whitespace()).count();
+    (1..=20).contains(&word)
+}
+
+fn first_line(text: &[u8]) -> &[u8] {
+    text.split(|byte| *byte == b'\n').next().unwrap_or_default()
+}
+
+/// Table and column of the apply worker's own line, the last one of a CONTEXT: `processing remote data …
+/// for replication target relation "s.t" column "c" in transaction 731` (worker.c, 15 to 18).
+fn applied_to(context: &[u8]) -> (Option<&[u8]>, Option<&[u8]>) {
+    let line = find_last(context, b"processing remote data ").map(|at| &context[at..]);
+    let Some((table, rest)) = line.and_then(|line| quoted_after(line, b"target relation \""))
+    else {
+        return (None, None);
+    };
+    let column = Some(rest).filter(|rest| rest.starts_with(b" column \""));
+    (Some(table), column.and_then(|rest| quoted_after(rest, b" column \"")).map(|(name, _)| name))
+}
+
+/// The column of COPY's own line: `COPY t, line 1, column c: "value"` (copyfrom.c, 13 to 18).
+fn copied_to(context: &[u8]) -> Option<&[u8]> {
+    let line = context.split(|byte| *byte == b'\n').find(|line| line.starts_with(b"COPY "))?;
+    let name = &line[find(line, b", column ")? + b", column ".len()..];
+    Some(&name[..find(name, b": ").unwrap_or(name.len())])
+}
+
+/// What is quoted after `start`, and what comes after it.
+fn quoted_after<'a>(text: &'a [u8], start: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let text = &text[find(text, start)? + start.len()..];
+    let end = text.iter().position(|byte| *byte == b'"')?;
+    Some((&text[..end], &text[end + 1..]))
+}
+
+fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
+    text.windows(wanted.len()).position(|window| window == wanted)
+}
+
+fn find_last(text: &[u8], wanted: &[u8]) -> Option<usize> {
+    text.windows(wanted.len()).rposition(|window| window == wanted)
 }
 
 /// Whether a format says anything besides what is put into it, as that of RAISE or of an extension
@@ -54,7 +243,7 @@ fn has_words(template: &[u8]) -> bool {
 fn write_template(template: &[u8], mut write: impl FnMut(&[u8])) {
     for (number, piece) in pieces(template).enumerate() {
         if number > 0 {
-            write("…".as_bytes());
+            write(&[VALUE]);
         }
         write(piece);
     }
@@ -81,11 +270,29 @@ mod tests {
     use super::*;
 
     fn told(code: &[u8; 5], message: &str, template: &str, domain: &str) -> String {
+        collected(|write| reported(code, message, template, domain).write(write))
+    }
+
+    fn reported<'a>(
+        code: &[u8; 5],
+        message: &'a str,
+        template: &'a str,
+        domain: &'a str,
+    ) -> Reported<'a> {
+        Reported {
+            sqlstate: packed(code),
+            is_fatal: false,
+            message: message.as_bytes(),
+            template: template.as_bytes(),
+            domain: domain.as_bytes(),
+            context: b"",
+        }
+    }
+
+    fn collected(work: impl FnOnce(&mut dyn FnMut(&[u8]))) -> String {
         let mut told = Vec::new();
-        let (message, template, domain) =
-            (message.as_bytes(), template.as_bytes(), domain.as_bytes());
-        write(packed(code), message, template, domain, |piece| told.extend_from_slice(piece));
-        String::from_utf8(told).unwrap()
+        work(&mut |piece| told.extend_from_slice(piece));
+        String::from_utf8(told).unwrap().replace('\u{1}', "…")
     }
 
     #[test]
@@ -149,5 +356,111 @@ mod tests {
             told(b"08006", "port 5 is closed", "%s", "postgres"),
             String::from_utf8_lossy(NO_CONNECTION)
         );
+    }
+
+    #[test]
+    fn what_the_publisher_answered_is_told() {
+        let lost =
+            "could not receive data from WAL stream: server closed the connection unexpectedly";
+        for (message, template, expected) in [
+            (
+                "could not receive data from WAL stream: ERROR:  publication \"move\" does not exist\n\
+                 CONTEXT:  slot \"s\", output plugin \"pgoutput\"",
+                "could not receive data from WAL stream: %s",
+                "the publisher reported: publication \"move\" does not exist",
+            ),
+            (
+                "konnte WAL-Streaming nicht starten: FEHLER:  Replikations-Slot »s« ist aktiv",
+                START_STREAMING,
+                "the publisher reported: Replikations-Slot »s« ist aktiv",
+            ),
+            (
+                "could not start initial contents copy for table \"public.a\": \
+                 ERROR:  permission denied for table a",
+                "could not start initial contents copy for table \"%s.%s\": %s",
+                "the publisher reported: permission denied for table a",
+            ),
+            (
+                &format!("{lost}\n\tThis probably means"),
+                "could not receive data from WAL stream: %s",
+                lost,
+            ),
+            (
+                "could not receive data from WAL stream: SSL SYSCALL error:  is no severity",
+                "could not receive data from WAL stream: %s",
+                "the publisher reported: is no severity",
+            ),
+        ] {
+            assert_eq!(told(b"08006", message, template, "postgres-18"), expected);
+            assert_eq!(
+                reported(b"XX000", message, template, "postgres").source(),
+                Source::Publisher
+            );
+        }
+    }
+
+    #[test]
+    fn why_no_connection_could_be_made_is_not_told() {
+        let message = "connection to server at \"10.0.0.1\", port 5 failed: FATAL:  no";
+        for template in CONNECTING.into_iter().chain(["%s", "a format of a later major: %s"]) {
+            let told = told(b"08006", message, template, "postgres-18");
+            assert_eq!(told.as_bytes(), NO_CONNECTION);
+            assert_eq!(
+                reported(b"08006", message, template, "postgres-18").source(),
+                Source::Connection
+            );
+        }
+        // Other modules may use the words of the server.
+        assert_eq!(
+            told(b"08006", message, START_STREAMING, "plpgsql-18").as_bytes(),
+            NO_CONNECTION
+        );
+    }
+
+    #[test]
+    fn the_place_is_told_without_the_value() {
+        let place = |is_apply, context: &'static str| {
+            let report = Reported { context: context.as_bytes(), ..reported(b"22P02", "", "", "") };
+            collected(|write| report.write_place(is_apply, write))
+        };
+        let applied = "processing remote data for replication origin \"pg_16400\" during message type \
+             \"INSERT\" for replication target relation \"public.t\"";
+        for (is_apply, context, expected) in [
+            (false, "COPY t2, line 1, column x: \"hidden\"".to_owned(), ", column \"x\": "),
+            (false, "COPY t2, line 1, column x: null input".to_owned(), ", column \"x\": "),
+            (false, "COPY t2, line 1, column x".to_owned(), ", column \"x\": "),
+            (false, "COPY t2, line 1: \"hidden, column\"".to_owned(), ": "),
+            (false, "PL/pgSQL function f()\nCOPY t, line 7, column a b: \"x\nCOPY t, line 7, column hidden: \"y".to_owned(),
+             ", column \"a b\": "),
+            (false, String::new(), ": "),
+            (true, format!("{applied} in transaction 731, finished at 0/1"), "table \"public.t\": "),
+            (true, format!("{applied} column \"x\" in transaction 731, finished at 0/1"),
+             "table \"public.t\", column \"x\": "),
+            (true, format!("SQL statement \"processing remote data for replication target relation \"hidden\"\"\n{applied}"),
+             "table \"public.t\": "),
+            (true, "processing remote data for replication origin \"pg_1\"".to_owned(), ""),
+            (true, "COPY t2, line 1, column x".to_owned(), ""),
+            (true, String::new(), ""),
+        ] {
+            assert_eq!(place(is_apply, context.leak()), expected);
+        }
+    }
+
+    #[test]
+    fn what_core_does_not_count_is_known() {
+        let report = |template| reported(b"08006", "", template, "postgres-18");
+        let fatal = Reported { is_fatal: true, ..report("terminating connection") };
+        assert!(!fatal.is_counted(true) && !fatal.is_counted(false));
+        for template in CONNECTING.into_iter().chain([START_STREAMING, IDENTIFY_SYSTEM]) {
+            assert!(!report(template).is_counted(true));
+            assert!(report(template).is_counted(false));
+        }
+        assert!(report("could not receive data from WAL stream: %s").is_counted(true));
+        for code in [b"57P01", b"57P02"] {
+            let ended = Reported { is_fatal: true, ..reported(code, "", "", "postgres-18") };
+            assert!(!ended.is_failure());
+        }
+        assert!(!report(FOLLOWING[0]).is_failure());
+        assert!(fatal.is_failure());
     }
 }

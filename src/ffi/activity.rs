@@ -7,6 +7,7 @@ use std::ffi::{CStr, CString, c_char};
 use std::hash::{BuildHasher, RandomState};
 use std::ptr::NonNull;
 
+use pgmig_core::error_text::Reported;
 use pgmig_core::secret::{self, Kind, Known};
 use pgrx::PgLogLevel;
 use pgrx::pg_sys;
@@ -121,9 +122,9 @@ unsafe extern "C-unwind" fn redact(edata: *mut pg_sys::ErrorData) {
     let report = unsafe { &mut *edata };
     mask_report(report);
     if report.elevel >= PgLogLevel::ERROR as i32
-        && let Some(subscription) = replicating_for()
+        && let Some(worker) = replication_worker()
     {
-        keep_error(subscription, report);
+        keep_error(worker, report);
     }
     if PLANS_STAY_HERE.get() && bytes(report.filename).ends_with(b"auto_explain.c") {
         report.output_to_client = false;
@@ -134,11 +135,12 @@ unsafe extern "C-unwind" fn redact(edata: *mut pg_sys::ErrorData) {
     }
 }
 
-fn keep_error(subscription: u32, report: &pg_sys::ErrorData) {
+fn keep_error(worker: watcher::errors::Worker, report: &pg_sys::ErrorData) {
     watcher::errors::keep(
-        subscription,
-        &watcher::errors::Reported {
+        worker,
+        &Reported {
             sqlstate: report.sqlerrcode,
+            is_fatal: report.elevel >= PgLogLevel::FATAL as i32,
             message: bytes(report.message),
             template: bytes(report.message_id),
             domain: bytes(report.domain),
@@ -147,9 +149,9 @@ fn keep_error(subscription: u32, report: &pg_sys::ErrorData) {
     );
 }
 
-/// The subscription that this process is a worker of: core's workers carry its oid in their name,
-/// "logical replication … for subscription 16400 sync 16388" (launcher.c, 13 to 18).
-fn replicating_for() -> Option<u32> {
+/// Which worker of core's this process is: they carry what they work on in their name, "logical
+/// replication … for subscription 16400 sync 16388" (launcher.c, 13 to 18).
+fn replication_worker() -> Option<watcher::errors::Worker> {
     // SAFETY: reads a variable of this process.
     let worker = unsafe { pg_sys::MyBgworkerEntry };
     // SAFETY: NULL, or this worker's entry for as long as it lives.
@@ -158,8 +160,12 @@ fn replicating_for() -> Option<u32> {
         return None;
     }
     let name = std::str::from_utf8(bytes(worker.bgw_name.as_ptr())).ok()?;
-    let (_, oid) = name.split_once("for subscription ")?;
-    oid.split(' ').next()?.parse().ok()
+    let (_, work) = name.split_once("for subscription ")?;
+    let (subscription, table) = match work.split_once(" sync ") {
+        Some((subscription, table)) => (subscription, Some(table.parse().ok()?)),
+        None => (work, None),
+    };
+    Some(watcher::errors::Worker { subscription: subscription.parse().ok()?, table })
 }
 
 fn mask_report(report: &mut pg_sys::ErrorData) {

@@ -6,6 +6,8 @@ use std::ffi::{CString, c_char, c_int};
 use pgrx::pg_sys::{self, Datum, Oid};
 use pgrx::{FromDatum, IntoDatum, PgLogLevel, PgSqlErrorCode};
 
+use super::encoding;
+
 // Oids of catalogs that pgrx does not bind (pg_subscription.h, pg_subscription_rel.h,
 // pg_event_trigger.h, pg_replication_origin.h).
 pub const SUBSCRIPTION: Oid = Oid::from_u32(6100);
@@ -57,6 +59,23 @@ pub fn relation_facts(relation: Oid) -> Option<RelationFacts> {
     // SAFETY: held since the look-up.
     unsafe { pg_sys::ReleaseSysCache(tuple) };
     Some(facts)
+}
+
+/// A relation of this database as "schema.name", in UTF-8. `None` when it is gone.
+pub fn relation_name(relation: Oid) -> Option<String> {
+    // SAFETY: a catalog cache look-up; NULL, or a palloc'd C string.
+    let name = unsafe { pg_sys::get_rel_name(relation) };
+    // SAFETY: as above; zero for a relation that is gone.
+    let schema = unsafe { pg_sys::get_namespace_name(pg_sys::get_rel_namespace(relation)) };
+    if name.is_null() || schema.is_null() {
+        return None;
+    }
+    let text = |text: *mut c_char| {
+        // SAFETY: a C string that lives as long as the current memory context.
+        let text = unsafe { std::ffi::CStr::from_ptr(text) };
+        encoding::as_utf8(text.to_bytes(), encoding::of_this_database())
+    };
+    Some(format!("{}.{}", text(schema), text(name)))
 }
 
 /// The fixed columns of a row (GETSTRUCT, htup_details.h).

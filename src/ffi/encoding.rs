@@ -1,4 +1,4 @@
-//! Texts of databases in other encodings. Called by `subscription/list.rs`, inside a transaction.
+//! Texts of databases in other encodings. Inside a transaction, but for `of_this_database`.
 //!
 //! What cannot be converted is shown as a question mark: one row that others wrote must not make a list
 //! fail.
@@ -19,7 +19,20 @@ const PADDING: [u8; 8] = [0; 8];
 
 /// A text of an encoding as this database can hold it.
 pub fn converted(text: &[u8], from: Encoding) -> Vec<u8> {
-    let to = of_this_database();
+    converted_to(of_this_database(), text, from)
+}
+
+/// A text of an encoding in UTF-8.
+pub fn as_utf8(text: &[u8], from: Encoding) -> String {
+    String::from_utf8_lossy(&converted_to(UTF8, text, from)).into_owned()
+}
+
+/// A text of UTF-8 as this database can hold it.
+pub fn from_utf8(text: &str) -> Vec<u8> {
+    converted(text.as_bytes(), UTF8)
+}
+
+fn converted_to(to: Encoding, text: &[u8], from: Encoding) -> Vec<u8> {
     if text.is_ascii() || to == SQL_ASCII {
         return text.to_vec();
     }

@@ -6,13 +6,17 @@
 //! here, on its socket or through its TLS session, because libpq takes in whatever a server sends
 //! before anybody can look at how much that is.
 //!
-//! Nothing here waits, and only `load` raises an ERROR.
+//! Nothing here waits but a cancel request, which has a deadline, and only `load` raises an ERROR.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::OnceLock;
+use std::time::Instant;
 
 use pgrx::pg_sys;
+
+use super::wait::{self, For};
 
 #[repr(C)]
 struct PGconn {
@@ -21,6 +25,16 @@ struct PGconn {
 
 #[repr(C)]
 struct PGresult {
+    _opaque: [u8; 0],
+}
+
+#[repr(C)]
+struct PGcancel {
+    _opaque: [u8; 0],
+}
+
+#[repr(C)]
+struct PGcancelConn {
     _opaque: [u8; 0],
 }
 
@@ -88,6 +102,19 @@ functions! {
         PQsslStruct: fn(*mut PGconn, *const c_char) -> *mut Ssl;
         PQsetnonblocking: fn(*mut PGconn, c_int) -> c_int;
         PQsetNoticeReceiver: fn(*mut PGconn, NoticeReceiver, *mut c_void) -> Option<NoticeReceiver>;
+        PQgetCancel: fn(*mut PGconn) -> *mut PGcancel;
+        PQfreeCancel: fn(*mut PGcancel);
+    }
+}
+
+functions! {
+    /// What libpq 17 and later can cancel a query with, without waiting.
+    Canceling {
+        PQcancelCreate: fn(*mut PGconn) -> *mut PGcancelConn;
+        PQcancelStart: fn(*mut PGcancelConn) -> c_int;
+        PQcancelPoll: fn(*mut PGcancelConn) -> c_int;
+        PQcancelSocket: fn(*const PGcancelConn) -> c_int;
+        PQcancelFinish: fn(*mut PGcancelConn);
     }
 }
 
@@ -116,6 +143,14 @@ fn library() -> &'static Libpq {
         let found = Libpq::find(|name| unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) });
         found.expect("libpq lacks a function that every supported version has")
     })
+}
+
+/// `None` before 17.
+fn canceling() -> Option<&'static Canceling> {
+    static CANCELING: OnceLock<Option<Canceling>> = OnceLock::new();
+    // SAFETY: as for the library, which is loaded.
+    let symbol = |name: &CStr| unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+    CANCELING.get_or_init(|| Canceling::find(symbol)).as_ref()
 }
 
 /// `None` where libpq was built with something else.
@@ -201,6 +236,81 @@ pub enum Progress {
     Failed,
 }
 
+impl Progress {
+    /// PostgresPollingStatusType of libpq-fe.h.
+    fn of(status: c_int) -> Self {
+        match status {
+            1 => Self::Readable,
+            2 => Self::Writable,
+            3 => Self::Connected,
+            _ => Self::Failed,
+        }
+    }
+}
+
+/// A connection that libpq cancels a query by.
+struct CancelConnection {
+    library: &'static Canceling,
+    request: NonNull<PGcancelConn>,
+}
+
+impl CancelConnection {
+    fn run(&self, deadline: Instant) {
+        // SAFETY: a live request.
+        if unsafe { (self.library.PQcancelStart)(self.request.as_ptr()) } == 0 {
+            return;
+        }
+        let mut what = For::Write;
+        while wait::in_thread(&[(self.socket(), what)], deadline) {
+            // SAFETY: a live request.
+            let status = unsafe { (self.library.PQcancelPoll)(self.request.as_ptr()) };
+            what = match Progress::of(status) {
+                Progress::Readable => For::Read,
+                Progress::Writable => For::Write,
+                Progress::Connected | Progress::Failed => return,
+            };
+        }
+    }
+
+    fn socket(&self) -> c_int {
+        // SAFETY: a live request.
+        unsafe { (self.library.PQcancelSocket)(self.request.as_ptr()) }
+    }
+}
+
+impl Drop for CancelConnection {
+    fn drop(&mut self) {
+        // Closing must not wait for the server to read, as with a connection.
+        // SAFETY: an open socket, or -1.
+        unsafe { libc::shutdown(self.socket(), libc::SHUT_RDWR) };
+        // SAFETY: made by PQcancelCreate, freed once.
+        unsafe { (self.library.PQcancelFinish)(self.request.as_ptr()) }
+    }
+}
+
+/// Begins to connect to where a socket is connected to.
+fn connect_to_peer(socket: c_int) -> Option<OwnedFd> {
+    let mut address = std::mem::MaybeUninit::<libc::sockaddr_storage>::zeroed();
+    let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    // SAFETY: an open socket, and room for any address.
+    if unsafe { libc::getpeername(socket, address.as_mut_ptr().cast(), &mut length) } != 0 {
+        return None;
+    }
+    // SAFETY: zero is valid, and the call has filled it in.
+    let address = unsafe { address.assume_init() };
+    let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: creates a descriptor, or returns -1.
+    let own = unsafe { libc::socket(address.ss_family.into(), kind, 0) };
+    if own < 0 {
+        return None;
+    }
+    // SAFETY: just created, owned by nobody else.
+    let own = unsafe { OwnedFd::from_raw_fd(own) };
+    // SAFETY: an address of this length. It goes on while somebody waits.
+    unsafe { libc::connect(own.as_raw_fd(), (&raw const address).cast(), length) };
+    Some(own)
+}
+
 /// What came of reading or writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Io {
@@ -263,12 +373,60 @@ impl Connection {
     /// One step of connecting.
     pub fn poll(&mut self) -> Progress {
         // SAFETY: live connection.
-        match unsafe { (library().PQconnectPoll)(self.raw()) } {
-            1 => Progress::Readable,
-            2 => Progress::Writable,
-            3 => Progress::Connected,
-            _ => Progress::Failed,
+        Progress::of(unsafe { (library().PQconnectPoll)(self.raw()) })
+    }
+
+    /// Asks the server to end the query that it works on, which it does a moment later. Waits until the
+    /// server has taken the request, and raises nothing.
+    pub fn cancel(&self, deadline: Instant) {
+        match canceling() {
+            Some(library) => {
+                // SAFETY: live connection, of which it is made a copy.
+                let request = unsafe { (library.PQcancelCreate)(self.raw()) };
+                if let Some(request) = NonNull::new(request) {
+                    CancelConnection { library, request }.run(deadline);
+                }
+            }
+            None => drop(self.cancel_key().map(|key| self.send_cancel(key, deadline))),
         }
+    }
+
+    /// The number that proves that we may cancel. Before 17 libpq cancels only in a way that waits
+    /// without end, and has no function for the number: it follows the process's id, after an address
+    /// (libpq-int.h `pg_cancel`, 12 to 16, which have no more releases to change it in).
+    fn cancel_key(&self) -> Option<[u8; 8]> {
+        const AT: usize = 136;
+        const _: () = assert!(size_of::<libc::sockaddr_storage>() + 8 == AT);
+        // SAFETY: live connection.
+        let cancel = NonNull::new(unsafe { (library().PQgetCancel)(self.raw()) })?;
+        let mut numbers = [0_i32; 2];
+        // SAFETY: both numbers lie within what was allocated.
+        let from = unsafe { cancel.as_ptr().cast::<u8>().add(AT) };
+        // SAFETY: as above, and room for both.
+        unsafe { from.copy_to_nonoverlapping(numbers.as_mut_ptr().cast(), 8) };
+        // SAFETY: made above, freed once.
+        unsafe { (library().PQfreeCancel)(cancel.as_ptr()) };
+        let [pid, key] = numbers;
+        let mut sent = [0; 8];
+        sent[..4].copy_from_slice(&pid.to_be_bytes());
+        sent[4..].copy_from_slice(&key.to_be_bytes());
+        (pid == self.backend_pid()).then_some(sent)
+    }
+
+    /// A CancelRequest on a connection of its own to the same address. A server takes it without TLS,
+    /// and closes the connection when it has passed it on.
+    fn send_cancel(&self, key: [u8; 8], deadline: Instant) -> Option<()> {
+        const HEAD: [u8; 8] = [0, 0, 0, 16, 4, 210, 22, 46];
+        let socket = connect_to_peer(self.socket())?;
+        let is_ready = |what| wait::in_thread(&[(socket.as_raw_fd(), what)], deadline);
+        if !is_ready(For::Write) {
+            return None;
+        }
+        let message = [HEAD, key].concat();
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        // SAFETY: an open socket and as many bytes.
+        unsafe { libc::send(socket.as_raw_fd(), message.as_ptr().cast(), message.len(), flags) };
+        is_ready(For::Read).then_some(())
     }
 
     /// From now on `read` and `write` can be used. False where they can't: TLS that is not OpenSSL's.

@@ -39,7 +39,35 @@ pub enum Mode {
     Quiet,
 }
 
+/// How a wait ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waited {
+    Ready,
+    Late,
+    /// An interrupt is pending, which the caller is to raise.
+    Interrupted,
+}
+
 impl Mode {
+    /// Waits until the socket is ready, and leaves it to the caller to raise an interrupt.
+    pub fn wait(self, socket: RawFd, what: For, deadline: Instant) -> Waited {
+        match self {
+            Self::Interruptible => until_interrupt(events_of(socket, what), deadline, At::Deadline),
+            Self::Quiet if quiet(socket, what, deadline) => Waited::Ready,
+            Self::Quiet => Waited::Late,
+        }
+    }
+
+    /// The same between two pieces of work that need no wait.
+    pub fn look(self, deadline: Instant) -> Waited {
+        match (interrupt_pending(), self) {
+            (true, Self::Interruptible) => Waited::Interrupted,
+            (true, Self::Quiet) => Waited::Late,
+            (false, _) if self.go_on(deadline) => Waited::Ready,
+            (false, _) => Waited::Late,
+        }
+    }
+
     /// Waits until the socket is ready; false when the deadline passed.
     pub fn until_ready(self, socket: RawFd, what: For, deadline: Instant) -> bool {
         match self {
@@ -70,8 +98,11 @@ impl Mode {
 /// Waits until the socket is ready; false when the deadline passed. Raises the pending interrupt
 /// (cancel, statement_timeout, terminate) and ends with the postmaster.
 pub fn interruptible(socket: RawFd, what: For, deadline: Instant) -> bool {
-    let events = what.events(pg_sys::WL_SOCKET_READABLE, pg_sys::WL_SOCKET_WRITEABLE);
-    wait(Some((socket, events)), deadline, At::Deadline)
+    wait(events_of(socket, what), deadline, At::Deadline)
+}
+
+fn events_of(socket: RawFd, what: For) -> Option<(RawFd, u32)> {
+    Some((socket, what.events(pg_sys::WL_SOCKET_READABLE, pg_sys::WL_SOCKET_WRITEABLE)))
 }
 
 /// Waits for a point in time, interruptibly.
@@ -88,6 +119,19 @@ enum At {
 }
 
 fn wait(socket: Option<(RawFd, u32)>, deadline: Instant, end: At) -> bool {
+    loop {
+        match until_interrupt(socket, deadline, end) {
+            Waited::Ready => return true,
+            Waited::Late => return false,
+            Waited::Interrupted => {
+                pgrx::check_for_interrupts!();
+            }
+        }
+    }
+}
+
+/// Raises only what is no reason to end the statement in an orderly way.
+fn until_interrupt(socket: Option<(RawFd, u32)>, deadline: Instant, end: At) -> Waited {
     let (socket, ready) = socket.unwrap_or((pg_sys::PGINVALID_SOCKET, 0));
     let always = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
     // SAFETY: set for the life of the process before any function can run.
@@ -95,7 +139,7 @@ fn wait(socket: Option<(RawFd, u32)>, deadline: Instant, end: At) -> bool {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return false;
+            return Waited::Late;
         }
         // SAFETY: this backend's own latch, and an open socket if there are events of one.
         let happened = unsafe {
@@ -111,12 +155,15 @@ fn wait(socket: Option<(RawFd, u32)>, deadline: Instant, end: At) -> bool {
             // SAFETY: this backend's own latch.
             unsafe { pg_sys::ResetLatch(latch) };
         }
+        if interrupt_pending() {
+            return Waited::Interrupted;
+        }
         pgrx::check_for_interrupts!();
         if happened & ready != 0 {
-            return true;
+            return Waited::Ready;
         }
         if end == At::Latch && happened & pg_sys::WL_LATCH_SET != 0 {
-            return false;
+            return Waited::Late;
         }
     }
 }
@@ -140,7 +187,12 @@ fn quiet(socket: RawFd, what: For, deadline: Instant) -> bool {
 }
 
 fn interrupt_pending() -> bool {
-    let flags = [&raw const pg_sys::QueryCancelPending, &raw const pg_sys::ProcDiePending];
+    let flags = [
+        &raw const pg_sys::QueryCancelPending,
+        &raw const pg_sys::ProcDiePending,
+        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        &raw const pg_sys::TransactionTimeoutPending,
+    ];
     // SAFETY: flags of this process that its signal handlers set.
     flags.into_iter().any(|flag| unsafe { flag.read_volatile() } != 0)
 }

@@ -2,6 +2,7 @@
 //! waits between them for its publisher alone, the watcher for all.
 
 use std::os::fd::RawFd;
+use std::time::Instant;
 
 use pgmig_core::wire::{Fault, Outcome, Reader};
 
@@ -60,6 +61,11 @@ impl Channel {
     /// The publisher's major, as it says.
     pub fn major(&self) -> u16 {
         self.connection.server_major()
+    }
+
+    /// Asks the publisher to end what it works on, without raising anything.
+    pub(super) fn cancel(&self, deadline: Instant) {
+        self.connection.cancel(deadline);
     }
 
     pub fn backend_pid(&self) -> i32 {

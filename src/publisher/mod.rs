@@ -8,7 +8,7 @@ pub mod login;
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
-use pgmig_core::conninfo::Conninfo;
+use pgmig_core::conninfo::{Conninfo, advice};
 use pgmig_core::sql;
 use pgmig_core::wire::{self, Fault, Rows, ServerError};
 use pgrx::PgLogLevel;
@@ -16,9 +16,9 @@ use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::Oid;
 
 use crate::caller::Caller;
-use crate::conninfo::shown;
+use crate::conninfo::{self, shown};
 use crate::error::{Error, Kind, Result, report};
-use crate::ffi::wait::{self, For, Mode};
+use crate::ffi::wait::{self, For, Mode, Waited};
 use crate::{query, settings};
 use channel::{Broken, Channel, Exchange, Step};
 use login::{Login, Obstacle};
@@ -27,6 +27,10 @@ use login::{Login, Obstacle};
 const MAX_ANSWER: usize = 64 << 20;
 /// How long a thread that was told to end may take before it counts as stuck.
 const ENDING_TIME: Duration = Duration::from_millis(500);
+
+/// How long a publisher may take to end what it was asked to. A wait that was given up lasts so much
+/// longer.
+const CANCEL_TIME: Duration = Duration::from_millis(400);
 
 /// A connection of ours as its server lists it: under a name that only we know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,13 +157,35 @@ impl Publisher {
         let query = wire::query(sql).ok_or(Failure::Lost)?;
         let mut exchange = Exchange::new(query, MAX_ANSWER);
         loop {
-            let in_time = match exchange.step(&mut self.channel)? {
+            let waited = match exchange.step(&mut self.channel)? {
                 Step::Answered(outcome) => return outcome.map_err(|error| self.refused(error)),
-                Step::Again => mode.go_on(deadline),
-                Step::Wait(what) => mode.until_ready(self.channel.socket(), what, deadline),
+                Step::Again => mode.look(deadline),
+                Step::Wait(what) => mode.wait(self.channel.socket(), what, deadline),
             };
-            if !in_time {
-                return Err(Failure::Late);
+            if waited == Waited::Ready {
+                continue;
+            }
+            self.cancel(&mut exchange);
+            if waited == Waited::Interrupted {
+                pgrx::check_for_interrupts!();
+            }
+            return Err(Failure::Late);
+        }
+    }
+
+    /// Ends what the publisher works on. A backend that waits, for transactions to end or for a lock,
+    /// does not notice that its client is gone, and would keep its temporary slot until then.
+    fn cancel(&mut self, exchange: &mut Exchange) {
+        let until = Instant::now() + CANCEL_TIME;
+        self.channel.cancel(until);
+        while let Ok(step) = exchange.step(&mut self.channel) {
+            let goes_on = match step {
+                Step::Answered(_) => false,
+                Step::Again => Instant::now() < until,
+                Step::Wait(what) => wait::in_thread(&[(self.channel.socket(), what)], until),
+            };
+            if !goes_on {
+                return;
             }
         }
     }
@@ -279,20 +305,23 @@ fn not_begun(obstacle: Obstacle) -> Error {
 }
 
 /// One message for every cause: it must not tell which ports are open or which files exist. The
-/// cause goes to the server's log.
+/// cause goes to the server's log; the caller learns it of a host that the platform's owner has named.
 fn unreachable(cause: &str, conninfo: &Conninfo) -> Error {
     if wait::statement_deadline().is_some_and(|deadline| deadline <= Instant::now()) {
         return late("", "");
     }
+    let cause = shown(cause, conninfo);
     report(
         PgLogLevel::LOG_SERVER_ONLY,
         Error::new(Kind::ConnectionRefused, "pgmig_extras could not connect to the publisher")
-            .detail(shown(cause, conninfo)),
+            .detail(&cause),
     );
-    Error::new(Kind::ConnectionRefused, "could not connect to the publisher").hint(
-        "Check host, port, database, user, password, TLS settings, and that the role has REPLICATION \
-         and pg_hba.conf lets it in. The cause is in this server's log.",
-    )
+    let error = Error::new(Kind::ConnectionRefused, "could not connect to the publisher");
+    if conninfo::is_named(conninfo) {
+        let advice = advice(&cause);
+        return error.detail(format!("{cause}.")).hint(advice);
+    }
+    error.hint(format!("{} The cause is in this server's log.", advice("")))
 }
 
 /// For an answer that no real publisher gives.

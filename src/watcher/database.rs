@@ -13,7 +13,7 @@ use super::announce::announce;
 use super::link::Link;
 use super::process::{self, Process};
 use super::subscriber::{self, Listed, Look};
-use super::{now, shared};
+use super::{errors, now, shared};
 use crate::error::{Error, Kind, Result, raise, report};
 use crate::ffi::{wait, worker};
 use crate::settings;
@@ -179,7 +179,10 @@ impl Watcher {
         compare(link, look, links);
         let tables = Tables { compared: link.compared, ..look.tables };
         if let Some(cause) = link.take_cause() {
+            errors::keep_cause(look.oid, link.is_named().then_some(cause.as_str()));
             tell_why(look, cause);
+        } else if !link.is_down() {
+            errors::keep_cause(look.oid, None);
         }
         let settings = settings::lag();
         if look.hears_within(settings.interval) {

@@ -201,6 +201,12 @@ impl Link {
         self.cause.take()
     }
 
+    /// Whether the subscription's owner may know why it went down.
+    pub fn is_named(&self) -> bool {
+        let target = self.target.as_ref();
+        target.and_then(|target| target.checked().ok()).is_some_and(|it| conninfo::is_named(&it))
+    }
+
     /// What came since the last look.
     pub fn take_answer(&mut self) -> Answer {
         match self.answer.take() {

@@ -9,7 +9,7 @@ use pgmig_core::lag::{Micros, Reading, Tracker};
 use pgmig_core::share::{self, Tenant};
 use pgrx::pg_sys::Oid;
 
-use super::errors::Report;
+use super::errors::Reports;
 use super::process::Process;
 use super::slots::Inactive;
 use crate::ffi::shared::{Block, Plain};
@@ -21,7 +21,7 @@ pub const MAX_DATABASES: usize = 64;
 /// The longest refusal, in bytes.
 const MAX_REFUSAL: usize = 200;
 
-static MEMORY: Block<Header, Entry, Report> = Block::new();
+static MEMORY: Block<Header, Entry, Reports> = Block::new();
 
 #[repr(C)]
 pub struct Header {
@@ -76,7 +76,7 @@ unsafe impl Plain for Header {}
 // SAFETY: zero is a free entry, whose tracker is made anew before it is used.
 unsafe impl Plain for Entry {}
 // SAFETY: atomics; zero is a free place.
-unsafe impl Plain for Report {}
+unsafe impl Plain for Reports {}
 
 pub fn request() {
     MEMORY.request(settings::max_subscriptions());
@@ -90,7 +90,7 @@ pub fn write<R>(work: impl FnOnce(&mut Header, &mut [Entry]) -> R) -> Option<R> 
     MEMORY.write(work)
 }
 
-pub fn reports() -> Option<&'static [Report]> {
+pub fn reports() -> Option<&'static [Reports]> {
     MEMORY.atomics()
 }
 
@@ -152,7 +152,7 @@ pub fn follow(there: &[Subscribed]) {
     let there: BTreeMap<u32, &Subscribed> =
         there.iter().map(|it| (it.subscription.to_u32(), it)).collect();
     let exists = |subscription: Oid| there.contains_key(&subscription.to_u32());
-    reports().into_iter().flatten().for_each(|report| report.keep_only(exists));
+    reports().into_iter().flatten().for_each(|reports| reports.keep_only(exists));
     write(|_, entries| {
         for entry in entries.iter_mut().filter(|entry| entry.subscription != Oid::INVALID) {
             match there.get(&entry.subscription.to_u32()) {

@@ -173,7 +173,7 @@ pub fn workers_of(subscription: Oid) -> Result<(Option<Worker>, u32, Errors)> {
             workers = workers()
         ),
         &[subscription.into()],
-        |row| Ok((worker(&row, 1)?, copiers(&row, 1)?, errors(&row, 1)?)),
+        |row| Ok((worker(&row, 1)?, copiers(&row, 1)?, errors(subscription, &row, 1)?)),
     )?;
     Ok(found.into_iter().next().unwrap_or_default())
 }
@@ -205,15 +205,16 @@ fn workers() -> String {
 }
 
 fn read(row: SpiHeapTupleData) -> std::result::Result<Look, SpiError> {
+    let oid = row.get(1)?.unwrap_or(Oid::INVALID);
     Ok(Look {
-        oid: row.get(1)?.unwrap_or(Oid::INVALID),
+        oid,
         name: text::from_bytes(row.get(2)?).unwrap_or_default(),
         enabled: row.get(3)?.unwrap_or(false),
         slot: text::from_bytes(row.get(4)?),
         worker: worker(&row, 5)?,
         copiers: copiers(&row, 5)?,
         shortage: None,
-        errors: errors(&row, 5)?,
+        errors: errors(oid, &row, 5)?,
         origin: lsn(&row, 5 + FIGURE_COLUMNS)?,
         tables: Tables {
             ready: count(&row, 6 + FIGURE_COLUMNS)? as u32,
@@ -257,11 +258,16 @@ fn worker(row: &SpiHeapTupleData, first: usize) -> std::result::Result<Option<Wo
     Ok(pid.map(|pid| Worker { pid, wait, blocked_by, last_message_age }))
 }
 
-/// From FIGURES, of which the first is column `first`.
-fn errors(row: &SpiHeapTupleData, first: usize) -> std::result::Result<Errors, SpiError> {
+/// From FIGURES, of which the first is column `first`, and from what the workers reported.
+fn errors(
+    subscription: Oid,
+    row: &SpiHeapTupleData,
+    first: usize,
+) -> std::result::Result<Errors, SpiError> {
+    let uncounted = super::errors::failures(subscription);
     Ok(Errors {
-        apply: count(row, first + 5)?,
-        sync: count(row, first + 6)?,
+        apply: count(row, first + 5)? + uncounted.apply,
+        sync: count(row, first + 6)? + uncounted.sync,
         conflicts: match (row.get::<i64>(first + 7)?, row.get::<i64>(first + 8)?) {
             (Some(all), Some(silent)) => {
                 Some(Conflicts { all: all.unsigned_abs(), silent: silent.unsigned_abs() })

@@ -5,6 +5,7 @@
 #[macro_use]
 mod source;
 mod hostile;
+mod last_error;
 mod support;
 
 mod aiven;
@@ -15,6 +16,7 @@ mod catalog;
 mod claims;
 mod commits;
 mod docs;
+mod ended_waits;
 mod explain;
 mod floods;
 mod hang;

@@ -209,7 +209,8 @@ impl Tables {
     }
 }
 
-/// Counters of pg_stat_subscription_stats. They start again when the statistics are reset.
+/// Counters of pg_stat_subscription_stats, with the failures of workers that it does not count. They
+/// start again when the statistics are reset.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Errors {
