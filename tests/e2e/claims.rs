@@ -26,6 +26,7 @@ on_pairs! {
     tables_that_are_not_published_any_more_are_told: from_15_to_17 = 15 -> 17, from_18_to_18 = 18 -> 18;
     a_refresh_takes_unpublished_tables_out: from_15_to_17 = 15 -> 17;
     conflicts_are_told_until_they_are_dealt_with: from_15_to_18 = 15 -> 18;
+    a_worker_that_is_ended_again_and_again_is_erroring: from_15_to_17 = 15 -> 17, from_18_to_18 = 18 -> 18;
     a_drop_tells_what_never_arrived: from_18_to_17 = 18 -> 17;
 }
 
@@ -364,6 +365,35 @@ fn conflicts_are_told_until_they_are_dealt_with(shop: &Shop) {
         .refused(postgres::error::SqlState::INSUFFICIENT_PRIVILEGE);
     shop.at_target().call("reset_subscription_stats", &[&"s"]).unwrap();
     shop.wait_for("state = 'streaming' AND lag = '0' AND conflicts = 0");
+}
+
+/// Statistics of the server do not count what ends a worker with FATAL.
+fn a_worker_that_is_ended_again_and_again_is_erroring(shop: &Shop) {
+    shop.subscribe();
+    let mut target = shop.at_target();
+    target.run(&format!(
+        "ALTER ROLE app IN DATABASE {} SET transaction_timeout = '300ms';
+         CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN PERFORM pg_sleep(60); RETURN NEW; END';
+         CREATE TRIGGER wait BEFORE INSERT ON a FOR EACH ROW EXECUTE FUNCTION wait();
+         ALTER TABLE a ENABLE ALWAYS TRIGGER wait",
+        shop.name
+    ));
+    let mut superuser = Session::open(shop.target, "postgres", &shop.name);
+    superuser.run(
+        "SELECT pg_terminate_backend(s.pid) FROM pg_stat_subscription s JOIN pg_subscription p ON p.oid = s.subid
+           JOIN pg_database d ON d.oid = p.subdbid WHERE d.datname = current_database()",
+    );
+    shop.at_source().run("INSERT INTO a VALUES (2)");
+    shop.wait_for(
+        "state = 'erroring' AND lag > '1 s' AND apply_errors >= 2 AND last_error LIKE '%transaction timeout%'
+         AND reason LIKE 'Applying changes fails at the same place%'",
+    );
+    superuser.run(&format!(
+        "ALTER ROLE app IN DATABASE {} RESET ALL; DROP TRIGGER wait ON a",
+        shop.name
+    ));
+    shop.wait_for("state = 'streaming' AND lag = '0'");
 }
 
 fn a_drop_tells_what_never_arrived(shop: &Shop) {

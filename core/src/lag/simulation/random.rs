@@ -12,7 +12,11 @@ use super::world::{Network, World};
 
 #[derive(Debug, Clone, Copy)]
 enum Event {
-    Load { every: u64, work: u64, foreign: u64 },
+    Load {
+        every: u64,
+        work: u64,
+        foreign: u64,
+    },
     Lock(bool),
     Fail(bool),
     Enable(bool),
