@@ -7,7 +7,7 @@ use pgmig_core::lsn::Lsn;
 use pgrx::PgLogLevel;
 use pgrx::pg_sys::Oid;
 
-use super::drop::connect;
+use super::drop::without_publisher;
 use super::{Subscription, tables};
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, report};
@@ -86,15 +86,22 @@ fn catch_up(
     if SubscriptionRow::by_oid(subscription.oid).is_none_or(|row| row.is_of_this_transaction()) {
         return stuck("It was made or changed in this very transaction.");
     }
-    let mut publisher = match connect(subscription, caller) {
-        Ok(publisher) => publisher,
-        Err(error) if needs_publisher => return Err(error),
+    let goal = match look(subscription, until, caller) {
+        Ok(goal) => goal,
+        // Later the drop itself asks the publisher again, in the time that is left for it.
+        Err(error) if needs_publisher && until.is_none_or(|until| Instant::now() < until) => {
+            return Err(without_publisher(subscription, error));
+        }
         Err(error) => return Ok(End::Stuck(format!("{}.", error.message))),
     };
-    warn_of_unsubscribed(subscription, &mut publisher)?;
-    let goal = goal(&mut publisher)?;
-    drop(publisher);
     catch_up::wait(&subscription.listed(), &subscription.name, goal, until)
+}
+
+/// Where the publisher is now. Warns of what it publishes and the subscription does not have.
+fn look(subscription: &Subscription, until: Option<Instant>, caller: Caller) -> Result<Lsn> {
+    let mut publisher = subscription.connect_until(caller, until)?;
+    warn_of_unsubscribed(subscription, &mut publisher)?;
+    goal(&mut publisher)
 }
 
 /// No catching up brings the rows of tables that were published after the last refresh.
