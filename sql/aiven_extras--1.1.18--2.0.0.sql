@@ -247,7 +247,7 @@ CREATE OR REPLACE FUNCTION aiven_extras.pg_create_subscription(
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'aiven_pg_create_subscription_wrapper';
 COMMENT ON FUNCTION aiven_extras.pg_create_subscription(text, text, text, text, boolean, boolean, text) IS
-'Creates an enabled subscription owned by the caller. arg_slot_create: create the slot on the publisher with the commit of this transaction; otherwise it must exist. arg_copy_data: copy the rows that are there. arg_origin: any or none (16 and later). Errors: 42501 a target table is not the caller''s, the connection string breaks a rule, or the server is older than 15; 42P01 a target table is missing; 42704 publication or slot is missing; 42710 subscription or slot exists; 08001 no connection.';
+'Creates an enabled subscription owned by the caller. arg_slot_create: create the slot on the publisher with the commit of this transaction, or use it if it is there and fit; otherwise it must exist. arg_copy_data: copy the rows that are there. arg_origin: any or none (16 and later). Errors: 42501 a target table is not the caller''s, the connection string breaks a rule, or the server is older than 15; 42P01 a target table is missing; 42704 publication or slot is missing; 42710 the subscription exists; 55000 the slot exists and cannot be used; 08001 no connection.';
 
 CREATE OR REPLACE FUNCTION aiven_extras.pg_alter_subscription_disable(arg_subscription_name text)
     RETURNS void
@@ -332,7 +332,7 @@ CREATE OR REPLACE FUNCTION aiven_extras.dblink_slot_create_or_drop(
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'aiven_dblink_slot_create_or_drop_wrapper';
 COMMENT ON FUNCTION aiven_extras.dblink_slot_create_or_drop(text, text, text) IS
-'With the commit of this transaction, creates a pgoutput slot on the publisher unless it exists (arg_action: create), or drops it if it exists (drop). Errors: 42501 the connection string breaks a rule; 42602 bad slot name; 55000 the publisher is this very cluster; 22023 another action; 08001 no connection.';
+'With the commit of this transaction, creates a pgoutput slot on the publisher unless it exists (arg_action: create), or drops it if it exists (drop); in any case of letters. With a masked password a drop only warns that the slot goes with its subscription. Errors: 42501 the connection string breaks a rule; 42602 bad slot name; 55000 the publisher is this very cluster and this transaction has an id, or a subscription has the slot; 22023 another action; 08001 no connection.';
 
 -- ---------------------------------------------------------------------------------------------
 -- Replication statistics

@@ -34,7 +34,7 @@ fn has_address(entry: &str, address: IpAddr) -> bool {
 
 /// The root alone is a directory like others: that everything is allowed is never meant.
 fn is_tree(entry: &str) -> bool {
-    entry.starts_with('/') && entry.trim_end_matches('/') != "" && entry.ends_with('/')
+    entry.starts_with('/') && !entry.trim_end_matches('/').is_empty() && entry.ends_with('/')
 }
 
 /// Whether a socket in `directory` is in `tree` or below it, by its name and with links followed. What

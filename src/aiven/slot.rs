@@ -33,7 +33,7 @@ fn create_or_drop(text: Text, slot: Text, action: Text) -> Result<()> {
     name::check_slot(name)?;
     let action = plan(required("arg_action", action)?)?;
     if action == Plan::Drop && conninfo::written(text)?.has_masked_password() {
-        return leave_to_subscription(name);
+        return leave_to_subscription(name, caller);
     }
     let conninfo = conninfo::given(text, caller)?;
     require_writable(c"dblink_slot_create_or_drop()");
@@ -68,8 +68,8 @@ fn plan(action: &str) -> Result<Plan> {
 
 /// Clients read the connection string from the list of subscriptions, drop the subscription, and then
 /// its slot by that string, whose password is masked here. The slot went with the subscription.
-fn leave_to_subscription(name: &str) -> Result<()> {
-    if let Some(subscription) = subscription::user_of_slot(name) {
+fn leave_to_subscription(name: &str, caller: Caller) -> Result<()> {
+    if let Some(subscription) = subscription::user_of_slot(name, caller) {
         return Err(Error::new(
             Kind::ObjectNotInPrerequisiteState,
             format!("replication slot \"{name}\" is used by subscription \"{subscription}\""),

@@ -45,13 +45,24 @@ pub struct Publisher {
     conninfo: Conninfo,
     nonce: String,
     party: Oid,
+    /// When the caller has no more time to wait for an answer, if that is before the statement's end.
+    until: Option<Instant>,
 }
 
 impl Publisher {
     /// Connects as the apply worker would (`replication=database`), and makes sure that the
     /// publisher asked for the password. Interruptible; ends after `connect_timeout`.
     pub fn connect(conninfo: &Conninfo, caller: Caller) -> Result<Self> {
-        let deadline = soonest(settings::connect_timeout());
+        Self::connect_until(conninfo, caller, None)
+    }
+
+    /// The same; neither the connection nor any answer is waited for beyond `until`.
+    pub fn connect_until(
+        conninfo: &Conninfo,
+        caller: Caller,
+        until: Option<Instant>,
+    ) -> Result<Self> {
+        let deadline = sooner(soonest(settings::connect_timeout()), until);
         let nonce = format!("pgmig_extras {:016x}", RandomState::new().hash_one(0));
         let mut own = conninfo.clone();
         own.set("replication", "database");
@@ -59,7 +70,7 @@ impl Publisher {
         own.set("client_encoding", "UTF8");
         own.set("options", "-c search_path= -c datestyle=ISO -c intervalstyle=postgres");
         let channel = open(&own, caller.oid(), Mode::Interruptible, deadline)?;
-        let publisher = Self { channel, conninfo: own, nonce, party: caller.oid() };
+        let publisher = Self { channel, conninfo: own, nonce, party: caller.oid(), until };
         if settings::require_password()
             && !caller.is_superuser()
             && !publisher.channel.used_password()
@@ -78,7 +89,7 @@ impl Publisher {
     pub fn reconnect_quietly(&self, deadline: Instant) -> Result<Self> {
         let channel = open(&self.conninfo, self.party, Mode::Quiet, deadline)?;
         let (conninfo, nonce) = (self.conninfo.clone(), self.nonce.clone());
-        Ok(Self { channel, conninfo, nonce, party: self.party })
+        Ok(Self { channel, conninfo, nonce, party: self.party, until: None })
     }
 
     pub fn backend_pid(&self) -> i32 {
@@ -116,7 +127,7 @@ impl Publisher {
 
     /// The same, telling how it failed.
     pub fn ask(&mut self, sql: &str) -> std::result::Result<Rows, Failure> {
-        let deadline = soonest(settings::publisher_timeout());
+        let deadline = sooner(soonest(settings::publisher_timeout()), self.until);
         self.exchange(sql, Mode::Interruptible, deadline)
     }
 
@@ -262,6 +273,10 @@ fn late(message: &str, setting: &str) -> Error {
 fn soonest(timeout: Duration) -> Instant {
     let own = Instant::now() + timeout;
     wait::statement_deadline().map_or(own, |statement| own.min(statement))
+}
+
+fn sooner(deadline: Instant, until: Option<Instant>) -> Instant {
+    until.map_or(deadline, |until| deadline.min(until))
 }
 
 fn open(conninfo: &Conninfo, party: Oid, mode: Mode, deadline: Instant) -> Result<Channel> {

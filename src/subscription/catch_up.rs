@@ -6,7 +6,7 @@ use pgmig_core::lsn::Lsn;
 use pgrx::PgLogLevel;
 use pgrx::pg_sys::Oid;
 
-use super::drop::connect;
+use super::drop::without_publisher;
 use super::{Subscription, missing};
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, report};
@@ -84,17 +84,30 @@ fn catch_up(
     if SubscriptionRow::by_oid(subscription.oid).is_none_or(|row| row.is_of_this_transaction()) {
         return stuck("It was made or changed in this very transaction.");
     }
-    let mut publisher = match connect(subscription, caller) {
-        Ok(publisher) => publisher,
-        Err(error) if needs_publisher => return Err(error),
+    // A drop that needs the publisher warns by itself.
+    let goal = match look(subscription, !needs_publisher, until, caller) {
+        Ok(goal) => goal,
+        // Later the drop itself asks the publisher again, in the time that is left for it.
+        Err(error) if needs_publisher && until.is_none_or(|until| Instant::now() < until) => {
+            return Err(without_publisher(subscription, error));
+        }
         Err(error) => return Ok(End::Stuck(format!("{}.", error.message))),
     };
-    if !needs_publisher {
-        missing::warn(subscription, &mut publisher); // else the drop does
-    }
-    let goal = goal(&mut publisher)?;
-    drop(publisher);
     catch_up::wait(&subscription.listed(), &subscription.name, goal, until)
+}
+
+/// Where the publisher is now. `warns`: of what it publishes and the subscription does not have.
+fn look(
+    subscription: &Subscription,
+    warns: bool,
+    until: Option<Instant>,
+    caller: Caller,
+) -> Result<Lsn> {
+    let mut publisher = subscription.connect_until(caller, until)?;
+    if warns {
+        missing::warn(subscription, &mut publisher);
+    }
+    goal(&mut publisher)
 }
 
 /// Where the publisher is now. The message that is then written there, in a transaction that is

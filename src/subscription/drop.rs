@@ -9,7 +9,7 @@ use super::removal::{Removal, notice_kept};
 use super::{Subscription, missing, tables};
 use crate::argument::Text;
 use crate::caller::Caller;
-use crate::error::{Kind, Result, raise, required};
+use crate::error::{Error, Kind, Result, raise, required};
 use crate::ffi::transaction;
 use crate::publisher::Publisher;
 use crate::query;
@@ -52,15 +52,20 @@ pub fn drop_subscription(name: &str, with_slot: bool) -> Result<()> {
     Ok(())
 }
 
-pub fn connect(subscription: &Subscription, caller: Caller) -> Result<Publisher> {
-    subscription.connect(caller).map_err(|error| match error.kind {
+fn connect(subscription: &Subscription, caller: Caller) -> Result<Publisher> {
+    subscription.connect(caller).map_err(|error| without_publisher(subscription, error))
+}
+
+/// With what to do where the publisher can't be reached any more.
+pub fn without_publisher(subscription: &Subscription, error: Error) -> Error {
+    match error.kind {
         Kind::ConnectionRefused => error.hint(format!(
             "If the publisher is gone for good, drop the subscription alone: \
              SELECT pgmig_extras.pg_drop_subscription({}, arg_drop_repl_slot => false);",
             sql::literal(&subscription.name).trim_start()
         )),
         _ => error,
-    })
+    }
 }
 
 /// To this transaction the subscription is gone: its name can be used again. The new name can't be

@@ -18,6 +18,7 @@ pub use list::list;
 pub use tables::query_text as tables_query;
 
 use std::ffi::CStr;
+use std::time::Instant;
 
 use pgmig_core::secret::shown;
 use pgmig_core::{limits, name};
@@ -104,9 +105,13 @@ impl Subscription {
     /// Connects by the stored string. Its owner may have re-pointed it without this extension: the
     /// rules of a new one hold, also where a superuser calls.
     fn connect(&self, caller: Caller) -> Result<Publisher> {
+        self.connect_until(caller, None)
+    }
+
+    fn connect_until(&self, caller: Caller, until: Option<Instant>) -> Result<Publisher> {
         let responsible = caller.together_with(self.owner);
         let conninfo = conninfo::stored(self.conninfo.as_deref(), responsible.is_superuser())?;
-        Publisher::connect(&conninfo, responsible)
+        Publisher::connect_until(&conninfo, responsible, until)
     }
 
     fn publications(&self) -> Result<&[String]> {
@@ -158,13 +163,15 @@ pub fn require_subscriber(caller: Caller) -> Result<()> {
     .hint("Use this server as the source; all publisher-side functions work here."))
 }
 
-/// The subscription of this database that has this slot, unless this transaction drops it.
-pub fn user_of_slot(slot: &str) -> Option<String> {
+/// The subscription of the caller's in this database that has this slot, unless this transaction drops
+/// it.
+pub fn user_of_slot(slot: &str, caller: Caller) -> Option<String> {
     catalog::subscriptions_here().into_iter().find_map(|oid| {
         let row = SubscriptionRow::by_oid(oid)?;
         let is_its = row.get::<&CStr>("subslotname")?.to_bytes() == slot.as_bytes();
         let name = row.get::<&CStr>("subname")?.to_string_lossy().into_owned();
-        (is_its && !is_to_go(oid)).then_some(name)
+        let is_callers = caller.has_rights_of(row.get("subowner")?);
+        (is_its && is_callers && !is_to_go(oid)).then_some(name)
     })
 }
 

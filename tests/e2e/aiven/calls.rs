@@ -7,7 +7,7 @@ use testbed::{PASSWORD, poll_until};
 
 use super::Databases;
 use super::database::call;
-use crate::support::{DEADLINE, Refused, Session, source, start_with};
+use crate::support::{DEADLINE, Proxy, Refused, Session, source, start_with};
 
 /// Majors whose rules for the owner of a subscription differ most.
 const TARGETS: [u16; 2] = [15, 18];
@@ -417,6 +417,33 @@ fn a_drop_of_what_cannot_catch_up_says_so_and_does_not_wait() {
         let reason = warning(&mut app).unwrap();
         assert!(reason.contains("this very transaction"), "{reason}");
         app.run("ROLLBACK");
+    }
+}
+
+#[test]
+fn a_drop_alone_waits_for_a_silent_publisher_no_longer_than_its_statement_may_take() {
+    for major in TARGETS {
+        let databases = Databases::new(15, major).with_rows("public.t", 10);
+        databases.on_source("app").run("CREATE PUBLICATION p FOR TABLE public.t");
+        let proxy = Proxy::start(databases.source.port());
+        let conninfo = databases.conninfo();
+        let port = |number: u16| format!("port={number}");
+        let conninfo = conninfo.replace(&port(databases.source.port()), &port(proxy.port()));
+        let (name, mut app) = (&databases.name, databases.on_target("app"));
+        call(&mut app, "pg_create_subscription", &[name, &conninfo, &"p", name, &true]).unwrap();
+        databases.wait_until_copied();
+        proxy.be_silent();
+        app.run("SET statement_timeout = '4s'");
+        call(&mut app, "pg_drop_subscription", &[name, &false]).unwrap();
+        let told = warning(&mut app).expect("a warning");
+        assert!(told.contains("could not connect to the publisher"), "{told}");
+        proxy.forward();
+        poll_until(DEADLINE, "the slot to be free", || {
+            let dropped = databases
+                .on_source("postgres")
+                .batch_execute(&format!("SELECT pg_drop_replication_slot('{name}')"));
+            Ok(dropped.ok())
+        });
     }
 }
 

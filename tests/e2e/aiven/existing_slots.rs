@@ -1,10 +1,12 @@
 //! `arg_slot_create` where the slot is there already: clients of aiven_extras expect it to be used.
 
 use postgres::error::SqlState;
+use postgres::types::ToSql;
+use testbed::{PASSWORD, poll_until};
 
 use super::Databases;
 use super::database::call;
-use crate::support::{Refused, Session};
+use crate::support::{DEADLINE, Refused, Session, start_with};
 
 fn create(databases: &Databases, app: &mut Session, slot: &str) -> Result<(), postgres::Error> {
     let conninfo = databases.conninfo();
@@ -47,6 +49,30 @@ fn a_slot_made_by_the_same_transaction_is_used() {
     databases.assert_equal("public.t");
 }
 
+#[test]
+fn a_slot_that_lost_its_wal_is_refused() {
+    for major in [15, 16, 18] {
+        let server = start_with(major, |builder| builder.config("max_slot_wal_keep_size", "1MB"));
+        let mut superuser = Session::open(&server, "postgres", "postgres");
+        superuser.run("CREATE EXTENSION aiven_extras; GRANT USAGE ON SCHEMA aiven_extras TO app");
+        superuser.run("CREATE PUBLICATION p; ALTER PUBLICATION p OWNER TO app");
+        superuser.run("SELECT pg_create_logical_replication_slot('lost', 'pgoutput')");
+        poll_until(DEADLINE, "the slot to be lost", || {
+            superuser.run("SELECT pg_logical_emit_message(false, '', '')");
+            superuser.run("SELECT pg_switch_wal()");
+            superuser.run("CHECKPOINT");
+            let status: String = superuser.value("SELECT wal_status FROM pg_replication_slots");
+            Ok((status == "lost").then_some(()))
+        });
+        let mut app = Session::open(&server, "app", "postgres");
+        let conninfo = server.conninfo("app", PASSWORD, "postgres");
+        let arguments: [&(dyn ToSql + Sync); 5] = [&"s", &conninfo, &"p", &"lost", &true];
+        let refusal = call(&mut app, "pg_create_subscription", &arguments)
+            .refused(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+        assert!(refusal.detail().unwrap().contains("has invalidated it"), "{refusal:?}");
+    }
+}
+
 /// The error must not be the one that clients ignore, because they take the slot for made.
 #[test]
 fn an_unfit_slot_is_refused_with_what_is_wrong_with_it() {
@@ -75,8 +101,7 @@ fn an_unfit_slot_is_refused_with_what_is_wrong_with_it() {
         create(&databases, &mut app, name).unwrap();
         databases.wait_until_copied();
         let conninfo = databases.conninfo();
-        let second =
-            [&"second" as &(dyn postgres::types::ToSql + Sync), &conninfo, &"p", name, &true];
+        let second = [&"second" as &(dyn ToSql + Sync), &conninfo, &"p", name, &true];
         let refusal = call(&mut app, "pg_create_subscription", &second)
             .refused(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
         assert!(refusal.detail().unwrap().starts_with("Process "), "{refusal:?}");
