@@ -20,6 +20,7 @@ mod ended_waits;
 mod explain;
 mod floods;
 mod hang;
+mod log_lines;
 mod operators;
 mod outer_user;
 mod pgaudit;
