@@ -498,10 +498,10 @@ pub fn require_writable(command: &std::ffi::CStr) {
 }
 
 /// A catalog, open and locked; both end with it, as core does for catalogs.
-struct OpenRelation(pg_sys::Relation, u32);
+pub(super) struct OpenRelation(pub(super) pg_sys::Relation, u32);
 
 impl OpenRelation {
-    fn open(oid: Oid, lock: u32) -> Self {
+    pub(super) fn open(oid: Oid, lock: u32) -> Self {
         // SAFETY: opens or raises.
         Self(unsafe { pg_sys::table_open(oid, lock as _) }, lock)
     }

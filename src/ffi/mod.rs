@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod descriptor;
 pub mod encoding;
 pub mod event_trigger;
+pub mod heap;
 pub mod identity;
 pub mod libpq;
 pub mod library;

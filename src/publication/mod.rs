@@ -5,6 +5,7 @@
 //! that nothing which a row filter makes run while it is analysed (a literal of a type over a
 //! domain calls the functions of the domain's CHECK) has more rights than its author.
 
+mod left_out;
 mod replica_identity;
 mod scope;
 mod tables;
@@ -21,6 +22,7 @@ use crate::error::{Error, Kind, Result, denied, invalid, notice, raise, required
 use crate::ffi::identity;
 use crate::ffi::role::as_role;
 use crate::{MAJOR, query};
+use left_out::Meant;
 use replica_identity::Policy;
 use scope::Right;
 
@@ -48,7 +50,9 @@ fn pg_create_publication_for_all_tables(arg_publication_name: Text, arg_publish:
 
 pub fn publish_all_tables(name: Text, publish: Text) -> Result<()> {
     let name = publication_name("arg_publication_name", name)?;
-    create_for_all_tables(name, publishing(publish)?, Caller::current()?)?;
+    let caller = Caller::current()?;
+    create_for_all_tables(name, publishing(publish)?, caller)?;
+    left_out::warn(name, Meant::All, caller)?;
     Policy::Warn.apply(name)
 }
 
@@ -60,9 +64,13 @@ fn create_publication(name: Text, spec: Json) {
         let spec = Spec::parse(required("spec", spec)?, MAJOR)?;
         if spec.all_tables {
             create_for_all_tables(name, spec.options(), caller)?;
+            left_out::warn(name, Meant::All, caller)?;
         } else {
             let tables = tables::resolve(&spec.tables, caller)?;
             create(name, Scope::Schemas(&spec.schemas), spec.options(), &tables, caller)?;
+        }
+        if !spec.schemas.is_empty() {
+            left_out::warn(name, Meant::Schemas, caller)?;
         }
         Policy::of(&spec).apply(name)
     };

@@ -101,6 +101,15 @@ impl Publisher {
         self.channel.address()
     }
 
+    /// The role that it logged in as.
+    pub fn role(&self) -> &str {
+        self.conninfo.get("user").unwrap_or_default()
+    }
+
+    pub fn database(&self) -> &str {
+        self.conninfo.get("dbname").unwrap_or_else(|| self.role())
+    }
+
     pub fn mark(&self) -> Mark {
         Mark { pid: self.backend_pid(), nonce: self.nonce.clone() }
     }

@@ -8,6 +8,7 @@ use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
 
 use super::Subscription;
+use super::check::{self, Subject, owner_login, versions};
 use super::create::publication_names;
 use super::removal::Removal;
 use super::tables::{self, Recorded, Start};
@@ -32,7 +33,10 @@ fn pg_alter_subscription_disable(arg_subscription_name: Text) {
 }
 
 pub fn enable(name: Text) -> Result<()> {
-    warn_of_moved_slot(required("arg_subscription_name", name)?, Caller::current()?)?;
+    let caller = Caller::current()?;
+    let subscription = Subscription::find_own(required("arg_subscription_name", name)?, caller)?;
+    owner_login::check(subscription.owner)?;
+    warn_of_moved_slot(&subscription, caller);
     alter(name, "ENABLE")
 }
 
@@ -45,16 +49,14 @@ pub fn disable(name: Text) -> Result<()> {
 
 /// What is between where a slot rested and where somebody has moved it meanwhile will never arrive. The
 /// publisher is asked only where the watcher knows the former, and need not answer.
-fn warn_of_moved_slot(name: &str, caller: Caller) -> Result<()> {
-    let subscription = Subscription::find_own(name, caller)?;
-    let Some(slot) = subscription.slot.as_deref().filter(|_| !subscription.enabled) else {
-        return Ok(());
-    };
+fn warn_of_moved_slot(subscription: &Subscription, caller: Caller) {
+    let Some(slot) = subscription.slot.as_deref().filter(|_| !subscription.enabled) else { return };
     if watcher::resting(subscription.oid).is_none() {
-        return Ok(());
+        return;
     }
     let found = subscription.connect(caller).and_then(|mut it| slot::resting(&mut it, slot));
-    let Ok(Some(now)) = found else { return Ok(()) };
+    let Ok(Some(now)) = found else { return };
+    let name = &subscription.name;
     if let Some(rested) = watcher::check_rest(subscription.oid, now) {
         report(
             PgLogLevel::WARNING,
@@ -66,7 +68,6 @@ fn warn_of_moved_slot(name: &str, caller: Caller) -> Result<()> {
             .hint("Drop the subscription and create it again to copy its tables again."),
         );
     }
-    Ok(())
 }
 
 /// Skips the transaction that ends at this LSN; NULL is refused, `0/0` stops skipping.
@@ -116,6 +117,7 @@ fn set_connection(name: Text, text: Text) -> Result<()> {
     let subscription = Subscription::find_own(name, caller)?;
     let conninfo = conninfo::given(text, caller)?;
     let mut publisher = Publisher::connect(&conninfo, caller)?;
+    versions::check_origin(&publisher, subscription.origin.as_deref())?;
     if let Some(slot) = &subscription.slot
         && !slot::exists(&mut publisher, slot)?
     {
@@ -186,13 +188,22 @@ fn refresh(
 ) -> Result<()> {
     check_refreshable(&subscription, copy_data)?;
     let mut publisher = subscription.connect(caller)?;
-    let published = tables::published(&mut publisher, publications)?;
-    let wanted = tables::targets(&published, caller)?;
+    versions::check_origin(&publisher, subscription.origin.as_deref())?;
+    let offer = tables::offer(&mut publisher, publications)?;
+    let mut entries = tables::targets(&offer, caller)?;
+    let wanted: HashSet<Oid> = entries.iter().map(|entry| entry.target).collect();
 
     let subscription = subscription.locked()?;
     let recorded = tables::recorded(subscription.oid);
     let had: HashSet<Oid> = recorded.iter().map(|entry| entry.table).collect();
-    tables::add(subscription.oid, wanted.difference(&had), Start::from_copy_data(copy_data));
+    entries.retain(|entry| !had.contains(&entry.target));
+    check::run(&Subject {
+        copy_data,
+        origin_none: subscription.origin.as_deref() == Some("none"),
+        ..Subject::new(&publisher, &offer.server, &entries)
+    })?;
+    let new = entries.iter().map(|entry| &entry.target);
+    tables::add(subscription.oid, new, Start::from_copy_data(copy_data));
 
     // Also when no table goes: an earlier refresh of this transaction may have planned to remove some
     // that are wanted again.

@@ -5,7 +5,8 @@ use pgmig_core::subscription::Options;
 use pgmig_core::{name, sql};
 use pgrx::prelude::*;
 
-use super::tables::{self, Start};
+use super::check::{self, Entry, Subject, owner_login, versions};
+use super::tables::{self, Offer, Start};
 use super::{Subscription, guard, missing, require_subscriber};
 use crate::argument::{Json, Text, Texts, not_null};
 use crate::caller::Caller;
@@ -100,11 +101,13 @@ pub fn create(request: &Request) -> Result<()> {
     name::check_slot(slot)?;
     catalog::require_writable(c"CREATE SUBSCRIPTION");
     refuse_duplicate(request.name)?;
+    owner_login::check(caller.oid())?;
     let conninfo = conninfo::given(request.conninfo, caller)?;
 
     let mut publisher = Publisher::connect(&conninfo, caller)?;
-    let published = tables::published(&mut publisher, &request.publications)?;
-    let targets = tables::targets(&published, caller)?;
+    let offer = tables::offer(&mut publisher, &request.publications)?;
+    let entries = tables::targets(&offer, caller)?;
+    check_offer(&publisher, &offer, &entries, options)?;
     let conninfo = conninfo::to_store(&conninfo, &publisher.address(), caller);
     prepare_slot(publisher, slot, request)?;
 
@@ -118,13 +121,30 @@ pub fn create(request: &Request) -> Result<()> {
     give_to(caller, &subscription, conninfo)?;
     tables::add(
         subscription.oid,
-        &targets,
+        entries.iter().map(|entry| &entry.target),
         Start::from_copy_data(options.copy_data.unwrap_or(true)),
     );
     if options.enabled.unwrap_or(true) {
         query::execute(&format!("ALTER SUBSCRIPTION {} ENABLE", sql::ident(request.name)), &[])?;
     }
     Ok(())
+}
+
+/// Refuses what would lose rows, and warns of what may.
+fn check_offer(
+    publisher: &Publisher,
+    offer: &Offer,
+    tables: &[Entry],
+    options: &Options,
+) -> Result<()> {
+    let origin = options.origin.as_deref();
+    versions::check_origin(publisher, origin)?;
+    versions::check_failover(publisher, options.failover == Some(true))?;
+    check::run(&Subject {
+        copy_data: options.copy_data.unwrap_or(true),
+        origin_none: origin == Some("none"),
+        ..Subject::new(publisher, &offer.server, tables)
+    })
 }
 
 fn refuse_duplicate(name: &str) -> Result<()> {

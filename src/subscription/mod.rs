@@ -3,6 +3,7 @@
 
 mod alter;
 pub mod catch_up;
+pub mod check;
 mod create;
 mod drop;
 pub mod guard;
@@ -46,6 +47,8 @@ struct Subscription {
     /// As above.
     publications: Option<Vec<String>>,
     two_phase_enabled: bool,
+    /// `None` where the major has none.
+    origin: Option<String>,
 }
 
 impl Subscription {
@@ -88,6 +91,7 @@ impl Subscription {
             conninfo: row.get_up_to("subconninfo", limits::TEXT),
             slot: slot.map(|slot| slot.to_string_lossy().into_owned()),
             publications: publications.map(text::lossy),
+            origin: row.get_up_to("suborigin", limits::TEXT),
             two_phase_enabled: row.get::<i8>("subtwophasestate") == Some(b'e' as i8),
         })
     }

@@ -4,13 +4,15 @@
 //! caller's transaction and on a connection that can be cancelled.
 
 use pgmig_core::secret::shown;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use pgmig_core::limits::ELEMENTS;
-use pgmig_core::wire::Row;
+use pgmig_core::wire::{Row, Rows};
 use pgmig_core::{name, sql};
 use pgrx::pg_sys::Oid;
 
+use super::check::{self, Entry, Facts, Server};
+use crate::argument;
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result};
 use crate::ffi::catalog;
@@ -22,23 +24,33 @@ pub fn check_names(publications: &[String]) -> Result<()> {
     publications.iter().try_for_each(|name| name::check_subscribed_publication(name))
 }
 
+/// A table that the publications have.
+pub struct Offered {
+    pub schema: String,
+    pub name: String,
+    pub facts: Facts,
+}
+
+/// What a publisher offers: the tables, in the order of their names, and what is to be known of it.
+pub struct Offer {
+    pub tables: Vec<Offered>,
+    pub server: Server,
+}
+
 /// Asks the publisher which tables the publications have.
-pub fn published(
-    publisher: &mut Publisher,
-    publications: &[String],
-) -> Result<Vec<(String, String)>> {
-    check_publications(publisher, publications)?;
-    let rows = publisher.query(&query_text(publisher.major(), publications))?;
+pub fn offer(publisher: &mut Publisher, publications: &[String]) -> Result<Offer> {
+    let server = check_publications(publisher, publications)?;
+    let rows = publisher.query(&facts_query(publisher.major(), publications))?;
     if rows.len() > ELEMENTS {
         return Err(Error::new(Kind::LimitExceeded, "the publications have too many tables")
             .detail(format!("They have {}; the limit is {ELEMENTS}.", rows.len()))
             .hint("Use several subscriptions with fewer tables each."));
     }
-    let mut tables = BTreeSet::new();
+    let mut tables = BTreeMap::new();
     for row in rows.iter() {
         let (schema, name) = schema_and_name(row)?;
         let text = label(&schema, &name);
-        if !tables.insert((schema, name)) {
+        if tables.insert((schema, name), Facts::read(&row, 2)).is_some() {
             return Err(Error::new(
                 Kind::FeatureNotSupported,
                 format!("cannot use different column lists for table \"{text}\" in different publications"),
@@ -46,32 +58,59 @@ pub fn published(
             .hint("Give the table the same column list in each publication."));
         }
     }
-    Ok(tables.into_iter().collect())
+    let offered = |((schema, name), facts)| Offered { schema, name, facts };
+    Ok(Offer { tables: tables.into_iter().map(offered).collect(), server })
 }
 
 /// The query for the tables of some publications.
 pub fn query_text(major: u16, publications: &[String]) -> String {
+    format!("SELECT l.schema, l.name FROM ({}) l", listed(major, publications))
+}
+
+/// The same with what is checked of each table.
+fn facts_query(major: u16, publications: &[String]) -> String {
+    let (facts, listed) = (Facts::columns(major), listed(major, publications));
+    format!("SELECT l.schema, l.name, {facts} FROM ({listed}) l")
+}
+
+/// SQL for the tables of some publications, once for each of their column lists: as fetch_table_list
+/// does, but that no major has a partition whose root is published through another of the
+/// publications. Its changes come as the root's, and the copy of the root has its rows.
+fn listed(major: u16, publications: &[String]) -> String {
+    const NAMES: &str = "JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) gpt.relid \
+         JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace";
+    const TABLE: &str = "c.oid, n.oid AS namespace, n.nspname AS schema, c.relname AS name";
     let names = sql::literals(publications);
-    // As fetch_table_list does: from 16 on, a partition whose root is published through another of
-    // the publications is left out.
-    match major {
-        16.. => format!(
-            "SELECT DISTINCT n.nspname, c.relname, gpt.attrs \
-               FROM pg_catalog.pg_class c \
-               JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
-               JOIN (SELECT (pg_catalog.pg_get_publication_tables(VARIADIC pg_catalog.array_agg(p.pubname::pg_catalog.text))).* \
-                       FROM pg_catalog.pg_publication p WHERE p.pubname IN ({names})) AS gpt \
-                 ON gpt.relid OPERATOR(pg_catalog.=) c.oid"
-        ),
-        15 => format!(
-            "SELECT DISTINCT t.schemaname, t.tablename, t.attnames \
-               FROM pg_catalog.pg_publication_tables t WHERE t.pubname IN ({names})"
-        ),
-        _ => format!(
-            "SELECT DISTINCT t.schemaname, t.tablename \
-               FROM pg_catalog.pg_publication_tables t WHERE t.pubname IN ({names})"
-        ),
-    }
+    let columns = match major {
+        16.. => {
+            return format!(
+                "SELECT DISTINCT {TABLE}, gpt.attrs::pg_catalog.int2[] AS columns \
+                   FROM (SELECT (pg_catalog.pg_get_publication_tables(VARIADIC pg_catalog.array_agg(p.pubname::pg_catalog.text))).* \
+                           FROM pg_catalog.pg_publication p WHERE p.pubname IN ({names})) AS gpt {NAMES}"
+            );
+        }
+        15 => {
+            "ARRAY(SELECT a.attnum FROM pg_catalog.pg_attribute a \
+                    WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid \
+                      AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped \
+                      AND (gpt.attrs IS NULL OR a.attnum OPERATOR(pg_catalog.=) ANY (gpt.attrs)) \
+                    ORDER BY a.attnum)"
+        }
+        _ => "NULL::pg_catalog.int2[]",
+    };
+    format!(
+        "WITH offered AS ( \
+            SELECT DISTINCT {TABLE}, {columns} AS columns, c.relkind, c.relispartition \
+              FROM pg_catalog.pg_publication p \
+             CROSS JOIN LATERAL pg_catalog.pg_get_publication_tables(p.pubname::pg_catalog.text) gpt {NAMES} \
+             WHERE p.pubname IN ({names})) \
+         SELECT o.* FROM offered o \
+          WHERE NOT (o.relispartition AND EXISTS ( \
+                SELECT FROM pg_catalog.pg_partition_ancestors(o.oid) a(oid) \
+                 WHERE a.oid OPERATOR(pg_catalog.<>) o.oid \
+                   AND a.oid IN (SELECT r.oid FROM offered r \
+                                  WHERE r.relkind OPERATOR(pg_catalog.=) 'p')))"
+    )
 }
 
 fn schema_and_name(row: Row) -> Result<(String, String)> {
@@ -81,14 +120,19 @@ fn schema_and_name(row: Row) -> Result<(String, String)> {
     }
 }
 
-fn check_publications(publisher: &mut Publisher, publications: &[String]) -> Result<()> {
-    match missing_publication(publisher, publications)? {
+fn check_publications(publisher: &mut Publisher, publications: &[String]) -> Result<Server> {
+    let names = sql::literals(publications);
+    let rows = publisher.query(&format!(
+        "SELECT p.pubname, {} FROM pg_catalog.pg_publication p WHERE p.pubname IN ({names})",
+        Server::columns(publisher.major(), &names)
+    ))?;
+    match first_missing(&rows, publications) {
         Some(name) => Err(Error::new(
             Kind::UndefinedObject,
-            format!("publication \"{}\" does not exist on the publisher", shown(&name)),
+            format!("publication \"{}\" does not exist on the publisher", shown(name)),
         )
         .hint("Create it there first, in the database that the connection string names.")),
-        None => Ok(()),
+        None => Ok(rows.first().map(|row| Server::read(&row, 1)).unwrap_or_default()),
     }
 }
 
@@ -101,20 +145,31 @@ pub fn missing_publication(
         "SELECT p.pubname FROM pg_catalog.pg_publication p WHERE p.pubname IN ({})",
         sql::literals(publications)
     ))?;
-    let there: BTreeSet<&str> = rows.iter().filter_map(|row| row.get(0)).collect();
-    Ok(publications.iter().find(|name| !there.contains(name.as_str())).cloned())
+    Ok(first_missing(&rows, publications).cloned())
+}
+
+fn first_missing<'a>(there: &Rows, publications: &'a [String]) -> Option<&'a String> {
+    let there: BTreeSet<&str> = there.iter().filter_map(|row| row.get(0)).collect();
+    publications.iter().find(|name| !there.contains(name.as_str()))
 }
 
 /// Finds each table here, locks it, and makes sure that the caller may have rows put into it.
-pub fn targets(published: &[(String, String)], caller: Caller) -> Result<HashSet<Oid>> {
-    published.iter().map(|(schema, name)| target(schema, name, caller)).collect()
+pub fn targets<'a>(offer: &'a Offer, caller: Caller) -> Result<Vec<Entry<'a>>> {
+    let entry = |offered: &'a Offered| {
+        Ok(Entry { offered, target: target(&offered.schema, &offered.name, caller)? })
+    };
+    offer.tables.iter().map(entry).collect()
 }
 
 fn target(schema: &str, name: &str, caller: Caller) -> Result<Oid> {
+    let text = label(schema, name);
+    argument::require_readable(&text).map_err(|error| {
+        error.detail(format!("The publication has table \"{}\".", shown(&text)))
+    })?;
     let table = Table::lock(schema, name)?.ok_or_else(|| {
         Error::new(
             Kind::UndefinedTable,
-            format!("table \"{}\" of the publication does not exist here", label(schema, name)),
+            format!("table \"{text}\" of the publication does not exist here"),
         )
         .hint("Load the schema first, for example with pg_dump --schema-only on the publisher.")
     })?;
@@ -122,7 +177,7 @@ fn target(schema: &str, name: &str, caller: Caller) -> Result<Oid> {
     if caller.is_superuser() || caller.may_apply_as(table.owner) {
         return Ok(table.oid);
     }
-    Err(table.not_owner(caller))
+    Err(check::of_extension(&table, table.not_owner(caller))?)
 }
 
 /// How a newly subscribed table starts.

@@ -2,12 +2,11 @@
 //! missing, whatever became of the slot, the publication, the tables or the workers.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, OnceLock};
 
-use testbed::{Builder, Cluster, PASSWORD, poll_until};
+use testbed::{Builder, Cluster, poll_until};
 
-use crate::support::{self, DEADLINE, Refused, Session};
+use crate::support::{self, DEADLINE, Refused, Session, Shop};
 
 macro_rules! on_pairs {
     ($($test:ident: $($name:ident = $source:literal -> $target:literal),*;)*) => {
@@ -46,80 +45,24 @@ fn target(major: u16) -> &'static Cluster {
     TARGETS[&major].get_or_init(|| support::start_with(major, watched))
 }
 
-/// A database on both ends that `app`, an ordinary role, owns with all its tables; on the target it is
-/// an operator.
-struct Shop {
-    source: &'static Cluster,
-    target: &'static Cluster,
-    name: String,
-}
-
 impl Shop {
     fn new(source: u16, target_major: u16) -> Shop {
         Shop::on(support::source(source), target(target_major))
     }
 
-    fn on(source: &'static Cluster, target: &'static Cluster) -> Shop {
-        static NUMBER: AtomicU32 = AtomicU32::new(1);
-        let name = format!("claims_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let shop = Shop { source, target, name };
-        for cluster in [source, target] {
-            Session::open(cluster, "postgres", "postgres")
-                .run(&format!("CREATE DATABASE {} OWNER app", shop.name));
-            Session::open(cluster, "postgres", &shop.name)
-                .run("CREATE EXTENSION pgmig_extras; SELECT pgmig_extras.grant_operator('app'); GRANT CREATE ON SCHEMA public TO app");
-            Session::open(cluster, "app", &shop.name).run("CREATE TABLE a (id int PRIMARY KEY)");
-        }
-        let mut source = shop.at_source();
-        source.run("INSERT INTO a VALUES (1)");
-        shop.publish();
-        shop
-    }
-
-    fn at_source(&self) -> Session {
-        Session::open(self.source, "app", &self.name)
-    }
-
-    fn at_target(&self) -> Session {
-        Session::open(self.target, "app", &self.name)
-    }
-
-    fn publish(&self) {
-        self.at_source().run(
-            "SELECT pgmig_extras.pg_create_publication_for_all_tables('move', 'insert,update,delete,truncate')",
-        );
-    }
-
-    fn slot(&self) -> String {
-        format!("{}_slot", self.name)
-    }
-
-    /// A subscription called `s` that streams.
-    fn subscribe(&self) {
+    /// A subscription that streams.
+    fn streams(&self) {
         self.create_subscription();
         self.wait_for("state = 'streaming' AND lag = '0'");
     }
 
     fn create_subscription(&self) {
-        let conninfo = self.source.conninfo("app", PASSWORD, &self.name);
-        self.at_target()
-            .call("pg_create_subscription", &[&"s", &conninfo, &"move", &self.slot(), &true])
-            .unwrap();
+        self.subscribe(&mut self.at_target()).unwrap();
     }
 
     fn disable(&self) {
         self.at_target().call("pg_alter_subscription_disable", &[&"s"]).unwrap();
         self.wait_for_slot("NOT active");
-    }
-
-    fn wait_for_slot(&self, condition: &str) {
-        self.source.wait_for(
-            &self.name,
-            &format!(
-                "SELECT {condition} FROM pg_replication_slots WHERE slot_name = '{}'",
-                self.slot()
-            ),
-        );
     }
 
     /// What the view says once `condition` holds.
@@ -163,40 +106,11 @@ impl Shop {
             Ok((client.value::<i64>(samples) >= before + more).then_some(()))
         });
     }
-
-    fn wait_for_rows(&self, table: &str, rows: &str) {
-        self.target.wait_for(
-            &self.name,
-            &format!(
-                "SELECT coalesce(string_agg(id::text, ' ' ORDER BY id), '') = '{rows}' FROM {table}"
-            ),
-        );
-    }
-}
-
-impl Drop for Shop {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            return;
-        }
-        let mut client = self.at_target();
-        if client
-            .column::<i32>(
-                "SELECT 1 FROM pgmig_extras.subscription_lag WHERE database = current_database()",
-            )
-            .is_empty()
-        {
-            return;
-        }
-        client.call("pg_drop_subscription", &[&"s", &false]).unwrap();
-        self.wait_for_slot("NOT active");
-        self.at_source().run(&format!("SELECT pg_drop_replication_slot('{}')", self.slot()));
-    }
 }
 
 /// The script of somebody in a hurry: no pause between its steps but for the slot to be free.
 fn moved_while_disabled(shop: &Shop, how: &str) {
-    shop.subscribe();
+    shop.streams();
     shop.disable();
     let mut source = shop.at_source();
     source.run("INSERT INTO a VALUES (50)");
@@ -225,7 +139,7 @@ fn a_slot_advanced_while_disabled_is_lost(shop: &Shop) {
 }
 
 fn a_slot_that_rests_while_disabled_is_whole(shop: &Shop) {
-    shop.subscribe();
+    shop.streams();
     for id in 2..5 {
         shop.disable();
         shop.at_source()
@@ -249,7 +163,7 @@ fn a_slot_moved_between_a_worker_that_was_killed_and_the_next_is_lost() {
             .config("wal_retrieve_retry_interval", "15s")
     }));
     let shop = Shop::on(support::source(15), target);
-    shop.subscribe();
+    shop.streams();
     let mut superuser = Session::open(target, "postgres", &shop.name);
     superuser
         .run("SELECT pg_terminate_backend(pid) FROM pg_stat_subscription WHERE pid IS NOT NULL");
@@ -265,7 +179,7 @@ fn a_slot_moved_between_a_worker_that_was_killed_and_the_next_is_lost() {
 }
 
 fn a_slot_that_others_read_is_lost(shop: &Shop) {
-    shop.subscribe();
+    shop.streams();
     shop.disable();
     let mut source = shop.at_source();
     source.run("INSERT INTO a VALUES (50)");
@@ -277,7 +191,7 @@ fn a_slot_that_others_read_is_lost(shop: &Shop) {
 }
 
 fn a_publication_that_is_gone_is_no_streaming(shop: &Shop) {
-    shop.subscribe();
+    shop.streams();
     let mut source = shop.at_source();
     source.run("SELECT pgmig_extras.drop_publication('move'); INSERT INTO a VALUES (2)");
     shop.stays(
@@ -287,7 +201,7 @@ fn a_publication_that_is_gone_is_no_streaming(shop: &Shop) {
 }
 
 fn a_publication_made_again_is_no_streaming(shop: &Shop) {
-    shop.subscribe();
+    shop.streams();
     let mut source = shop.at_source();
     source.run("SELECT pgmig_extras.drop_publication('move')");
     source.run("INSERT INTO a VALUES (2)");
@@ -304,7 +218,7 @@ fn tables_that_are_not_subscribed_are_told(shop: &Shop) {
                        CREATE TABLE m2 PARTITION OF m FOR VALUES IN (2)";
     shop.at_source().run(PARTS);
     shop.at_target().run(PARTS);
-    shop.subscribe();
+    shop.streams();
     shop.at_target().run(NEW);
     let mut source = shop.at_source();
     source.run(NEW);
@@ -348,12 +262,12 @@ fn one_table_more(shop: &Shop) -> &'static str {
         "CREATE TABLE b (id int PRIMARY KEY); INSERT INTO b VALUES (1);
          DROP PUBLICATION move; CREATE PUBLICATION move FOR TABLE a, b",
     );
-    shop.subscribe();
+    shop.streams();
     "move"
 }
 
 fn conflicts_are_told_until_they_are_dealt_with(shop: &Shop) {
-    shop.subscribe();
+    shop.streams();
     shop.at_target().run("DELETE FROM a");
     shop.at_source().run("UPDATE a SET id = 7; DELETE FROM a");
     shop.stays(
@@ -369,7 +283,7 @@ fn conflicts_are_told_until_they_are_dealt_with(shop: &Shop) {
 
 /// Statistics of the server do not count what ends a worker with FATAL.
 fn a_worker_that_is_ended_again_and_again_is_erroring(shop: &Shop) {
-    shop.subscribe();
+    shop.streams();
     let mut target = shop.at_target();
     target.run(&format!(
         "ALTER ROLE app IN DATABASE {} SET transaction_timeout = '300ms';
@@ -397,7 +311,7 @@ fn a_worker_that_is_ended_again_and_again_is_erroring(shop: &Shop) {
 }
 
 fn a_drop_tells_what_never_arrived(shop: &Shop) {
-    shop.subscribe();
+    shop.streams();
     shop.at_target().run("CREATE TABLE b (id int PRIMARY KEY)");
     shop.at_source().run("CREATE TABLE b (id int PRIMARY KEY); INSERT INTO b VALUES (1)");
     let drop = |shop: &Shop| {
@@ -453,7 +367,7 @@ fn workers_that_are_missing_are_told_with_their_setting() {
 fn a_copy_of_the_target_on_the_same_slot_lags_and_says_so() {
     let target = leak(support::start_with(17, watched));
     let shop = Shop::on(support::source(15), target);
-    shop.subscribe();
+    shop.streams();
     let copy = leak(target.standby(&[]).unwrap());
     Session::open(copy, "postgres", "postgres").run("SELECT pg_promote()");
     let beside = Shop { source: shop.source, target: copy, name: shop.name.clone() };

@@ -382,7 +382,7 @@ impl<'a> Connection<'a> {
         } else if has("array_length(gpt.attrs") {
             Reply::Rows(vec![vec![None]])
         } else if has("pg_publication_tables") || has("pg_get_publication_tables") {
-            self.published(select_list(query))
+            self.published(select_list(query).max(2))
         } else if has("pg_publication") {
             Reply::names(quoted_by('\'', query).iter())
         } else if query.starts_with("SELECT") {

@@ -13,6 +13,7 @@ mod arguments;
 mod attacks;
 mod auto_explain;
 mod catalog;
+mod checks;
 mod claims;
 mod commits;
 mod docs;

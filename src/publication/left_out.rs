@@ -1,0 +1,94 @@
+//! What a publication of all tables, or of schemas, leaves out without a word, or takes in though it had
+//! better not.
+
+use pgrx::PgLogLevel;
+use pgrx::datum::DatumWithOid;
+
+use crate::caller::Caller;
+use crate::error::{Error, Kind, Result, report};
+use crate::subscription::check::{self, extension_tables, large_objects, unlogged};
+use crate::{query, text};
+
+/// Whose tables were meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meant {
+    /// All of the database, though only the caller's may be published.
+    All,
+    /// Those of some schemas.
+    Schemas,
+}
+
+/// Warns of what the publication that was just made does not have, or has.
+pub fn warn(publication: &str, meant: Meant, caller: Caller) -> Result<()> {
+    let unlogged = unlogged_tables(publication, meant, caller)?;
+    if !unlogged.is_empty() {
+        report(PgLogLevel::WARNING, unlogged::warning(&unlogged));
+    }
+    let has_large_objects: Vec<bool> =
+        query::column(&format!("SELECT {}", large_objects::COLUMN), &[])?;
+    if has_large_objects == [true] {
+        report(PgLogLevel::WARNING, large_objects::warning("the database"));
+    }
+    let of_extensions = extension_tables(publication)?;
+    if !of_extensions.is_empty() {
+        report(PgLogLevel::WARNING, taken_in(&of_extensions));
+    }
+    Ok(())
+}
+
+fn taken_in(tables: &[String]) -> Error {
+    let what = format!("{} of extensions would be published", check::tables_text(tables));
+    Error::new(Kind::Warning, what)
+        .detail(format!("CREATE EXTENSION fills them on each server: {}.", check::listed(tables)))
+        .hint(extension_tables::HINT)
+}
+
+fn unlogged_tables(publication: &str, meant: Meant, caller: Caller) -> Result<Vec<String>> {
+    let is_meant = match (meant, crate::MAJOR) {
+        (Meant::All, _) => "true",
+        (Meant::Schemas, 15..) => {
+            "EXISTS (SELECT FROM pg_catalog.pg_publication_namespace s \
+               JOIN pg_catalog.pg_publication p ON p.oid OPERATOR(pg_catalog.=) s.pnpubid \
+              WHERE s.pnnspid OPERATOR(pg_catalog.=) c.relnamespace \
+                AND p.pubname OPERATOR(pg_catalog.=) $2)"
+        }
+        (Meant::Schemas, _) => "false", // no major before has them
+    };
+    labels(
+        &format!(
+            "c.relpersistence OPERATOR(pg_catalog.=) 'u' AND c.relkind OPERATOR(pg_catalog.=) 'r' \
+             AND pg_catalog.pg_has_role($1, c.relowner, 'USAGE') \
+             AND $2 OPERATOR(pg_catalog.=) $2 AND {is_meant}"
+        ),
+        publication,
+        caller,
+    )
+}
+
+fn extension_tables(publication: &str) -> Result<Vec<String>> {
+    labels(
+        "c.oid IN (SELECT t.relid FROM pg_catalog.pg_get_publication_tables($2::pg_catalog.text) t) \
+         AND $1 OPERATOR(pg_catalog.=) $1 AND EXISTS ( \
+             SELECT FROM pg_catalog.pg_depend d \
+              WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass \
+                AND d.objid OPERATOR(pg_catalog.=) c.oid \
+                AND d.deptype OPERATOR(pg_catalog.=) 'e')",
+        publication,
+        Caller::current()?,
+    )
+}
+
+/// The tables that fulfil a condition on pg_class c, the caller's oid $1 and the publication's name $2.
+fn labels(condition: &str, publication: &str, caller: Caller) -> Result<Vec<String>> {
+    let label = text::as_utf8("pg_catalog.concat(n.nspname, '.', c.relname)");
+    let found = query::read(
+        &format!(
+            "SELECT {label} FROM pg_catalog.pg_class c \
+               JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
+              WHERE {condition} ORDER BY n.nspname, c.relname"
+        ),
+        &[DatumWithOid::from(caller.oid()), publication.into()],
+        |row| Ok(text::from_bytes(row.get(1)?)),
+    )?;
+    Ok(found.into_iter().flatten().collect())
+}

@@ -1,0 +1,63 @@
+//! Tables of extensions: CREATE EXTENSION fills them on this server too, so that a copy meets rows
+//! with the same keys. Often they belong to a superuser besides.
+
+use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys::Oid;
+
+use super::{Finding, Subject, listed, shown, tables_text};
+use crate::error::{Error, Kind, Result};
+use crate::query;
+use crate::table::Table;
+
+/// What leaves such tables out.
+pub const HINT: &str = "Publish the other tables by name, with create_publication and \"tables\": \
+                        CREATE EXTENSION makes these on each server.";
+
+pub fn judge(subject: &Subject) -> Result<Option<Finding>> {
+    if !subject.copy_data {
+        return Ok(None);
+    }
+    let oids: Vec<Oid> = subject.tables.iter().map(|table| table.target).collect();
+    let members: Vec<Oid> = query::column(
+        "SELECT d.objid FROM pg_catalog.pg_depend d \
+          WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass \
+            AND d.objsubid OPERATOR(pg_catalog.=) 0 AND d.deptype OPERATOR(pg_catalog.=) 'e' \
+            AND d.objid OPERATOR(pg_catalog.=) ANY ($1)",
+        &[oids.into()],
+    )?;
+    if members.is_empty() {
+        return Ok(None);
+    }
+    let tables = subject.tables.iter().filter(|table| members.contains(&table.target));
+    let tables: Vec<_> = tables.map(super::Entry::label).collect();
+    let warning = Error::new(
+        Kind::Warning,
+        format!("{} of the publication is an extension's", tables_text(&tables)),
+    )
+    .detail(format!(
+        "Rows that the extension has put in are copied once more: {}.",
+        listed(&tables)
+    ))
+    .hint(HINT);
+    Ok(Some(Finding::Warning(warning)))
+}
+
+/// For a table that is not the caller's: what to say if it is an extension's.
+pub fn of_extension(table: &Table, error: Error) -> Result<Error> {
+    let names: Vec<String> = query::column(
+        "SELECT e.extname::pg_catalog.text FROM pg_catalog.pg_depend d \
+           JOIN pg_catalog.pg_extension e ON e.oid OPERATOR(pg_catalog.=) d.refobjid \
+          WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass \
+            AND d.refclassid OPERATOR(pg_catalog.=) \
+                'pg_catalog.pg_extension'::pg_catalog.regclass \
+            AND d.objsubid OPERATOR(pg_catalog.=) 0 AND d.deptype OPERATOR(pg_catalog.=) 'e' \
+            AND d.objid OPERATOR(pg_catalog.=) $1",
+        &[DatumWithOid::from(table.oid)],
+    )?;
+    Ok(match names.first() {
+        Some(name) => {
+            error.detail(format!("It is a table of extension \"{}\".", shown(name))).hint(HINT)
+        }
+        None => error,
+    })
+}
