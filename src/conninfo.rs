@@ -17,18 +17,24 @@ const MAX_TEXT: usize = 500;
 /// Parses what a caller gave, applies the rules (which do not bind superusers), completes it.
 pub fn given(text: &str, caller: Caller) -> Result<Conninfo> {
     check_length(text)?;
-    let parsed = parse(text).ok_or_else(|| {
-        invalid("invalid connection string").hint(
-            "Write keyword='value' pairs separated by spaces, or a postgresql:// URI; \
-             escape a quote in a value as \\'.",
-        )
-    })?;
+    let parsed =
+        parse(text).ok_or_else(|| invalid("invalid connection string").hint(how_to_write(text)))?;
     if caller.is_superuser() {
         return Ok(parsed);
     }
     let checked = parsed.checked(&rules())?;
     check_length(&checked.to_text())?;
     Ok(checked)
+}
+
+fn how_to_write(text: &str) -> &'static str {
+    if text.starts_with("postgresql://") || text.starts_with("postgres://") {
+        "In a URI, write special characters of a value as % and their code: % as %25, @ as %40, \
+         : as %3A, / as %2F, # as %23, ? as %3F, a space as %20."
+    } else {
+        "Write keyword='value' pairs separated by spaces, or a postgresql:// URI; \
+         escape a quote in a value as \\'."
+    }
 }
 
 fn check_length(text: &str) -> Result<()> {

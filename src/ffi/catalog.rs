@@ -78,6 +78,18 @@ pub fn relation_name(relation: Oid) -> Option<String> {
     Some(format!("{}.{}", text(schema), text(name)))
 }
 
+/// A database's name, as far as it is text here. `None` when it is gone.
+pub fn database_name(database: Oid) -> Option<String> {
+    // SAFETY: a catalog look-up; NULL, or a palloc'd C string.
+    let name = unsafe { pg_sys::get_database_name(database) };
+    if name.is_null() {
+        return None;
+    }
+    // SAFETY: a C string that lives as long as the current memory context.
+    let name = unsafe { std::ffi::CStr::from_ptr(name) };
+    Some(encoding::as_utf8(name.to_bytes(), encoding::of_this_database()))
+}
+
 /// The fixed columns of a row (GETSTRUCT, htup_details.h).
 ///
 /// # Safety

@@ -5,6 +5,7 @@ mod alter;
 pub mod catch_up;
 mod create;
 mod drop;
+pub mod elsewhere;
 pub mod guard;
 mod list;
 pub mod removal;
@@ -157,8 +158,13 @@ pub fn require_subscriber(caller: Caller) -> Result<()> {
 }
 
 fn missing(name: &str) -> Error {
-    Error::new(Kind::UndefinedObject, format!("subscription \"{}\" does not exist", shown(name)))
-        .hint("SELECT subname FROM pgmig_extras.pg_list_all_subscriptions() lists yours.")
+    let error = Error::new(
+        Kind::UndefinedObject,
+        format!("subscription \"{}\" does not exist", shown(name)),
+    );
+    elsewhere::said(error, name).unwrap_or_else(|error| {
+        error.hint("SELECT subname FROM pgmig_extras.pg_list_all_subscriptions() lists yours.")
+    })
 }
 
 /// For a list that is longer than what is looked at.
