@@ -120,12 +120,17 @@ fn check_room(size: usize) -> Result<()> {
 }
 
 fn utf8(text: &[u8]) -> Result<&str> {
-    let is_read = argument::may_be_utf8() || text.is_ascii();
-    std::str::from_utf8(text).ok().filter(|_| is_read).ok_or_else(|| {
-        Error::new(
-            Kind::FeatureNotSupported,
-            "only ASCII is supported where the database is not UTF8",
-        )
+    let text = std::str::from_utf8(text).map_err(|_| only_ascii())?;
+    require_readable(text)?;
+    Ok(text)
+}
+
+/// 0A000 for a text that this database may have in another encoding than UTF-8.
+pub fn require_readable(text: &str) -> Result<()> {
+    if argument::may_be_utf8() || text.is_ascii() { Ok(()) } else { Err(only_ascii()) }
+}
+
+fn only_ascii() -> Error {
+    Error::new(Kind::FeatureNotSupported, "only ASCII is supported where the database is not UTF8")
         .hint("Use names of ASCII characters, or a database with encoding UTF8.")
-    })
 }

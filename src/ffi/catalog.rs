@@ -180,6 +180,12 @@ impl SubscriptionRow {
         unsafe { T::from_datum(datum, false) }
     }
 
+    /// A text column in UTF-8, likewise.
+    pub fn text(&self, column: &str, limit: usize) -> Option<String> {
+        let bytes: &[u8] = self.get_up_to(column, limit)?;
+        Some(encoding::as_utf8(bytes, encoding::of_this_database()))
+    }
+
     /// `None` for a column of a later major.
     fn datum(&self, column: &str) -> Option<(Datum, bool)> {
         let column = subscription_column(column);

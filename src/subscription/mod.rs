@@ -83,7 +83,7 @@ impl Subscription {
             name: name.to_owned(),
             owner: row.get("subowner")?,
             enabled: row.get("subenabled")?,
-            conninfo: row.get_up_to("subconninfo", limits::TEXT),
+            conninfo: row.text("subconninfo", limits::TEXT),
             slot: slot.map(|slot| slot.to_string_lossy().into_owned()),
             publications: publications.map(text::lossy),
             two_phase_enabled: row.get::<i8>("subtwophasestate") == Some(b'e' as i8),

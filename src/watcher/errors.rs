@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 
 use pgmig_core::error_text::{Reported, Source, VALUE};
 use pgmig_core::lag::{Micros, SECOND};
+use pgmig_core::limits;
 use pgmig_core::lsn::Lsn;
 use pgrx::pg_sys::Oid;
 
@@ -353,7 +354,7 @@ impl Found {
     fn shown(&self, row: &SubscriptionRow) -> String {
         let text = encoding::as_utf8(&self.text, self.encoding);
         let text = text.replace(char::from(VALUE), "…");
-        let stored: Option<String> = row.get_up_to("subconninfo", pgmig_core::limits::TEXT);
+        let stored = row.text("subconninfo", limits::TEXT);
         let conninfo = stored.as_deref().and_then(conninfo::parse).unwrap_or_default();
         conninfo::shown(&text, &conninfo)
     }

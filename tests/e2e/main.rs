@@ -4,6 +4,7 @@
 
 #[macro_use]
 mod source;
+mod hints;
 mod hostile;
 mod last_error;
 mod support;
@@ -15,6 +16,7 @@ mod auto_explain;
 mod catalog;
 mod commits;
 mod docs;
+mod encodings;
 mod ended_waits;
 mod explain;
 mod floods;

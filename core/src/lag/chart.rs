@@ -53,6 +53,22 @@ pub fn chart(samples: &[Sample], from: Micros, now: Micros, width: usize) -> Str
     parts.concat()
 }
 
+/// The same chart for a client that has no such characters: bars are coarser.
+pub fn ascii(chart: &str) -> String {
+    let plain = |letter| match letter {
+        '▁' | '▂' => '.',
+        '▃' | '▄' | '▅' => ':',
+        '▆' | '▇' | '█' => '#',
+        '▒' => '%',
+        '│' => '|',
+        '┤' | '└' | '┴' => '+',
+        '─' => '-',
+        '·' => '.',
+        other => other,
+    };
+    chart.replace('→', "->").chars().map(plain).collect()
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Bar {
     lag: Micros,
@@ -252,6 +268,9 @@ mod tests {
         ];
         let drawn = draw(&samples);
         assert_eq!(drawn, expected, "\n{}", drawn.join("\n"));
+        let plain = ascii(&drawn.join("\n"));
+        assert!(plain.is_ascii(), "{plain}");
+        assert_eq!(plain.lines().nth(8), Some("        |%%%%%....##########    #######"));
     }
 
     #[test]
