@@ -91,10 +91,8 @@ fn a_chart_is_drawn_in_its_encoding(major: u16) {
         DATABASE,
         "SELECT state = 'unreachable' AND last_error IS NOT NULL FROM pgmig_extras.subscription_lag",
     );
-    let chart = |database: &str| {
-        format!("SELECT string_agg(t, E'\\n') FROM {database}.subscription_lag_chart('plain') t")
-    };
-    let chart: String = latin.value(&chart("pgmig_extras"));
+    let chart: String = latin
+        .value("SELECT string_agg(t, E'\\n') FROM pgmig_extras.subscription_lag_chart('plain') t");
     assert!(chart.lines().count() > 8 && chart.is_ascii(), "{chart}");
     let error: String = latin.value("SELECT last_error FROM pgmig_extras.subscription_lag");
     assert!(error.is_ascii(), "{error}");
