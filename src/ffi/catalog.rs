@@ -66,7 +66,9 @@ pub fn relation_name(relation: Oid) -> Option<String> {
     // SAFETY: a catalog cache look-up; NULL, or a palloc'd C string.
     let name = unsafe { pg_sys::get_rel_name(relation) };
     // SAFETY: as above; zero for a relation that is gone.
-    let schema = unsafe { pg_sys::get_namespace_name(pg_sys::get_rel_namespace(relation)) };
+    let schema = unsafe { pg_sys::get_rel_namespace(relation) };
+    // SAFETY: as above.
+    let schema = unsafe { pg_sys::get_namespace_name(schema) };
     if name.is_null() || schema.is_null() {
         return None;
     }

@@ -23,6 +23,8 @@ const LENGTH: usize = 400;
 /// (max_sync_workers_per_subscription).
 const PLACES: usize = 5;
 
+const UNREADABLE: &str = "an error that is in this server's log";
+
 /// What is known of one subscription's failures. Zero is a free place. The first worker that fails
 /// takes one for its subscription.
 #[repr(C)]
@@ -179,6 +181,21 @@ pub fn last(subscription: Oid) -> Option<String> {
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
+/// Whether `forget_over` may have something to do.
+pub fn has_tables(subscription: Oid) -> bool {
+    find(subscription.to_u32()).is_some_and(|it| it.last[1..].iter().any(Report::is_used))
+}
+
+/// Forgets errors of tables that are copied by now. In the subscription's database: others can't know.
+pub fn forget_over(subscription: Oid) {
+    let Some(reports) = find(subscription.to_u32()) else { return };
+    for report in &reports.last[1..] {
+        if report.read().is_some_and(|found| found.is_over(subscription)) {
+            report.clear();
+        }
+    }
+}
+
 fn find(subscription: u32) -> Option<&'static Reports> {
     let own = |it: &&Reports| it.subscription.load(Ordering::Acquire) == subscription;
     shared::reports()?.iter().find(own)
@@ -320,10 +337,11 @@ impl Report {
 }
 
 impl Found {
-    /// Whether the table has been copied since, of a subscription of this database.
+    /// Whether the table has been copied since, or is not subscribed any more. In the subscription's
+    /// database.
     fn is_over(&self, subscription: Oid) -> bool {
-        let is_ready = |(table, state): &(Oid, char)| table.to_u32() == self.table && *state == 'r';
-        self.table != 0 && catalog::subscription_relations(subscription).iter().any(is_ready)
+        let is_due = |(table, state): &(Oid, char)| table.to_u32() == self.table && *state != 'r';
+        self.table != 0 && !catalog::subscription_relations(subscription).iter().any(is_due)
     }
 
     fn line(&self, is_here: bool, row: &SubscriptionRow, watcher: &Report) -> String {
@@ -355,8 +373,9 @@ impl Found {
         let text = encoding::as_utf8(&self.text, self.encoding);
         let text = text.replace(char::from(VALUE), "…");
         let stored = row.text("subconninfo", limits::TEXT);
-        let conninfo = stored.as_deref().and_then(conninfo::parse).unwrap_or_default();
-        conninfo::shown(&text, &conninfo)
+        // Without it nobody can tell what of the text is the password.
+        let conninfo = stored.as_deref().and_then(conninfo::parse);
+        conninfo.map_or_else(|| UNREADABLE.to_owned(), |conninfo| conninfo::shown(&text, &conninfo))
     }
 }
 
