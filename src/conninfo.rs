@@ -33,12 +33,17 @@ pub fn given(text: &str, caller: Caller) -> Result<Conninfo> {
 /// Parses what a caller gave, without a look at what is in it.
 pub fn written(text: &str) -> Result<Conninfo> {
     check_length(text)?;
-    parse(text).ok_or_else(|| {
-        invalid("invalid connection string").hint(
-            "Write keyword='value' pairs separated by spaces, or a postgresql:// URI; \
-             escape a quote in a value as \\'.",
-        )
-    })
+    parse(text).ok_or_else(|| invalid("invalid connection string").hint(how_to_write(text)))
+}
+
+fn how_to_write(text: &str) -> &'static str {
+    if text.starts_with("postgresql://") || text.starts_with("postgres://") {
+        "In a URI, write special characters of a value as % and their code: % as %25, @ as %40, \
+         : as %3A, / as %2F, # as %23, ? as %3F, a space as %20."
+    } else {
+        "Write keyword='value' pairs separated by spaces, or a postgresql:// URI; \
+         escape a quote in a value as \\'."
+    }
 }
 
 fn check_length(text: &str) -> Result<()> {

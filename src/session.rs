@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 use crate::argument::Text;
 use crate::caller::Caller;
 use crate::error::{Kind, Result, raise, required};
-use crate::query;
+use crate::{query, text};
 
 const ROLES: [&str; 3] = ["origin", "replica", "local"];
 
@@ -38,18 +38,19 @@ fn known_role(role: Text) -> Result<String> {
 /// Sets a parameter with the rights of a superuser, and returns it as PostgreSQL shows it.
 pub fn set(parameter: &str, value: &str, is_local: bool) -> Result<Option<String>> {
     let set = query::read(
-        "SELECT pg_catalog.set_config($1, $2, $3)",
+        &format!("SELECT {}", text::as_utf8("pg_catalog.set_config($1, $2, $3)")),
         &[parameter.into(), value.into(), is_local.into()],
-        |row| row.get::<String>(1),
+        |row| Ok(text::from_bytes(row.get(1)?)),
     )?;
     Ok(set.into_iter().flatten().next())
 }
 
 /// A parameter as PostgreSQL shows it; `None` for one that this server does not know.
 pub fn setting(parameter: &str) -> Result<Option<String>> {
-    let shown =
-        query::read("SELECT pg_catalog.current_setting($1, true)", &[parameter.into()], |row| {
-            row.get::<String>(1)
-        })?;
+    let shown = query::read(
+        &format!("SELECT {}", text::as_utf8("pg_catalog.current_setting($1, true)")),
+        &[parameter.into()],
+        |row| Ok(text::from_bytes(row.get(1)?)),
+    )?;
     Ok(shown.into_iter().flatten().next())
 }

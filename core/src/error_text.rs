@@ -102,12 +102,13 @@ impl Reported<'_> {
         !ENDED.contains(&self.sqlstate) && !self.is_one_of(&FOLLOWING)
     }
 
-    /// Whether core counts it in pg_stat_subscription_stats: of an apply worker only what happens once
-    /// it streams (start_apply in worker.c), of the copy of a table everything; and never a FATAL.
+    /// Whether core counts it in pg_stat_subscription_stats: what happens while a worker copies or
+    /// streams (start_table_sync and start_apply in worker.c), not what keeps it from streaming, of an
+    /// apply worker also from connecting; and never a FATAL.
     pub fn is_counted(&self, is_apply: bool) -> bool {
         let is_early =
-            self.is_one_of(&CONNECTING) || self.is_one_of(&[START_STREAMING, IDENTIFY_SYSTEM]);
-        !(self.is_fatal || is_apply && is_early)
+            is_apply && (self.is_one_of(&CONNECTING) || self.is_one_of(&[IDENTIFY_SYSTEM]));
+        !(self.is_fatal || is_early || self.is_one_of(&[START_STREAMING]))
     }
 
     pub fn source(&self) -> Source {
@@ -451,10 +452,12 @@ mod tests {
         let report = |template| reported(b"08006", "", template, "postgres-18");
         let fatal = Reported { is_fatal: true, ..report("terminating connection") };
         assert!(!fatal.is_counted(true) && !fatal.is_counted(false));
-        for template in CONNECTING.into_iter().chain([START_STREAMING, IDENTIFY_SYSTEM]) {
+        for template in CONNECTING.into_iter().chain([IDENTIFY_SYSTEM]) {
             assert!(!report(template).is_counted(true));
             assert!(report(template).is_counted(false));
         }
+        assert!(!report(START_STREAMING).is_counted(true));
+        assert!(!report(START_STREAMING).is_counted(false));
         assert!(report("could not receive data from WAL stream: %s").is_counted(true));
         for code in [b"57P01", b"57P02"] {
             let ended = Reported { is_fatal: true, ..reported(code, "", "", "postgres-18") };

@@ -117,10 +117,11 @@ fn aiven_pg_drop_subscription(arg_subscription_name: Text, arg_drop_repl_slot: O
 fn check_exists(name: &str) -> Result<()> {
     match SubscriptionRow::find(name) {
         Some(_) => Ok(()),
-        None => Err(Error::new(
-            Kind::UndefinedObject,
-            format!("No subscription found for name: {}", shown(name)),
-        )),
+        None => {
+            let text = format!("No subscription found for name: {}", shown(name));
+            let error = Error::new(Kind::UndefinedObject, text);
+            Err(subscription::elsewhere::said(error, name).unwrap_or_else(|error| error))
+        }
     }
 }
 

@@ -123,7 +123,7 @@ unsafe extern "C-unwind" fn redact(edata: *mut pg_sys::ErrorData) {
     // SAFETY: the hook's argument is valid and this process's own for the time of the call.
     let report = unsafe { &mut *edata };
     mask_report(report);
-    if report.elevel >= PgLogLevel::ERROR as i32
+    if report.elevel >= PgLogLevel::WARNING as i32
         && let Some(worker) = replication_worker()
     {
         keep_error(worker, report);
@@ -138,6 +138,9 @@ unsafe extern "C-unwind" fn redact(edata: *mut pg_sys::ErrorData) {
 }
 
 fn keep_error(worker: watcher::errors::Worker, report: &pg_sys::ErrorData) {
+    if report.elevel < PgLogLevel::ERROR as i32 {
+        return watcher::errors::keep_shortage(worker, bytes(report.message_id));
+    }
     watcher::errors::keep(
         worker,
         &Reported {

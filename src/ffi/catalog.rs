@@ -66,7 +66,9 @@ pub fn relation_name(relation: Oid) -> Option<String> {
     // SAFETY: a catalog cache look-up; NULL, or a palloc'd C string.
     let name = unsafe { pg_sys::get_rel_name(relation) };
     // SAFETY: as above; zero for a relation that is gone.
-    let schema = unsafe { pg_sys::get_namespace_name(pg_sys::get_rel_namespace(relation)) };
+    let schema = unsafe { pg_sys::get_rel_namespace(relation) };
+    // SAFETY: as above.
+    let schema = unsafe { pg_sys::get_namespace_name(schema) };
     if name.is_null() || schema.is_null() {
         return None;
     }
@@ -76,6 +78,18 @@ pub fn relation_name(relation: Oid) -> Option<String> {
         encoding::as_utf8(text.to_bytes(), encoding::of_this_database())
     };
     Some(format!("{}.{}", text(schema), text(name)))
+}
+
+/// A database's name, as far as it is text here. `None` when it is gone.
+pub fn database_name(database: Oid) -> Option<String> {
+    // SAFETY: a catalog look-up; NULL, or a palloc'd C string.
+    let name = unsafe { pg_sys::get_database_name(database) };
+    if name.is_null() {
+        return None;
+    }
+    // SAFETY: a C string that lives as long as the current memory context.
+    let name = unsafe { std::ffi::CStr::from_ptr(name) };
+    Some(encoding::as_utf8(name.to_bytes(), encoding::of_this_database()))
 }
 
 /// The fixed columns of a row (GETSTRUCT, htup_details.h).
@@ -166,6 +180,12 @@ impl SubscriptionRow {
         }
         // SAFETY: the caller names the column's type; the value is copied while the row is held.
         unsafe { T::from_datum(datum, false) }
+    }
+
+    /// A text column in UTF-8, likewise.
+    pub fn text(&self, column: &str, limit: usize) -> Option<String> {
+        let bytes: &[u8] = self.get_up_to(column, limit)?;
+        Some(encoding::as_utf8(bytes, encoding::of_this_database()))
     }
 
     /// `None` for a column of a later major.

@@ -27,9 +27,24 @@ pub fn as_utf8(text: &[u8], from: Encoding) -> String {
     String::from_utf8_lossy(&converted_to(UTF8, text, from)).into_owned()
 }
 
-/// A text of UTF-8 as this database can hold it.
-pub fn from_utf8(text: &str) -> Vec<u8> {
-    converted(text.as_bytes(), UTF8)
+/// Whether a client sees every character of UTF-8.
+pub fn is_unicode() -> bool {
+    of_this_database() == UTF8 && of_client() == UTF8
+}
+
+/// A text of UTF-8 as this database can hold it and the client can be sent it.
+pub fn for_client(text: &str) -> Vec<u8> {
+    let here = converted(text.as_bytes(), UTF8);
+    if here.is_ascii() || [of_this_database(), SQL_ASCII].contains(&of_client()) {
+        return here;
+    }
+    let there = converted_to(of_client(), &here, of_this_database());
+    converted(&there, of_client())
+}
+
+fn of_client() -> Encoding {
+    // SAFETY: reads a variable of this process.
+    unsafe { pg_sys::pg_get_client_encoding() }
 }
 
 fn converted_to(to: Encoding, text: &[u8], from: Encoding) -> Vec<u8> {

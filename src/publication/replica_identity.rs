@@ -8,7 +8,7 @@ use pgrx::PgLogLevel;
 use pgrx::datum::DatumWithOid;
 
 use crate::error::{Error, Kind, Result, report};
-use crate::{MAJOR, query};
+use crate::{MAJOR, query, text};
 
 /// How many tables a message names.
 const NAMED: usize = 10;
@@ -100,18 +100,23 @@ fn problems(publication: &str) -> Result<Vec<Problem>> {
     }
     query::rows(
         &format!(
-            "{LEAVES} SELECT DISTINCT l.label, flaw, remedy, CASE WHEN full_helps THEN l.make_full END \
-             FROM ({}) problems(leaf, flaw, remedy, full_helps) \
-             JOIN leaf l ON l.leaf OPERATOR(pg_catalog.=) problems.leaf ORDER BY l.label, flaw",
-            kinds.join(" UNION ALL ")
+            "{LEAVES} SELECT {table}, {flaw}, {remedy}, {statement} FROM ( \
+                SELECT DISTINCT l.label, flaw, remedy, CASE WHEN full_helps THEN l.make_full END AS statement \
+                  FROM ({}) problems(leaf, flaw, remedy, full_helps) \
+                  JOIN leaf l ON l.leaf OPERATOR(pg_catalog.=) problems.leaf ORDER BY l.label, flaw) found",
+            kinds.join(" UNION ALL "),
+            table = text::as_utf8("found.label"),
+            flaw = text::as_utf8("found.flaw"),
+            remedy = text::as_utf8("found.remedy"),
+            statement = text::as_utf8("found.statement"),
         ),
         &[DatumWithOid::from(publication)],
         |row| {
             Ok(Problem {
-                table: row.get(1)?.unwrap_or_default(),
-                flaw: row.get(2)?.unwrap_or_default(),
-                remedy: row.get(3)?.unwrap_or_default(),
-                statement: row.get(4)?,
+                table: text::from_bytes(row.get(1)?).unwrap_or_default(),
+                flaw: text::from_bytes(row.get(2)?).unwrap_or_default(),
+                remedy: text::from_bytes(row.get(3)?).unwrap_or_default(),
+                statement: text::from_bytes(row.get(4)?),
             })
         },
     )

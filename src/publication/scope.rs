@@ -4,10 +4,11 @@ use pgmig_core::publication::{Options, Published};
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::Oid;
 
+use crate::argument::require_readable;
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, denied};
-use crate::query;
 use crate::table::label;
+use crate::{query, text};
 
 /// Why a role may publish all tables, those that are made later too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,10 +92,16 @@ pub fn check_schemas(schemas: &[String], caller: Caller) -> Result<()> {
 
 fn check_schema_owners(schemas: DatumWithOid, caller: Caller) -> Result<()> {
     let owners = query::rows(
-        "SELECT n.nspname::pg_catalog.text, n.nspowner FROM pg_catalog.pg_namespace n \
-          WHERE n.nspname OPERATOR(pg_catalog.=) ANY ($1)",
+        &format!(
+            "SELECT {schema}, n.nspowner FROM pg_catalog.pg_namespace n \
+              WHERE n.nspname OPERATOR(pg_catalog.=) ANY ($1)",
+            schema = text::as_utf8("n.nspname::pg_catalog.text"),
+        ),
         &[schemas],
-        |row| Ok((row.get::<String>(1)?.unwrap_or_default(), row.get(2)?.unwrap_or(Oid::INVALID))),
+        |row| {
+            let schema = text::from_bytes(row.get(1)?).unwrap_or_default();
+            Ok((schema, row.get(2)?.unwrap_or(Oid::INVALID)))
+        },
     )?;
     match owners.iter().find(|(_, owner)| !caller.has_rights_of(*owner)) {
         Some((schema, _)) => Err(Error::new(
@@ -111,7 +118,8 @@ fn check_schema_owners(schemas: DatumWithOid, caller: Caller) -> Result<()> {
 /// a group, or as a member of the schema's owner. What such a role creates is its own.
 fn check_creators(schemas: DatumWithOid, caller: Caller) -> Result<()> {
     let creators = query::rows(
-        "SELECT n.nspname::pg_catalog.text, creator.name \
+        &format!(
+            "SELECT {schema}, {creator} \
            FROM pg_catalog.pg_namespace n \
           CROSS JOIN LATERAL ( \
                 SELECT 'PUBLIC', 0 FROM pg_catalog.aclexplode(n.nspacl) a \
@@ -124,11 +132,14 @@ fn check_creators(schemas: DatumWithOid, caller: Caller) -> Result<()> {
                    AND NOT pg_catalog.pg_has_role($2, r.oid, 'USAGE')) creator(name, rank) \
           WHERE n.nspname OPERATOR(pg_catalog.=) ANY ($1) \
           ORDER BY n.nspname, creator.rank, creator.name LIMIT 1",
+            schema = text::as_utf8("n.nspname::pg_catalog.text"),
+            creator = text::as_utf8("creator.name"),
+        ),
         &[schemas, DatumWithOid::from(caller.oid())],
         |row| {
             Ok((
-                row.get::<String>(1)?.unwrap_or_default(),
-                row.get::<String>(2)?.unwrap_or_default(),
+                text::from_bytes(row.get(1)?).unwrap_or_default(),
+                text::from_bytes(row.get(2)?).unwrap_or_default(),
             ))
         },
     )?;
@@ -165,21 +176,27 @@ impl OwnedTable {
 
 /// Ordinary and partitioned tables that fulfil a condition on pg_class c and pg_namespace n.
 fn owned_tables(condition: &str, argument: DatumWithOid) -> Result<Vec<OwnedTable>> {
-    query::rows(
+    let tables = query::rows(
         &format!(
-            "SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relowner \
+            "SELECT {schema}, {table}, c.relowner \
                FROM pg_catalog.pg_class c \
                JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
               WHERE c.relkind OPERATOR(pg_catalog.=) ANY ('{{r,p}}'::\"char\"[]) AND {condition} \
-              ORDER BY n.nspname, c.relname"
+              ORDER BY n.nspname, c.relname",
+            schema = text::as_utf8("n.nspname::pg_catalog.text"),
+            table = text::as_utf8("c.relname::pg_catalog.text"),
         ),
         &[argument],
         |row| {
             Ok(OwnedTable {
-                schema: row.get(1)?.unwrap_or_default(),
-                table: row.get(2)?.unwrap_or_default(),
+                schema: text::from_bytes(row.get(1)?).unwrap_or_default(),
+                table: text::from_bytes(row.get(2)?).unwrap_or_default(),
                 owner: row.get(3)?.unwrap_or(Oid::INVALID),
             })
         },
-    )
+    )?;
+    for name in tables.iter().flat_map(|it| [&it.schema, &it.table]) {
+        require_readable(name)?;
+    }
+    Ok(tables)
 }

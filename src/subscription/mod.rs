@@ -6,6 +6,7 @@ pub mod catch_up;
 pub mod check;
 mod create;
 mod drop;
+pub mod elsewhere;
 pub mod guard;
 mod list;
 mod missing;
@@ -88,7 +89,7 @@ impl Subscription {
             name: name.to_owned(),
             owner: row.get("subowner")?,
             enabled: row.get("subenabled")?,
-            conninfo: row.get_up_to("subconninfo", limits::TEXT),
+            conninfo: row.text("subconninfo", limits::TEXT),
             slot: slot.map(|slot| slot.to_string_lossy().into_owned()),
             publications: publications.map(text::lossy),
             origin: row.get_up_to("suborigin", limits::TEXT),
@@ -180,8 +181,13 @@ pub fn user_of_slot(slot: &str, caller: Caller) -> Option<String> {
 }
 
 fn missing(name: &str) -> Error {
-    Error::new(Kind::UndefinedObject, format!("subscription \"{}\" does not exist", shown(name)))
-        .hint("SELECT subname FROM pgmig_extras.pg_list_all_subscriptions() lists yours.")
+    let error = Error::new(
+        Kind::UndefinedObject,
+        format!("subscription \"{}\" does not exist", shown(name)),
+    );
+    elsewhere::said(error, name).unwrap_or_else(|error| {
+        error.hint("SELECT subname FROM pgmig_extras.pg_list_all_subscriptions() lists yours.")
+    })
 }
 
 /// For a list that is longer than what is looked at.

@@ -184,6 +184,9 @@ impl Watcher {
         } else if !link.is_down() {
             errors::keep_cause(look.oid, None);
         }
+        if errors::has_tables(look.oid) {
+            worker::transaction(|| errors::forget_over(look.oid));
+        }
         let settings = settings::lag();
         if look.hears_within(settings.interval) {
             link.hurry();

@@ -7,6 +7,8 @@
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 
 use pgmig_core::error_text::{Reported, Source, VALUE};
+use pgmig_core::lag::{Micros, SECOND};
+use pgmig_core::limits;
 use pgmig_core::lsn::Lsn;
 use pgrx::pg_sys::Oid;
 
@@ -21,12 +23,15 @@ const LENGTH: usize = 400;
 /// (max_sync_workers_per_subscription).
 const PLACES: usize = 5;
 
+const UNREADABLE: &str = "an error that is in this server's log";
+
 /// What is known of one subscription's failures. Zero is a free place. The first worker that fails
 /// takes one for its subscription.
 #[repr(C)]
 pub struct Reports {
     subscription: AtomicU32,
     failures: Counters,
+    shortage: Shortage,
     /// The first is the apply worker's.
     last: [Report; PLACES],
     /// Why the watcher can't reach the publisher, where that may be told.
@@ -40,6 +45,22 @@ struct Counters {
     sync: AtomicU32,
     connection: AtomicU32,
 }
+
+/// When there was no worker to copy a table with, last.
+#[repr(C)]
+struct Shortage {
+    at: AtomicU64,
+    setting: AtomicU64,
+}
+
+/// What the server says when it can't start a worker (launcher.c, 13 to 18), and the setting to raise.
+const SHORTAGES: [(&[u8], &str); 2] = [
+    (b"out of logical replication worker slots", "max_logical_replication_workers"),
+    (b"out of background worker slots", "max_worker_processes"),
+];
+/// How long ago a shortage still counts. An apply worker tries again every
+/// wal_retrieve_retry_interval.
+const RECENT: Micros = 30 * SECOND;
 
 /// The same as numbers, since the server was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -110,6 +131,23 @@ pub fn keep(worker: Worker, reported: &Reported) {
     }
 }
 
+/// Keeps that an apply worker found no worker to copy tables with, if that is what it warns of.
+pub fn keep_shortage(worker: Worker, template: &[u8]) {
+    let Some(setting) = SHORTAGES.iter().position(|(text, _)| *text == template) else { return };
+    let Some(reports) = place(worker.subscription) else { return };
+    reports.shortage.setting.store(setting as u64, Ordering::Relaxed);
+    reports.shortage.at.store(now(), Ordering::Relaxed);
+}
+
+/// The setting that keeps a subscription's tables from being copied: its apply worker said so just now.
+pub fn shortage(subscription: Oid) -> Option<&'static str> {
+    let Shortage { at, setting } = &find(subscription.to_u32())?.shortage;
+    let at = at.load(Ordering::Relaxed);
+    let is_recent = at != 0 && now().saturating_sub(at) <= RECENT;
+    let (_, name) = SHORTAGES.get(setting.load(Ordering::Relaxed) as usize)?;
+    is_recent.then_some(*name)
+}
+
 /// Keeps why the watcher can't reach a publisher whose host may be known: `None` once it can.
 pub fn keep_cause(subscription: Oid, cause: Option<&str>) {
     let subscription = subscription.to_u32();
@@ -135,8 +173,27 @@ pub fn last(subscription: Oid) -> Option<String> {
     let is_here = row.get("subdbid") == Some(catalog::my_database());
     let lines = reports.last.iter().filter_map(Report::read);
     let lines = lines.filter(|found| !is_here || !found.is_over(subscription));
-    let lines: Vec<_> = lines.map(|found| found.line(is_here, &row, &reports.watcher)).collect();
+    let lines = lines.map(|found| found.line(is_here, &row, &reports.watcher));
+    let shortage = shortage(subscription).map(|setting| {
+        format!("no worker is free to copy tables: raise \"{setting}\" and restart the server")
+    });
+    let lines: Vec<_> = lines.chain(shortage).collect();
     (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
+/// Whether `forget_over` may have something to do.
+pub fn has_tables(subscription: Oid) -> bool {
+    find(subscription.to_u32()).is_some_and(|it| it.last[1..].iter().any(Report::is_used))
+}
+
+/// Forgets errors of tables that are copied by now. In the subscription's database: others can't know.
+pub fn forget_over(subscription: Oid) {
+    let Some(reports) = find(subscription.to_u32()) else { return };
+    for report in &reports.last[1..] {
+        if report.read().is_some_and(|found| found.is_over(subscription)) {
+            report.clear();
+        }
+    }
 }
 
 fn find(subscription: u32) -> Option<&'static Reports> {
@@ -208,6 +265,7 @@ impl Reports {
             self.last.iter().chain([&self.watcher]).for_each(Report::clear);
             let Counters { apply, sync, connection } = &self.failures;
             [apply, sync, connection].into_iter().for_each(|it| it.store(0, Ordering::Relaxed));
+            self.shortage.at.store(0, Ordering::Relaxed);
             self.subscription.store(0, Ordering::Release);
         }
     }
@@ -279,10 +337,11 @@ impl Report {
 }
 
 impl Found {
-    /// Whether the table has been copied since, of a subscription of this database.
+    /// Whether the table has been copied since, or is not subscribed any more. In the subscription's
+    /// database.
     fn is_over(&self, subscription: Oid) -> bool {
-        let is_ready = |(table, state): &(Oid, char)| table.to_u32() == self.table && *state == 'r';
-        self.table != 0 && catalog::subscription_relations(subscription).iter().any(is_ready)
+        let is_due = |(table, state): &(Oid, char)| table.to_u32() == self.table && *state != 'r';
+        self.table != 0 && !catalog::subscription_relations(subscription).iter().any(is_due)
     }
 
     fn line(&self, is_here: bool, row: &SubscriptionRow, watcher: &Report) -> String {
@@ -313,9 +372,10 @@ impl Found {
     fn shown(&self, row: &SubscriptionRow) -> String {
         let text = encoding::as_utf8(&self.text, self.encoding);
         let text = text.replace(char::from(VALUE), "…");
-        let stored: Option<String> = row.get_up_to("subconninfo", pgmig_core::limits::TEXT);
-        let conninfo = stored.as_deref().and_then(conninfo::parse).unwrap_or_default();
-        conninfo::shown(&text, &conninfo)
+        let stored = row.text("subconninfo", limits::TEXT);
+        // Without it nobody can tell what of the text is the password.
+        let conninfo = stored.as_deref().and_then(conninfo::parse);
+        conninfo.map_or_else(|| UNREADABLE.to_owned(), |conninfo| conninfo::shown(&text, &conninfo))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use pgmig_core::lag::chart;
 use pgmig_core::lag::history::Sample;
 use pgmig_core::lag::observation::{Answer, Tables};
 use pgmig_core::lag::{Micros, Reading, State, Tracker};
@@ -17,6 +18,7 @@ use super::{errors, now, subscriber};
 use crate::argument::Text;
 use crate::caller::Caller;
 use crate::error::{Result, notice, raise, required};
+use crate::ffi::encoding;
 use crate::ffi::worker::{self, Subscribed};
 use crate::settings;
 use crate::subscription::{self, View};
@@ -43,10 +45,10 @@ fn lag_readings() -> TableIterator<
         name!(apply_errors, Option<i64>),
         name!(sync_errors, Option<i64>),
         name!(conflicts, Option<i64>),
-        name!(last_error, Option<String>),
+        name!(last_error, Option<Vec<u8>>),
         name!(eta_us, Option<i64>),
         name!(age_us, Option<i64>),
-        name!(reason, String),
+        name!(reason, Vec<u8>),
     ),
 > {
     let caller = raise(Caller::current());
@@ -83,10 +85,10 @@ fn lag_readings() -> TableIterator<
             count(|it| it.errors.apply),
             count(|it| it.errors.sync),
             figure(|it| it.errors.conflicts.map(|conflicts| conflicts.all)),
-            (view == View::All).then(|| errors::last(oid)).flatten(),
+            (view == View::All).then(|| errors::last(oid)).flatten().map(|text| for_client(&text)),
             figure(|it| it.eta),
             reading.and_then(|it| it.sampled_at).map(|at| now.saturating_sub(at) as i64),
-            reason,
+            for_client(&reason),
         )
     }))
 }
@@ -219,15 +221,24 @@ fn lag_samples(
 }
 
 #[pg_extern(sql = false)]
-fn lag_chart(subscription: Text, since_us: Option<i64>, width: Option<i32>) -> String {
+fn lag_chart(subscription: Text, since_us: Option<i64>, width: Option<i32>) -> Vec<u8> {
     let run = || -> Result<String> {
         let since = micros("since", since_us)?;
         let width = usize::try_from(required("width", width)?).unwrap_or(0);
         let samples = samples(subscription, since)?;
         let now = now();
-        Ok(pgmig_core::lag::chart::chart(&samples, now.saturating_sub(since), now, width))
+        let chart = chart::chart(&samples, now.saturating_sub(since), now, width);
+        Ok(if encoding::is_unicode() { chart } else { chart::ascii(&chart) })
     };
-    raise(run())
+    raise(run()).into_bytes()
+}
+
+/// As the client can be shown it.
+fn for_client(text: &str) -> Vec<u8> {
+    if encoding::is_unicode() {
+        return text.as_bytes().to_vec();
+    }
+    encoding::for_client(&text.replace('…', "..."))
 }
 
 /// The launcher and the watchers. Empty without preload.

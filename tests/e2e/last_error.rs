@@ -146,6 +146,15 @@ fn two_tables_that_fail_show_two_errors(major: u16) {
         "SELECT max(last_error) NOT LIKE '%public.a%' AND max(last_error) LIKE '%public.b%'
          FROM pgmig_extras.subscription_lag",
     );
+    // Another database knows no names, but what is over, as the watcher tells it.
+    let mut elsewhere = superuser(&pair.target, "postgres");
+    elsewhere.run("CREATE EXTENSION pgmig_extras");
+    let told = "SELECT last_error FROM pgmig_extras.subscription_lag";
+    poll_until(DEADLINE, "another database to know what is over", || {
+        let told: String = elsewhere.value(told);
+        let is_right = told.lines().count() == 1 && told.starts_with("table with oid ");
+        Ok((is_right && told.contains(", column \"x\": invalid input")).then_some(()))
+    });
     pair.on_target().run("ALTER TABLE b ALTER x TYPE text");
     pair.wait_for("SELECT bool_and(srsubstate = 'r') FROM pg_subscription_rel");
     // What is applied has its place, too.

@@ -4,6 +4,7 @@
 
 #[macro_use]
 mod source;
+mod hints;
 mod hostile;
 mod last_error;
 mod support;
@@ -17,6 +18,7 @@ mod checks;
 mod claims;
 mod commits;
 mod docs;
+mod encodings;
 mod ended_waits;
 mod explain;
 mod floods;

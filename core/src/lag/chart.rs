@@ -32,10 +32,14 @@ const SCALES: [u64; 18] = [
 ];
 
 /// Draws what was sampled from `from` to `now` in lines of `width` characters. A bar is the worst of
-/// its time; one drawn with `▒` is a lower bound. Where there is none, nothing is known.
+/// its time; one drawn with `▒` is a lower bound. Where there is none, nothing is known. Without samples
+/// it is one line.
 pub fn chart(samples: &[Sample], from: Micros, now: Micros, width: usize) -> String {
     let columns = width.saturating_sub(MARGIN).clamp(*COLUMNS.start(), *COLUMNS.end());
     let window = Window { from, span: now.saturating_sub(from).max(SECOND), columns };
+    if samples.is_empty() {
+        return window.title(None);
+    }
     let bars = window.bars(samples);
     let top = scale(bars.iter().flatten().map(|bar| bar.lag).max().unwrap_or(0));
     let changes = window.changes(samples);
@@ -47,6 +51,22 @@ pub fn chart(samples: &[Sample], from: Micros, now: Micros, width: usize) -> Str
         legend(&changes, now),
     ];
     parts.concat()
+}
+
+/// The same chart for a client that has no such characters: bars are coarser.
+pub fn ascii(chart: &str) -> String {
+    let plain = |letter| match letter {
+        '▁' | '▂' => '.',
+        '▃' | '▄' | '▅' => ':',
+        '▆' | '▇' | '█' => '#',
+        '▒' => '%',
+        '│' => '|',
+        '┤' | '└' | '┴' => '+',
+        '─' => '-',
+        '·' => '.',
+        other => other,
+    };
+    chart.replace('→', "->").chars().map(plain).collect()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -248,14 +268,16 @@ mod tests {
         ];
         let drawn = draw(&samples);
         assert_eq!(drawn, expected, "\n{}", drawn.join("\n"));
+        let plain = ascii(&drawn.join("\n"));
+        assert!(plain.is_ascii(), "{plain}");
+        assert_eq!(plain.lines().nth(8), Some("        |%%%%%....##########    #######"));
     }
 
     #[test]
-    fn nothing_sampled_is_an_empty_chart() {
+    fn nothing_sampled_is_one_line() {
         let drawn = draw(&[]);
         assert!(drawn[0].ends_with("nothing sampled"));
-        assert!(drawn[1..9].iter().all(|line| line.ends_with(['│', '┤'])));
-        assert_eq!(drawn.len(), 11);
+        assert_eq!(drawn.len(), 1);
     }
 
     #[test]
@@ -302,7 +324,7 @@ mod tests {
                 })
                 .collect();
             let text = chart(&samples, from, from + span, width);
-            let widest = text.lines().skip(1).map(|line| line.chars().count()).max().unwrap();
+            let widest = text.lines().skip(1).map(|line| line.chars().count()).max().unwrap_or(0);
             prop_assert!(widest <= width.clamp(29, 409), "{widest} {width}\n{text}");
         }
     }

@@ -1,0 +1,39 @@
+//! Subscriptions of other databases, whose names a caller may mistake for those of this one.
+
+use std::ffi::CStr;
+
+use pgmig_core::secret::shown;
+
+use super::view;
+use crate::caller::Caller;
+use crate::error::Error;
+use crate::ffi::catalog::{self, SubscriptionRow};
+use crate::ffi::worker;
+
+/// Adds to the error of a subscription that is missing here in which databases there is one of its
+/// name that the caller may see. `Err`: the error as it was, when there is none.
+pub fn said(error: Error, name: &str) -> Result<Error, Error> {
+    let databases = databases_of(name);
+    let Some(first) = databases.first() else { return Err(error) };
+    let quoted: Vec<_> = databases.iter().map(|it| format!("\"{}\"", shown(it))).collect();
+    let detail = match &quoted[..] {
+        [one] => format!("It is in database {one}."),
+        several => format!("There are some in databases {}.", several.join(", ")),
+    };
+    let hint = format!("Connect to database \"{}\" and run this there.", shown(first));
+    Ok(error.detail(detail).hint(hint))
+}
+
+/// The first few.
+fn databases_of(name: &str) -> Vec<String> {
+    const SHOWN: usize = 5;
+    let Ok(caller) = Caller::current() else { return Vec::new() };
+    let is_named = |row: SubscriptionRow| {
+        row.get::<&CStr>("subname").is_some_and(|found| found.to_bytes() == name.as_bytes())
+    };
+    let found = worker::subscriptions_everywhere().into_iter().filter(|it| {
+        SubscriptionRow::by_oid(it.subscription).is_some_and(is_named)
+            && view(it.subscription, caller).is_some()
+    });
+    found.filter_map(|it| catalog::database_name(it.database)).take(SHOWN).collect()
+}
