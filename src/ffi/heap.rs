@@ -29,9 +29,8 @@ fn scan(relation: &OpenRelation, blocks: u32) -> bool {
     let snapshot = unsafe { pg_sys::GetActiveSnapshot() };
     let (no_keys, not_parallel) = (std::ptr::null_mut(), std::ptr::null_mut());
     // SAFETY: an open heap, a snapshot that outlives the scan.
-    let scan = unsafe {
-        pg_sys::heap_beginscan(relation.0, snapshot, 0, no_keys, not_parallel, flags as u32)
-    };
+    let scan =
+        unsafe { pg_sys::heap_beginscan(relation.0, snapshot, 0, no_keys, not_parallel, flags) };
     // SAFETY: a scan that has not begun, within the size of the heap.
     unsafe { pg_sys::heap_setscanlimits(scan, 0, blocks) };
     // SAFETY: the scan that was begun above.
