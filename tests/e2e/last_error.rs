@@ -23,8 +23,13 @@ const TABLES: &str = "
 
 impl Pair {
     fn start(major: u16) -> Pair {
+        Pair::with_workers(major, 10)
+    }
+
+    fn with_workers(major: u16, workers: u32) -> Pair {
         let source = support::start(major);
         let target = support::start_with(major, |builder| {
+            let builder = builder.config("max_logical_replication_workers", workers);
             let builder = builder.preload("pgmig_extras");
             let builder = builder.config("pgmig_extras.watch_interval", "200ms");
             builder.config("wal_retrieve_retry_interval", "200ms")
@@ -180,6 +185,14 @@ fn workers_that_end_with_fatal_are_counted(major: u16) {
     pair.wait_for("SELECT max(apply_error_count) = 0 FROM pg_stat_subscription_stats");
 }
 
+fn a_lack_of_workers_names_the_setting(major: u16) {
+    let pair = Pair::with_workers(major, 1);
+    pair.subscribe("");
+    pair.tells(&[
+        "no worker is free to copy tables: raise \"max_logical_replication_workers\" and restart",
+    ]);
+}
+
 /// The cause of a failed connection: only where the platform's owner has named the host.
 fn why_no_connection_is_made_is_told_of_hosts_that_are_named(major: u16) {
     let pair = Pair::start(major);
@@ -260,5 +273,6 @@ on_majors! {
     a_slot_in_use_is_told_and_counted,
     two_tables_that_fail_show_two_errors,
     workers_that_end_with_fatal_are_counted,
+    a_lack_of_workers_names_the_setting,
     why_no_connection_is_made_is_told_of_hosts_that_are_named,
 }
