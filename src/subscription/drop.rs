@@ -6,7 +6,7 @@ use pgmig_core::sql;
 use pgrx::prelude::*;
 
 use super::removal::{Removal, notice_kept};
-use super::{Subscription, missing, tables};
+use super::{Subscription, missing, sequences, tables};
 use crate::argument::Text;
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, raise, required};
@@ -36,6 +36,7 @@ pub fn drop_subscription(name: &str, with_slot: bool) -> Result<()> {
     };
     if let Some(publisher) = &mut publisher {
         missing::warn(&subscription, publisher);
+        sequences::warn(&subscription, publisher, caller);
     }
     let subscription = subscription.locked()?;
     free_name(&subscription)?;

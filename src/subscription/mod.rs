@@ -11,6 +11,7 @@ pub mod guard;
 mod list;
 mod missing;
 pub mod removal;
+mod sequences;
 mod tables;
 
 pub use alter::{disable, enable, refresh_publication};

@@ -26,6 +26,7 @@ on_pairs! {
     a_refresh_takes_unpublished_tables_out: from_15_to_17 = 15 -> 17;
     conflicts_are_told_until_they_are_dealt_with: from_15_to_18 = 15 -> 18;
     a_worker_that_is_ended_again_and_again_is_erroring: from_15_to_17 = 15 -> 17, from_18_to_18 = 18 -> 18;
+    a_drop_tells_which_sequences_are_behind: from_13_to_15 = 13 -> 15, from_18_to_18 = 18 -> 18;
     a_drop_tells_what_never_arrived: from_18_to_17 = 18 -> 17;
 }
 
@@ -308,6 +309,35 @@ fn a_worker_that_is_ended_again_and_again_is_erroring(shop: &Shop) {
         shop.name
     ));
     shop.wait_for("state = 'streaming' AND lag = '0'");
+}
+
+fn a_drop_tells_which_sequences_are_behind(shop: &Shop) {
+    shop.on_both(
+        "CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, note text);
+         CREATE SEQUENCE \"Own\"; CREATE TABLE u (id int PRIMARY KEY DEFAULT nextval('\"Own\"'));
+         CREATE SEQUENCE other; CREATE TABLE v (id serial PRIMARY KEY)",
+    );
+    shop.at_source().run(
+        "INSERT INTO t (note) SELECT 'x' FROM generate_series(1, 42); INSERT INTO u SELECT FROM generate_series(1, 7);
+         SELECT nextval('other')",
+    );
+    shop.streams();
+    let mut target = shop.at_target();
+    let drop = |target: &mut Session| {
+        target.run("BEGIN");
+        target.call("pg_drop_subscription", &[&"s"]).unwrap();
+        let told = target.notices();
+        target.run("ROLLBACK");
+        told
+    };
+    let told = drop(&mut target);
+    let warning =
+        told.iter().find(|it| it.message() == "2 sequences are behind the publisher's").unwrap();
+    assert!(warning.detail().unwrap().ends_with("public.Own, public.t_id_seq."), "{warning:?}");
+    let (_, remedy) = warning.hint().unwrap().split_once("run here: ").unwrap();
+    target.run(remedy);
+    assert_eq!(target.value::<i64>("SELECT nextval('t_id_seq')"), 43);
+    assert!(drop(&mut target).iter().all(|it| !it.message().contains("behind")));
 }
 
 fn a_drop_tells_what_never_arrived(shop: &Shop) {

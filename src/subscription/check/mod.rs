@@ -31,7 +31,7 @@ use crate::table::label;
 pub use extension_tables::of_extension;
 
 /// How many objects a message names.
-const NAMED: usize = 5;
+pub const NAMED: usize = 5;
 
 /// What the publisher says of itself and of the publications together.
 #[derive(Default)]

@@ -1,0 +1,128 @@
+//! Sequences are not replicated. Those that give the subscribed tables their values stand where the
+//! schema's dump left them: told when a subscription is dropped, which is when the target takes over.
+
+use std::collections::HashMap;
+
+use pgmig_core::secret::shown;
+use pgmig_core::sql;
+use pgrx::PgLogLevel;
+use pgrx::datum::DatumWithOid;
+
+use super::Subscription;
+use super::check::{NAMED, listed};
+use crate::caller::Caller;
+use crate::error::{Error, Kind, Result, report};
+use crate::publisher::Publisher;
+use crate::table::label;
+use crate::{query, text};
+
+/// A sequence that has given out less than the publisher's of its name.
+struct Behind {
+    schema: String,
+    name: String,
+    /// The publisher's last value.
+    value: i64,
+}
+
+impl Behind {
+    fn label(&self) -> String {
+        label(&self.schema, &self.name)
+    }
+
+    fn remedy(&self) -> String {
+        let name = sql::literal(&sql::qualified(&self.schema, &self.name));
+        format!("SELECT pg_catalog.setval({}, {});", name.trim_start(), self.value)
+    }
+}
+
+/// Warns of those that are behind. A publisher that can't tell is in nobody's way.
+pub fn warn(subscription: &Subscription, publisher: &mut Publisher, caller: Caller) {
+    match behind(subscription, publisher, caller) {
+        Ok(behind) if behind.is_empty() => {}
+        Ok(behind) => report(PgLogLevel::WARNING, warning(&behind)),
+        Err(error) => report(
+            PgLogLevel::WARNING,
+            Error::new(
+                Kind::Warning,
+                "it is not known whether sequences are behind the publisher's",
+            )
+            .detail(format!("{}.", error.message)),
+        ),
+    }
+}
+
+fn warning(behind: &[Behind]) -> Error {
+    let what = match behind {
+        [one] => format!("sequence \"{}\" is behind the publisher's", shown(&one.label())),
+        _ => format!("{} sequences are behind the publisher's", behind.len()),
+    };
+    let labels: Vec<_> = behind.iter().map(Behind::label).collect();
+    let remedies: Vec<_> = behind.iter().take(NAMED).map(Behind::remedy).collect();
+    Error::new(Kind::Warning, what)
+        .detail(format!("They would give out values that exist already: {}.", listed(&labels)))
+        .hint(format!("Once nothing is written there any more, run here: {}", remedies.join(" ")))
+}
+
+fn behind(
+    subscription: &Subscription,
+    publisher: &mut Publisher,
+    caller: Caller,
+) -> Result<Vec<Behind>> {
+    let here = sequences_here(subscription, caller)?;
+    if here.is_empty() {
+        return Ok(Vec::new());
+    }
+    // last_value is NULL where the role may not see it, or nothing was given out yet.
+    let rows = publisher.query(
+        "SELECT s.schemaname, s.sequencename, s.last_value FROM pg_catalog.pg_sequences s \
+          WHERE s.increment_by OPERATOR(pg_catalog.>) 0 AND s.last_value IS NOT NULL",
+    )?;
+    let behind = rows.iter().filter_map(|row| {
+        let (schema, name, value) = (row.get(0)?, row.get(1)?, row.get(2)?.parse().ok()?);
+        let last = here.get(&(schema.to_owned(), name.to_owned()))?;
+        let is_behind = last.is_none_or(|last| last < value);
+        is_behind.then(|| Behind { schema: schema.to_owned(), name: name.to_owned(), value })
+    });
+    let mut behind: Vec<_> = behind.collect();
+    behind.sort_by_key(Behind::label);
+    Ok(behind)
+}
+
+/// Sequences that are the caller's and give values to columns of the subscription's tables, by name, and
+/// what each gave out last.
+fn sequences_here(
+    subscription: &Subscription,
+    caller: Caller,
+) -> Result<HashMap<(String, String), Option<i64>>> {
+    let found = query::read(
+        &format!(
+            "SELECT {schema}, {name}, pg_catalog.pg_sequence_last_value(c.oid) \
+               FROM pg_catalog.pg_class c \
+               JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
+              WHERE c.relkind OPERATOR(pg_catalog.=) 'S' \
+                AND pg_catalog.pg_has_role($2, c.relowner, 'USAGE') \
+                AND c.oid IN ( \
+                    SELECT d.objid FROM pg_catalog.pg_depend d \
+                      JOIN pg_catalog.pg_subscription_rel r \
+                        ON r.srrelid OPERATOR(pg_catalog.=) d.refobjid AND r.srsubid OPERATOR(pg_catalog.=) $1 \
+                     WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass \
+                       AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass \
+                       AND d.deptype IN ('a', 'i') \
+                     UNION ALL \
+                    SELECT d.refobjid FROM pg_catalog.pg_depend d \
+                      JOIN pg_catalog.pg_attrdef a ON a.oid OPERATOR(pg_catalog.=) d.objid \
+                      JOIN pg_catalog.pg_subscription_rel r \
+                        ON r.srrelid OPERATOR(pg_catalog.=) a.adrelid AND r.srsubid OPERATOR(pg_catalog.=) $1 \
+                     WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_attrdef'::pg_catalog.regclass \
+                       AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass)",
+            schema = text::as_utf8("n.nspname::pg_catalog.text"),
+            name = text::as_utf8("c.relname::pg_catalog.text"),
+        ),
+        &[subscription.oid.into(), DatumWithOid::from(caller.oid())],
+        |row| {
+            let name = |column| Ok::<_, pgrx::spi::SpiError>(text::from_bytes(row.get(column)?));
+            Ok(((name(1)?.unwrap_or_default(), name(2)?.unwrap_or_default()), row.get::<i64>(3)?))
+        },
+    )?;
+    Ok(found.into_iter().collect())
+}
