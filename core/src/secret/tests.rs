@@ -357,7 +357,7 @@ fn hard_texts_take_linear_time() {
     let mut known = Known::new(99);
     (1..40).for_each(|length| known.note("k".repeat(length).as_bytes()));
     for piece in pieces {
-        let text = piece.repeat((1 << 15) / piece.len());
+        let text = piece.repeat((1 << 14) / piece.len());
         let start = std::time::Instant::now();
         let masked = masked(text.as_bytes(), Kind::Sql, &known);
         assert!(masked.len() <= text.len() * 8);
@@ -587,94 +587,5 @@ fn a_plan_is_read_in_every_format() {
     ] {
         let text = format!("duration: 1 ms  plan:\n{text}");
         assert_eq!(plan(&text), text);
-    }
-}
-
-#[test]
-fn zz_bench() {
-    let pieces = [
-        "'",
-        "''",
-        "\\",
-        "$",
-        "$a",
-        "$a$",
-        "password=",
-        "password='",
-        "a://b:c/",
-        "a://b@c",
-        "=",
-        "= ",
-        " ",
-        "E'",
-        "/*",
-        "--",
-        "%70",
-        "\"",
-        "{",
-        "postgres://a:b",
-        "password=\\'",
-        "(",
-        "k",
-        "E'\\\\",
-        "password=''",
-        "'password=",
-        "$$'",
-        "a:",
-        "'\n",
-        "''\n",
-        "/**/",
-        "password=/**/",
-        "create user password /**/",
-        "$a$ $b$",
-        "\"a",
-    ];
-    let mut known = Known::new(99);
-    (1..40).for_each(|length| known.note("k".repeat(length).as_bytes()));
-    let mb = |piece: &str| piece.repeat((1 << 18) / piece.len());
-    for (name, text) in [
-        ("insert", mb("INSERT INTO t VALUES (1, 'some text here', now(), 3.14);\n")),
-        ("escapes", mb("INSERT INTO t VALUES (1, E'some\\n text here', now(), 3.14);\n")),
-        ("hex", format!("SELECT '\\x{}'", mb("0123456789abcdef"))),
-        (
-            "nested2",
-            format!(
-                "DO $a$ BEGIN EXECUTE 'SELECT {}'; END $a$ --password",
-                mb("f(''some text here'') + x ")
-            ),
-        ),
-        (
-            "nested3",
-            format!(
-                "EXECUTE 'EXECUTE ''SELECT {}''' --password",
-                mb("f(''''some text here'''') + x ")
-            ),
-        ),
-        (
-            "nested4",
-            format!(
-                "EXECUTE 'EXECUTE ''EXECUTE ''''SELECT {}''''''' --password",
-                mb("f(''''''''some text here'''''''') + x ")
-            ),
-        ),
-        ("lines", format!("'a {} b password", mb("'\n'"))),
-        ("lines2", format!("'a ''b {} b password", mb("''\n''"))),
-        ("lines3", format!("'a ''b ''''c {} b password", mb("''''\n''''"))),
-        ("lines4", format!("'a ''b ''''c {} b password", mb("''''''''\n"))),
-        ("lines5", format!("'a ''b ''''c {} b password", mb("''''\n"))),
-        ("lines6", format!("'a ''b ''''c {} b password", mb("'''''\n"))),
-        ("lines7", format!("'a ''b ''''c {} b password", mb("'''\n"))),
-    ] {
-        let start = std::time::Instant::now();
-        let l = masked(text.as_bytes(), Kind::Sql, &Known::NOTHING).len();
-        println!("- {name}: {:?}/MB {l}", start.elapsed() * 4);
-    }
-    for (which, known) in [("-", &Known::NOTHING), ("known", &known)] {
-        for piece in pieces {
-            let text = piece.repeat((1 << 18) / piece.len());
-            let start = std::time::Instant::now();
-            let l = masked(text.as_bytes(), Kind::Sql, known).len();
-            println!("{which} {piece:?}: {:?}/MB {l}", start.elapsed() * 4);
-        }
     }
 }

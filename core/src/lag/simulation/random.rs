@@ -133,7 +133,7 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(crate::lag::property(200))]
+    #![proptest_config(crate::lag::property(100))]
 
     #[test]
     fn it_is_never_in_step_while_a_row_is_missing(
