@@ -310,7 +310,11 @@ fn put_back(dropped: DroppedOrigin) {
     let _ = ffi::caught(|| report(PgLogLevel::WARNING, lost));
 }
 
+/// The watcher need not look at once at what is committed at some later time.
 fn refuse_prepare() {
+    PENDING.with_borrow_mut(|pending| {
+        pending.retain(|entry| !matches!(entry.action, Action::Look(_)));
+    });
     if PENDING.with_borrow(|pending| !pending.is_empty()) {
         raise(Err(Error::new(
             Kind::FeatureNotSupported,
