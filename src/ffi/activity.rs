@@ -7,17 +7,19 @@ use std::ffi::{CStr, CString, c_char};
 use std::hash::{BuildHasher, RandomState};
 use std::ptr::NonNull;
 
-use pgmig_core::secret::{self, Kind, Known};
+use pgmig_core::secret::{self, Head, Kind, Known, Parts};
 use pgrx::PgLogLevel;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::translation::{Catalog, translated};
 use crate::watcher;
 
 thread_local! {
     /// The start of the statement that was given secrets, and what they are. A statement is known by
     /// when it started, so nothing has to be reset when it ends, in whatever way.
     static CONCEALED: Cell<(i64, Known)> = const { Cell::new((0, Known::NOTHING)) };
+    static MASKED: Cell<Masked> = const { Cell::new(Masked::NONE) };
     static KEY: OnceCell<u64> = const { OnceCell::new() };
     static PLANS_STAY_HERE: Cell<bool> = const { Cell::new(false) };
     static NEXT_HOOK: Cell<pg_sys::emit_log_hook_type> = const { Cell::new(None) };
@@ -166,25 +168,108 @@ fn mask_report(report: &mut pg_sys::ErrorData) {
     let (statement, known) = CONCEALED.get();
     let known = if statement == statement_start() { known } else { Known::NOTHING };
     let memory = report.assoc_context;
-    // log_statement, log_min_duration_statement, auto_explain, pgaudit: the text is a statement.
-    let is_log = [pg_sys::LOG, pg_sys::LOG_SERVER_ONLY].contains(&(report.elevel as u32));
-    let message = if is_log { sql() } else { Kind::Text };
-    mask_field(&mut report.message, memory, message, &known);
-    mask_field(&mut report.detail, memory, Kind::Text, &known);
-    mask_field(&mut report.detail_log, memory, Kind::Text, &known);
-    mask_field(&mut report.hint, memory, Kind::Text, &known);
-    mask_field(&mut report.context, memory, Kind::Text, &known);
-    mask_field(&mut report.internalquery, memory, sql(), &known);
+    let parts = message_parts(report);
+    mask_field(&mut report.message, memory, &parts, &known);
+    for detail in [&mut report.detail, &mut report.detail_log] {
+        if !detail.is_null() {
+            let parts = Parts::quoted(bytes(*detail), &heads_in_detail());
+            mask_field(detail, memory, &parts, &known);
+        }
+    }
+    let parts = Parts::whole(bytes(report.hint), Kind::Text);
+    mask_field(&mut report.hint, memory, &parts, &known);
+    if !report.context.is_null() {
+        let parts = Parts::quoted(bytes(report.context), &heads_in_context());
+        mask_field(&mut report.context, memory, &parts, &known);
+    }
+    let parts = Parts::whole(bytes(report.internalquery), sql());
+    mask_field(&mut report.internalquery, memory, &parts, &known);
     if !report.hide_stmt && !mask_statement(&known) {
         report.hide_stmt = true;
     }
 }
 
+/// What stands before a statement that a DETAIL quotes (postgres.c, postmaster.c, deadlock.c).
+fn heads_in_detail() -> [Head; Parts::HEADS] {
+    let statement = |format| Head::of(translated(Catalog::Server, format));
+    [
+        statement(c"prepare: %s"),
+        statement(c"Failed process was running: %s"),
+        statement(c"Process %d: %s"),
+        Head::NONE,
+        Head::NONE,
+        Head::NONE,
+    ]
+}
+
+/// The same of a CONTEXT (spi.c; assignments since 14, and expressions under one name or the other), and
+/// what stands before a name there (pl_exec.c, functions.c).
+fn heads_in_context() -> [Head; Parts::HEADS] {
+    let statement = |format| Head::of(translated(Catalog::Server, format));
+    [
+        statement(c"SQL statement \"%s\""),
+        statement(c"SQL expression \"%s\""),
+        statement(c"PL/pgSQL expression \"%s\""),
+        statement(c"PL/pgSQL assignment \"%s\""),
+        Head::of_line(translated(Catalog::PlPgSql, c"PL/pgSQL function %s line %d at %s")),
+        Head::of_line(translated(Catalog::Server, c"SQL function \"%s\" statement %d")),
+    ]
+}
+
+/// What of a message is a statement. By its format, which no client chooses: RAISE has "%s".
+fn message_parts(report: &pg_sys::ErrorData) -> Parts {
+    /// Formats of log_statement and log_min_duration_statement (postgres.c) and of walsender.c without a
+    /// name before the statement.
+    const STATEMENTS: [&[u8]; 3] =
+        [b"statement: %s", b"duration: %s ms  statement: %s", b"received replication command: %s"];
+    /// The same with the names of a prepared statement and of a portal.
+    const NAMED: [&[u8]; 4] = [
+        b"duration: %s ms  parse %s: %s",
+        b"duration: %s ms  bind %s%s%s: %s",
+        b"%s %s%s%s: %s",
+        b"duration: %s ms  %s %s%s%s: %s",
+    ];
+    let (text, format) = (bytes(report.message), bytes(report.message_id));
+    if format.starts_with(b"AUDIT: ") {
+        return Parts::audit(text, sql());
+    }
+    if format == b"duration: %.3f ms  plan:\n%s" {
+        return Parts::plan(text, sql());
+    }
+    let is_log = [pg_sys::LOG, pg_sys::LOG_SERVER_ONLY].contains(&(report.elevel as u32));
+    let is_named = NAMED.contains(&format);
+    match start_of_statement(text).filter(|_| is_log) {
+        Some(start) => Parts::from(text, start, sql()),
+        None if is_named => Parts::whole(text, Kind::Names),
+        None if STATEMENTS.contains(&format) => Parts::whole(text, sql()),
+        None => Parts::whole(text, Kind::Text),
+    }
+}
+
+/// Where the client's statement begins in a line that ends with it.
+fn start_of_statement(text: &[u8]) -> Option<usize> {
+    let statement = statement();
+    if statement.is_empty() {
+        return None;
+    }
+    if text.ends_with(statement) {
+        return Some(text.len() - statement.len());
+    }
+    let start = text.len().checked_sub(MASKED.get().length()?)?;
+    let unmasked = statement.windows(secret::MASK.len()).position(|part| part == secret::MASK)?;
+    text[start..].starts_with(&statement[..unmasked]).then_some(start)
+}
+
 /// A text of a report is a piece of memory of its own, which elog.c frees with the report.
-fn mask_field(field: &mut *mut c_char, memory: pg_sys::MemoryContext, kind: Kind, known: &Known) {
+fn mask_field(
+    field: &mut *mut c_char,
+    memory: pg_sys::MemoryContext,
+    parts: &Parts,
+    known: &Known,
+) {
     let text = bytes(*field);
-    let Some(length) = secret::masked_length(text, kind, known) else { return };
-    match masked_copy(text, length, memory, kind, known) {
+    let Some(length) = secret::masked_length(text, parts, known) else { return };
+    match masked_copy(text, length, memory, parts, known) {
         Some(masked) => {
             // SAFETY: nothing refers to it any more.
             unsafe { pg_sys::pfree(field.cast()) };
@@ -197,20 +282,48 @@ fn mask_field(field: &mut *mut c_char, memory: pg_sys::MemoryContext, kind: Kind
     }
 }
 
+/// A statement whose text was replaced by one without its secrets. Lines still end with the original.
+#[derive(Clone, Copy)]
+struct Masked {
+    /// Of the replacement, only to be compared.
+    address: usize,
+    statement: i64,
+    /// Of the original.
+    length: usize,
+}
+
+impl Masked {
+    const NONE: Self = Self { address: 0, statement: 0, length: 0 };
+
+    /// How long the original is of the statement that runs, if it was replaced.
+    fn length(self) -> Option<usize> {
+        // SAFETY: reads a variable of this process.
+        let address = unsafe { pg_sys::debug_query_string }.addr();
+        let is_running = address == self.address && self.statement == statement_start();
+        is_running.then_some(self.length)
+    }
+}
+
 /// The STATEMENT line is the text of the client's message, which lives at least as long as
 /// MessageContext is not reset, when the server forgets it (postgres.c, 13 to 18). False when the
 /// line must be left out.
 fn mask_statement(known: &Known) -> bool {
     let statement = statement();
-    let Some(length) = secret::masked_length(statement, sql(), known) else { return true };
+    let parts = Parts::whole(statement, sql());
+    let Some(length) = secret::masked_length(statement, &parts, known) else { return true };
     // SAFETY: reads a variable of this process. NULL in a background worker.
     let memory = unsafe { pg_sys::MessageContext };
     if memory.is_null() {
         return false;
     }
-    let Some(masked) = masked_copy(statement, length, memory, sql(), known) else {
+    let Some(masked) = masked_copy(statement, length, memory, &parts, known) else {
         return false;
     };
+    MASKED.set(Masked {
+        address: masked.addr(),
+        statement: statement_start(),
+        length: MASKED.get().length().unwrap_or(statement.len()),
+    });
     // SAFETY: only read by others, and valid as long as what it replaces.
     unsafe { pg_sys::debug_query_string = masked };
     true
@@ -221,7 +334,7 @@ fn masked_copy(
     text: &[u8],
     length: usize,
     memory: pg_sys::MemoryContext,
-    kind: Kind,
+    parts: &Parts,
     known: &Known,
 ) -> Option<*mut c_char> {
     let flags = pg_sys::MCXT_ALLOC_HUGE | pg_sys::MCXT_ALLOC_NO_OOM;
@@ -232,7 +345,7 @@ fn masked_copy(
     unsafe { place.write_bytes(0, length + 1) };
     // SAFETY: written above, and nobody else knows of it.
     let mut rest = unsafe { std::slice::from_raw_parts_mut(place.as_ptr(), length) };
-    secret::mask(text, kind, known, |piece| {
+    secret::mask(text, parts, known, |piece| {
         let (to, after) = std::mem::take(&mut rest).split_at_mut(piece.len());
         to.copy_from_slice(piece);
         rest = after;

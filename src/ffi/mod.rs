@@ -25,5 +25,6 @@ pub mod slots;
 pub mod standby;
 pub mod task;
 pub mod transaction;
+pub mod translation;
 pub mod wait;
 pub mod worker;

@@ -17,6 +17,7 @@ mod docs;
 mod explain;
 mod floods;
 mod hang;
+mod log_lines;
 mod operators;
 mod outer_user;
 mod pgaudit;

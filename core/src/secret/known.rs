@@ -57,13 +57,13 @@ impl Known {
         &self.prints[..self.noted.min(MOST)]
     }
 
-    /// Where they are in a text, in order.
-    pub fn occurrences<'a>(&'a self, text: &'a [u8]) -> Occurrences<'a> {
+    /// Where they are in a text from `start` on, in order.
+    pub fn occurrences<'a>(&'a self, text: &'a [u8], start: usize) -> Occurrences<'a> {
         let mut windows = [const { None }; MOST];
         let prints = self.prints();
         for (place, (index, print)) in windows.iter_mut().zip(prints.iter().enumerate()) {
             if !prints[..index].iter().any(|earlier| earlier.length == print.length) {
-                let mut window = Windows::new(text, self, print.length);
+                let mut window = Windows::new(text, self, print.length, start);
                 *place = window.next().map(|found| (found, window));
             }
         }
@@ -102,9 +102,9 @@ struct Windows<'a> {
 }
 
 impl<'a> Windows<'a> {
-    fn new(text: &'a [u8], known: &'a Known, length: usize) -> Self {
+    fn new(text: &'a [u8], known: &'a Known, length: usize, start: usize) -> Self {
         let power = (0..length).fold(1, |power, _| multiply(power, known.key));
-        Self { text, known, length, power, start: 0, end: 0, inside: 0, hash: 0 }
+        Self { text, known, length, power, start, end: start, inside: 0, hash: 0 }
     }
 
     fn skip_uncounted(&self, at: usize) -> usize {

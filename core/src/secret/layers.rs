@@ -16,6 +16,10 @@ pub enum Layer {
     Block { end: usize },
     /// `"…"` around a field of pgaudit's, with double quotes doubled.
     Field,
+    /// `"…"` of JSON and YAML.
+    Json,
+    /// Text of XML, up to the next tag.
+    Xml,
 }
 
 /// Deeper text is read as if it belonged to the deepest layer: each doubles the quotes of the one
@@ -59,7 +63,8 @@ impl<'a> Layers<'a> {
         self.depth -= 1;
         let Some((_, next)) = self.byte(at) else { return at };
         match layer {
-            Layer::Quoted | Layer::Escaped | Layer::Line | Layer::Field => next,
+            Layer::Quoted | Layer::Escaped => self.after_empty_lines(next),
+            Layer::Line | Layer::Field | Layer::Json | Layer::Xml => next,
             Layer::Block { .. } => self.byte(next).map_or(next, |(_, next)| next),
             Layer::Dollar { length, .. } => at + length,
         }
@@ -82,7 +87,9 @@ impl<'a> Layers<'a> {
                 _ => self.continued(depth, next),
             },
             (Layer::Field, b'"') => self.byte_on(outer, next).filter(|(second, _)| *second == b'"'),
-            (Layer::Escaped, b'\\') => {
+            (Layer::Json, b'"') | (Layer::Xml, b'<') => None,
+            (Layer::Xml, b'&') => Some(self.entity(at, next)),
+            (Layer::Escaped | Layer::Json, b'\\') => {
                 self.byte_on(outer, next).map(|(escaped, next)| (meaning(escaped), next))
             }
             (Layer::Dollar { tag, length }, b'$')
@@ -94,6 +101,15 @@ impl<'a> Layers<'a> {
             (Layer::Block { end }, _) if at >= end => None,
             _ => Some((byte, next)),
         }
+    }
+
+    /// What XML writes for a character (escape_xml, xml.c). Nothing is written around this layer.
+    fn entity(&self, at: usize, next: usize) -> (u8, usize) {
+        const ENTITIES: [(&[u8], u8); 4] =
+            [(b"&amp;", b'&'), (b"&lt;", b'<'), (b"&gt;", b'>'), (b"&#x0d;", b'\r')];
+        let rest = &self.text[at..];
+        let found = ENTITIES.into_iter().find(|(written, _)| rest.starts_with(written));
+        found.map_or((b'&', next), |(written, byte)| (byte, at + written.len()))
     }
 
     /// A literal goes on in the quotes of a next line. `at` follows what looks like its last quote.
@@ -124,6 +140,24 @@ impl<'a> Layers<'a> {
             at = next;
         }
         None
+    }
+
+    /// Where a literal ends that is over at `at`, but for lines of it that are empty quotes.
+    fn after_empty_lines(&self, at: usize) -> usize {
+        let (mut end, mut at, mut new_line) = (at, at, false);
+        while let Some((byte, next)) = self.byte(at) {
+            at = next;
+            match byte {
+                b'\n' | b'\r' => new_line = true,
+                b'\'' if new_line => match self.byte(next) {
+                    Some((b'\'', after)) => (end, at, new_line) = (after, after, false),
+                    _ => break,
+                },
+                _ if byte.is_ascii_whitespace() || byte == 0x0B => {}
+                _ => break,
+            }
+        }
+        end
     }
 
     /// Where the comment ends whose text begins at `at`: at its last `*/`, or with the layer.

@@ -2,16 +2,16 @@
 
 use std::ops::Range;
 
-use super::Kind;
 use super::layers::{Layer, Layers};
+use super::parts::Part;
 use super::written::{is_letter, is_space};
 
 pub struct Literals<'a> {
     text: &'a [u8],
     layers: Layers<'a>,
     plain: Layer,
-    /// Commas between the fields of pgaudit's line so far.
-    fields: Option<usize>,
+    /// The depth of the part itself.
+    base: usize,
     /// All of the text is prose.
     is_prose: bool,
     at: usize,
@@ -20,20 +20,18 @@ pub struct Literals<'a> {
 }
 
 impl<'a> Literals<'a> {
-    pub fn new(text: &'a [u8], kind: Kind) -> Self {
+    pub fn new(text: &'a [u8], part: &Part) -> Self {
+        let text = &text[..part.end];
+        let layers = part.layers(text);
         Self {
             text,
-            layers: Layers::new(text),
-            plain: kind.plain(),
-            fields: kind.is_audit(text).then_some(0),
-            is_prose: kind.is_prose(text),
-            at: kind.quoted_statement(text).unwrap_or(0),
+            base: layers.depth(),
+            layers,
+            plain: part.kind.plain(),
+            is_prose: !part.kind.is_code(),
+            at: part.start,
             word: None,
         }
-    }
-
-    fn field(&mut self) -> Option<&mut usize> {
-        self.fields.as_mut().filter(|_| self.layers.depth() == 0)
     }
 
     fn skip_to(&mut self, end: u8, mut at: usize) -> usize {
@@ -87,16 +85,6 @@ impl<'a> Literals<'a> {
         }
         let second = self.layers.byte(next);
         match byte {
-            b',' if self.field().is_some() => {
-                let fields = self.field()?;
-                *fields += 1;
-                if *fields == super::PARAMETERS {
-                    self.is_prose = true;
-                }
-            }
-            b'"' if self.field().is_some() => {
-                self.layers.open(Layer::Field);
-            }
             b'"' => self.at = self.skip_to(b'"', next), // two in it are two names, which is the same
             b'\'' => {
                 let is_escaped = word.is_some_and(|start| {
@@ -138,7 +126,7 @@ impl Iterator for Literals<'_> {
                     self.at = next;
                     self.step(byte, at, next)
                 }
-                None if self.layers.depth() == 0 => return None,
+                None if self.layers.depth() <= self.base => return None,
                 None => {
                     self.at = self.layers.close(at);
                     self.word = None;

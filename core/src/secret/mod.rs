@@ -8,6 +8,8 @@
 mod known;
 mod layers;
 mod literals;
+mod parts;
+mod readings;
 mod uri;
 mod written;
 
@@ -18,6 +20,9 @@ pub use known::Known;
 use known::Occurrences;
 use layers::Layer;
 use literals::Literals;
+use parts::Part;
+pub use parts::{Head, Parts};
+use readings::Agreed;
 use written::Written;
 
 /// What stands where a secret was. It does not tell the secret's length.
@@ -41,10 +46,12 @@ pub enum Kind {
     Text,
     /// An argument: as prose, but all of it may be a connection string.
     Argument,
+    /// Arguments as pgaudit writes them: one after the other, in double quotes where need be.
+    Fields,
+    /// What comes before a statement, such as names that the client chose. Only what is known by its value is
+    /// a secret there.
+    Names,
 }
-
-/// So many commas in pgaudit's line are before the parameters.
-const PARAMETERS: usize = 8;
 
 impl Kind {
     /// What a literal without a prefix is.
@@ -52,21 +59,8 @@ impl Kind {
         if self == Self::EscapedSql { Layer::Escaped } else { Layer::Quoted }
     }
 
-    /// Where a statement begins that is not the whole of a prose: log_statement quotes what EXECUTE has
-    /// prepared, CONTEXT what a function runs.
-    fn quoted_statement(self, text: &[u8]) -> Option<usize> {
-        let marks = [&b"prepare: "[..], b"SQL statement \"", b"SQL expression \""];
-        let mark = marks.into_iter().find(|mark| self == Self::Text && text.starts_with(mark));
-        mark.map(<[u8]>::len)
-    }
-
-    fn is_prose(self, text: &[u8]) -> bool {
-        let is_text = matches!(self, Self::Text | Self::Argument);
-        is_text && self.quoted_statement(text).is_none()
-    }
-
-    fn is_audit(self, text: &[u8]) -> bool {
-        matches!(self, Self::Sql | Self::EscapedSql) && text.starts_with(b"AUDIT: ")
+    fn is_code(self) -> bool {
+        matches!(self, Self::Sql | Self::EscapedSql)
     }
 }
 
@@ -79,11 +73,13 @@ struct Secrets<'a> {
 }
 
 impl<'a> Secrets<'a> {
-    fn new(text: &'a [u8], kind: Kind, known: &'a Known) -> Self {
+    fn new(text: &'a [u8], part: &Part, known: &'a Known) -> Self {
+        let may_be_written = written::may_be_in(&text[part.start..part.end]);
+        let read = if may_be_written { *part } else { part.with(Kind::Names) };
         let mut secrets = Self {
-            written: Written::new(text, kind),
-            known: known.occurrences(text),
-            literals: Literals::new(text, kind).peekable(),
+            written: Written::new(text, &read),
+            known: known.occurrences(&text[..part.end], part.start),
+            literals: Literals::new(text, part).peekable(),
             next: [None, None],
         };
         secrets.next = [secrets.written.next(), secrets.next_known()];
@@ -122,36 +118,10 @@ impl Iterator for Secrets<'_> {
     }
 }
 
-/// The secrets of a text. The parameters of a query, which are no code, follow the statements of a CONTEXT
-/// in a line of their own: `unnamed portal with parameters: $1 = '…'`.
-fn secrets<'a>(
-    text: &'a [u8],
-    kind: Kind,
-    known: &'a Known,
-) -> impl Iterator<Item = Range<usize>> + 'a {
-    let is_context = kind.quoted_statement(text).is_some();
-    let end = if is_context { start_of_parameters(text) } else { text.len() };
-    let (statements, parameters) = text.split_at(end);
-    let shifted = move |secret: Range<usize>| secret.start + end..secret.end + end;
-    Secrets::new(statements, kind, known).chain(Secrets::new(parameters, kind, known).map(shifted))
-}
-
-fn start_of_parameters(text: &[u8]) -> usize {
-    const FIRST: &[u8] = b"$1 = '";
-    let mut start = 0;
-    for line in text.split_inclusive(|byte| *byte == b'\n') {
-        if start > 0 && line.windows(FIRST.len()).any(|part| part == FIRST) {
-            return start;
-        }
-        start += line.len();
-    }
-    text.len()
-}
-
 /// How long the masked text is. `None` when there is nothing to mask.
-pub fn masked_length(text: &[u8], kind: Kind, known: &Known) -> Option<usize> {
+pub fn masked_length(text: &[u8], parts: &Parts, known: &Known) -> Option<usize> {
     let mut found = false;
-    let length = secrets(text, kind, known).fold(text.len(), |length, secret| {
+    let length = Agreed::new(text, parts, known).fold(text.len(), |length, secret| {
         found = true;
         length + MASK.len() - secret.len()
     });
@@ -159,9 +129,9 @@ pub fn masked_length(text: &[u8], kind: Kind, known: &Known) -> Option<usize> {
 }
 
 /// Hands out the masked text piece by piece.
-pub fn mask(text: &[u8], kind: Kind, known: &Known, mut write: impl FnMut(&[u8])) {
+pub fn mask(text: &[u8], parts: &Parts, known: &Known, mut write: impl FnMut(&[u8])) {
     let mut done = 0;
-    for secret in secrets(text, kind, known) {
+    for secret in Agreed::new(text, parts, known) {
         write(&text[done..secret.start]);
         write(MASK);
         done = secret.end;
@@ -171,15 +141,20 @@ pub fn mask(text: &[u8], kind: Kind, known: &Known, mut write: impl FnMut(&[u8])
 
 /// The text with its secrets masked.
 pub fn masked<'a>(text: &'a [u8], kind: Kind, known: &Known) -> Cow<'a, [u8]> {
-    let Some(length) = masked_length(text, kind, known) else { return Cow::Borrowed(text) };
+    masked_parts(text, &Parts::whole(text, kind), known)
+}
+
+/// The same of a text that has parts.
+pub fn masked_parts<'a>(text: &'a [u8], parts: &Parts, known: &Known) -> Cow<'a, [u8]> {
+    let Some(length) = masked_length(text, parts, known) else { return Cow::Borrowed(text) };
     let mut out = Vec::with_capacity(length);
-    mask(text, kind, known, |piece| out.extend_from_slice(piece));
+    mask(text, parts, known, |piece| out.extend_from_slice(piece));
     Cow::Owned(out)
 }
 
 /// The values that are written as secrets in a text.
 pub fn written_in(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    Written::new(text, Kind::Argument).map(|range| &text[range])
+    Written::new(text, &Part::whole(text, Kind::Argument)).map(|range| &text[range])
 }
 
 /// A message that repeats what a caller wrote: its secrets masked, and cut.
@@ -195,7 +170,7 @@ pub fn cut(message: &str) -> String {
 /// which stands in place of a name when arguments are swapped.
 pub fn shown(text: &str) -> String {
     let seen = &text[..text.floor_char_boundary(LOOKED_AT)];
-    if Written::new(seen.as_bytes(), Kind::Argument).next().is_some() {
+    if written_in(seen.as_bytes()).next().is_some() {
         return "<connection string>".to_owned();
     }
     let mut shown = seen[..seen.floor_char_boundary(SHOWN)].replace(char::is_control, " ");

@@ -86,10 +86,6 @@ fn a_secret_is_masked_and_nothing_else() {
             "SELECT 1 AS \"it's\", 'password=''a b'' x=y'",
             "SELECT 1 AS \"it's\", 'password=''********'' x=y'",
         ),
-        (
-            "AUDIT: 1,\"SELECT \"\"f\"\"('password=''a b''')\",<none>",
-            "AUDIT: 1,\"SELECT \"\"f\"\"('password=''********''')\",<none>",
-        ),
     ] {
         assert_eq!(sql(text), expected);
         assert_eq!(sql(expected), expected, "masked already");
@@ -150,7 +146,6 @@ fn code_is_read_as_postgresql_reads_it() {
         "SELECT a[\"password\":\"ssn\"] FROM people",
         "DO $$ BEGIN PERFORM 1 AS \"password='\", ssn FROM people; --'\nEND $$",
         "SELECT '%65' %e'\\'' , 'password=', ssn FROM people",
-        "AUDIT: SESSION,1,1,READ,SELECT,,,\"SELECT 1 AS \"\"password='\"\", ssn --'\",<none>",
     ] {
         assert_eq!(sql(text), text);
     }
@@ -174,10 +169,6 @@ fn code_is_read_as_postgresql_reads_it() {
             "EXECUTE 'SELECT 1 WHERE password=2/**/UNION TABLE people'",
             "EXECUTE 'SELECT 1 WHERE password=********/**/UNION TABLE people'",
         ),
-        (
-            "AUDIT: SESSION,1,1,READ,SELECT,,,SELECT f($1),host=h password=a-b user=u",
-            "AUDIT: SESSION,1,1,READ,SELECT,,,SELECT f($1),host=h password=******** user=u",
-        ),
     ] {
         assert_eq!(sql(text), expected);
     }
@@ -187,12 +178,6 @@ fn code_is_read_as_postgresql_reads_it() {
         "SELECT '\\' password=', ssn FROM people --'"
     );
     assert_eq!(of(Kind::EscapedSql, old), old);
-    for text in [
-        "prepare: PREPARE x AS SELECT 1 AS \"password='\", ssn FROM people --'",
-        "SQL statement \"SELECT 1 AS \"password='\", ssn FROM people --'\"",
-    ] {
-        assert_eq!(of(Kind::Text, text), text);
-    }
     assert_eq!(
         of(Kind::Text, "host=h password=x/**/UNION password=y(z)"),
         "host=h password=********/**/UNION password=********(z)"
@@ -216,9 +201,10 @@ fn a_known_secret_is_no_name() {
     ] {
         assert_eq!(masked(text.as_bytes(), Kind::Sql, &known), text.as_bytes());
     }
-    let context = "SQL statement \"SELECT f('people') FROM people\"";
-    let expected = "SQL statement \"SELECT f('********') FROM people\"";
-    assert_eq!(masked(context.as_bytes(), Kind::Text, &known), expected.as_bytes());
+    let context = b"SQL statement \"SELECT f('people') FROM people\"";
+    let expected = b"SQL statement \"SELECT f('********') FROM people\"";
+    let parts = Parts::quoted(context, &context_heads());
+    assert_eq!(&*masked_parts(context, &parts, &known), expected);
     let text = "f($a$people$a$, 'people', E'people', 'x=people')";
     let expected = "f($a$********$a$, '********', E'********', 'x=********')";
     assert_eq!(masked(text.as_bytes(), Kind::Sql, &known), expected.as_bytes());
@@ -265,10 +251,6 @@ fn prose_may_quote_a_connection_string_without_a_mark() {
         ("can't use host=h password='a b' user=u", "can't use host=h password='********' user=u"),
         (r"can't use password='a\'b c' user=u", "can't use password='********' user=u"),
         (
-            "SQL statement \"SELECT f('password=''a b''')\"\nPL/pgSQL function f() line 3",
-            "SQL statement \"SELECT f('password=''********''')\"\nPL/pgSQL function f() line 3",
-        ),
-        (
             "Key (c)=(host=h password=s3 x=y) already exists.",
             "Key (c)=(host=h password=******** x=y) already exists.",
         ),
@@ -310,7 +292,7 @@ fn a_known_secret_hides_no_statement() {
     let mut known = Known::new(77);
     known.note(b"GRANT a TO b");
     known.note(b"a TO c");
-    let text = "AUDIT: 1,GRANT a TO b,x; GRANT a TO c; EXECUTE 'GRANT a TO b'";
+    let text = "SELECT 1,GRANT a TO b,x; GRANT a TO c; EXECUTE 'GRANT a TO b'";
     assert_eq!(masked(text.as_bytes(), Kind::Sql, &known), Cow::Borrowed(text.as_bytes()));
     assert!(Known::NOTHING.is_empty());
 }
@@ -392,7 +374,8 @@ proptest! {
     fn any_text_is_masked_within_its_bounds(text in "[a-z='\"\\\\$@:/ %?&(),;*-]{0,60}", is_sql: bool) {
         let kind = if is_sql { Kind::Sql } else { Kind::Text };
         let once = masked(text.as_bytes(), kind, &Known::NOTHING);
-        let length = masked_length(text.as_bytes(), kind, &Known::NOTHING);
+        let parts = Parts::whole(text.as_bytes(), kind);
+        let length = masked_length(text.as_bytes(), &parts, &Known::NOTHING);
         prop_assert_eq!(length.unwrap_or(text.len()), once.len());
     }
 
@@ -424,14 +407,195 @@ proptest! {
     }
 }
 
+/// The heads of a CONTEXT.
+fn context_heads() -> [Head; Parts::HEADS] {
+    [
+        Head::of(b"SQL statement \"%s\""),
+        Head::of(b"SQL expression \"%s\""),
+        Head::of(b"PL/pgSQL assignment \"%s\""),
+        Head::of_line(b"PL/pgSQL function %s"),
+        Head::of_line(b"SQL function \"%s\""),
+        Head::NONE,
+    ]
+}
+
+fn in_parts(text: &str, parts: &Parts) -> String {
+    String::from_utf8(masked_parts(text.as_bytes(), parts, &Known::NOTHING).into_owned()).unwrap()
+}
+
+fn context(text: &str) -> String {
+    in_parts(text, &Parts::quoted(text.as_bytes(), &context_heads()))
+}
+
+fn audit(text: &str) -> String {
+    in_parts(text, &Parts::audit(text.as_bytes(), Kind::Sql))
+}
+
+fn plan(text: &str) -> String {
+    in_parts(text, &Parts::plan(text.as_bytes(), Kind::Sql))
+}
+
 #[test]
 fn parameters_after_the_statements_of_a_context_are_no_code() {
-    let context = b"SQL statement \"SELECT f(subscription, \"a b\", 'x')\"\n\
-        PL/pgSQL function attempt(text) line 3 at PERFORM\n\
-        unnamed portal with parameters: $1 = 'Sub \"2\"', \
-        $2 = 'host=h password=''two words'' dbname=''d'''";
-    let masked = masked(context, Kind::Text, &Known::NOTHING);
-    let masked = String::from_utf8_lossy(&masked);
+    let masked = context(
+        "SQL statement \"SELECT f(subscription, \"a b\", 'x')\"\n\
+         PL/pgSQL function attempt(text) line 3 at PERFORM\n\
+         unnamed portal with parameters: $1 = 'Sub \"2\"', $2 = NULL, \
+         $3 = 'host=h password=''two words'' dbname=''d'''",
+    );
     assert!(!masked.contains("two words") && masked.contains("dbname=''d'"), "{masked}");
     assert!(masked.contains("f(subscription, \"a b\", 'x')"), "{masked}");
+}
+
+#[test]
+fn a_name_before_a_statement_shifts_nothing_in_it() {
+    let code = "SELECT 1 AS \"password='\", ssn FROM people WHERE x = ' --'";
+    for name in ["x'", "x\"", "$x$", "/*", "--", "E'", "a: ", "password='", "x'/a\n"] {
+        let (line, secret) = (format!("execute {name}: "), "SELECT f('password=''a b'' x=y')");
+        let line_of = |sql: &str| {
+            in_parts(
+                &format!("{line}{sql}"),
+                &Parts::from(format!("{line}{sql}").as_bytes(), line.len(), Kind::Sql),
+            )
+        };
+        assert_eq!(line_of(code), format!("{line}{code}"));
+        assert_eq!(line_of(secret), format!("{line}SELECT f('password=''********'' x=y')"));
+    }
+    let mut known = Known::new(7);
+    known.note(b"s3");
+    let line = "execute 's3': SELECT s3, 's3'";
+    let parts = Parts::from(line.as_bytes(), 14, Kind::Sql);
+    assert_eq!(
+        &*masked_parts(line.as_bytes(), &parts, &known),
+        b"execute '********': SELECT s3, '********'"
+    );
+}
+
+#[test]
+fn statements_of_a_context_are_read_each_from_its_start() {
+    for (text, expected) in [
+        (
+            "SQL statement \"SELECT f('password=''a b''')\"\nPL/pgSQL function f() line 3",
+            "SQL statement \"SELECT f('password=''********''')\"\nPL/pgSQL function f() line 3",
+        ),
+        (
+            "PL/pgSQL assignment \"x := f('password=''a b''')\"\nPL/pgSQL function \"F\"() line 3\n\
+             SQL statement \"SELECT g('password=''c d''')\"",
+            "PL/pgSQL assignment \"x := f('password=''********''')\"\nPL/pgSQL function \"F\"() line 3\n\
+             SQL statement \"SELECT g('password=''********''')\"",
+        ),
+        (
+            "PL/pgSQL function \"it's\"() line 3\nSQL statement \"SELECT g('password=''c d''')\"",
+            "PL/pgSQL function \"it's\"() line 3\nSQL statement \"SELECT g('password=''********''')\"",
+        ),
+    ] {
+        assert_eq!(context(text), expected);
+    }
+    let code = "SELECT 1 AS \"password='\", ssn FROM people WHERE x = ' --'";
+    let fake = "SELECT '\nSQL statement \"', ssn FROM people WHERE x = ' password=', ssn, '\n\
+                unnamed portal with parameters: $1 = ', ssn, 'password=', ssn, '";
+    for text in [
+        format!("SQL statement \"{code}\""),
+        format!("PL/pgSQL function \"x'password='\"() line 3\nSQL statement \"{code}\""),
+        format!(
+            "SQL statement \"SELECT 1\"\nPL/pgSQL function \"'\"() line 3\nSQL statement \"{code}\""
+        ),
+        format!("SQL statement \"{fake}\"\nPL/pgSQL function f() line 1 at EXECUTE"),
+        format!(
+            "SQL statement \"SELECT 1\"\nPL/pgSQL function \"'\"() line 3\nSQL statement \"{fake}\"\nX"
+        ),
+        format!("{}SQL statement \"{code}\"", "SQL statement \"x\"\nfunction \"'\"()\n".repeat(20)),
+    ] {
+        assert_eq!(context(&text), text);
+    }
+    let names = "SQL expression \"1/0\"\nPL/pgSQL function \"password='\"() line 1\n\
+                 PL/pgSQL function transfer() line 2\nSQL statement \"SELECT ' --'\"";
+    assert_eq!(context(names), names);
+    let deep = "SQL statement \"SELECT f('password=''a b''')\"\nPL/pgSQL function f() line 3\n";
+    let masked = context(&deep.repeat(500));
+    assert_eq!(masked.matches("********").count(), 500);
+}
+
+#[test]
+fn statements_in_a_detail_are_read_from_their_start() {
+    let heads =
+        [&b"prepare: %s"[..], b"Failed process was running: %s", b"Process %d: %s", b"", b"", b""]
+            .map(Head::of);
+    let detail = |text: &str| in_parts(text, &Parts::quoted(text.as_bytes(), &heads));
+    let code = "SELECT 1 AS \"password='\", ssn FROM people --'";
+    for head in ["prepare: ", "Failed process was running: ", "Process 2 waits.\n\nProcess 12: "] {
+        assert_eq!(detail(&format!("{head}{code}")), format!("{head}{code}"));
+        assert_eq!(
+            detail(&format!("{head}SELECT f('password=a')\nProcess 3: SELECT 'password=b'")),
+            format!("{head}SELECT f('password=********')\nProcess 3: SELECT 'password=********'")
+        );
+    }
+}
+
+#[test]
+fn an_audit_line_is_read_field_by_field() {
+    for (text, expected) in [
+        (
+            "AUDIT: SESSION,1,1,READ,SELECT,,,\"SELECT \"\"f\"\"('password=''a b''', 1)\",<none>",
+            "AUDIT: SESSION,1,1,READ,SELECT,,,\"SELECT \"\"f\"\"('password=''********''', 1)\",<none>",
+        ),
+        (
+            "AUDIT: SESSION,1,1,READ,SELECT,TABLE,\"a,b\",SELECT f('password=x y'),<none>",
+            "AUDIT: SESSION,1,1,READ,SELECT,TABLE,\"a,b\",SELECT f('password=******** y'),<none>",
+        ),
+        (
+            "AUDIT: SESSION,1,1,READ,SELECT,,,SELECT f($1),host=h password=a-b user=u",
+            "AUDIT: SESSION,1,1,READ,SELECT,,,SELECT f($1),host=h password=******** user=u",
+        ),
+        (
+            "AUDIT: SESSION,1,1,READ,SELECT,,,SELECT f($1),\"a,b\",\"password='a, b' x=\"\"y\"\"\"",
+            "AUDIT: SESSION,1,1,READ,SELECT,,,SELECT f($1),\"a,b\",\"password='********' x=\"\"y\"\"\"",
+        ),
+    ] {
+        assert_eq!(audit(text), expected);
+    }
+    for text in [
+        "AUDIT: SESSION,1,1,READ,SELECT,,,\"SELECT 1 AS \"\"password='\"\", ssn --'\",<none>",
+        "AUDIT: SESSION,1,1,READ,SELECT,TABLE,public.x'password=,SELECT ssn FROM people -- ',<none>",
+        "AUDIT: SESSION,1,1,READ,SELECT,TABLE,\"x'\"\",password='\",\"SELECT ssn, a --'\",<none>",
+        "AUDIT: SESSION,1",
+    ] {
+        assert_eq!(audit(text), text);
+    }
+}
+
+#[test]
+fn a_plan_is_read_in_every_format() {
+    for (text, expected) in [
+        (
+            "Query Text: SELECT f('password=a')\nResult",
+            "Query Text: SELECT f('password=********')\nResult",
+        ),
+        (
+            "{\n  \"Query Text\": \"SELECT \\\"f\\\"('password=''a b''')\",\n  \"Plan\": 1}",
+            "{\n  \"Query Text\": \"SELECT \\\"f\\\"('password=''********''')\",\n  \"Plan\": 1}",
+        ),
+        (
+            "Query Text: \"SELECT \\\"f\\\"('password=''a b''')\"\nPlan:",
+            "Query Text: \"SELECT \\\"f\\\"('password=''********''')\"\nPlan:",
+        ),
+        (
+            "<explain>\n  <Query-Text>SELECT \"f\"('password=''a &lt;b''')</Query-Text>",
+            "<explain>\n  <Query-Text>SELECT \"f\"('password=''********''')</Query-Text>",
+        ),
+    ] {
+        assert_eq!(
+            plan(&format!("duration: 1 ms  plan:\n{text}")),
+            format!("duration: 1 ms  plan:\n{expected}")
+        );
+    }
+    for text in [
+        "Query Text: SELECT 1 AS \"password='\", ssn FROM people --'",
+        "{\n  \"Query Text\": \"SELECT 1 AS \\\"password='\\\", ssn FROM people --'\",\n  \"Plan\": 1}",
+        "Query Text: \"SELECT 1 AS \\\"password='\\\", ssn FROM people --'\"\nPlan:",
+        "<explain>\n<Query-Text>SELECT 1 AS \"password='\", ssn FROM people --'</Query-Text>",
+    ] {
+        let text = format!("duration: 1 ms  plan:\n{text}");
+        assert_eq!(plan(&text), text);
+    }
 }

@@ -9,6 +9,7 @@
 use std::ops::Range;
 
 use super::layers::{Layer, Layers};
+use super::parts::Part;
 use super::{Kind, MASK, uri};
 
 /// Keywords whose values are secrets, and the variable of libpq's environment.
@@ -101,8 +102,10 @@ pub struct Written<'a> {
     is_ambiguous: bool,
     /// Outside of quotes a value ends where code may begin.
     is_prose: bool,
-    /// Commas between the fields of pgaudit's line so far.
-    fields: Option<usize>,
+    /// Outside of quotes, double quotes are around a field.
+    has_fields: bool,
+    /// The depth of the part itself.
+    base: usize,
     at: usize,
     /// The byte before `at` on this layer.
     before: u8,
@@ -116,25 +119,39 @@ pub struct Written<'a> {
 }
 
 impl<'a> Written<'a> {
-    pub fn new(text: &'a [u8], kind: Kind) -> Self {
-        let outside = if kind.is_prose(text) { Content::Values } else { Content::Code };
+    pub fn new(text: &'a [u8], part: &Part) -> Self {
+        let text = &text[..part.end];
+        let layers = part.layers(text);
+        let kind = part.kind;
+        let outside = if kind.is_code() { Content::Code } else { Content::Values };
         Self {
             text,
-            layers: Layers::new(text),
+            base: layers.depth(),
+            layers,
             content: [outside; 8],
             clause: [Clause::default(); 8],
             plain: kind.plain(),
             is_sql: kind == Kind::Sql,
             is_ambiguous: false,
             is_prose: kind == Kind::Text,
-            fields: kind.is_audit(text).then_some(0),
-            at: kind.quoted_statement(text).unwrap_or(0),
+            has_fields: kind == Kind::Fields,
+            at: if kind == Kind::Names { part.end } else { part.start },
             before: 0,
             word: Word::default(),
             word_before: Word::default(),
             in_identifier: false,
             without_at: 0,
         }
+    }
+
+    /// Whether reading goes on at `at` as a statement that begins there is read.
+    pub fn begins_at(&mut self, at: usize) -> bool {
+        while self.at < at {
+            if self.next_step().is_none() {
+                return false;
+            }
+        }
+        self.at == at && self.is_outermost_code() && !self.is_ambiguous
     }
 
     fn content(&mut self) -> &mut Content {
@@ -144,10 +161,7 @@ impl<'a> Written<'a> {
     fn open(&mut self, layer: Layer, at: usize) {
         self.note_code();
         if self.layers.open(layer) {
-            let is_parameter = self.fields.is_some_and(|fields| fields >= super::PARAMETERS);
-            let is_field = layer == Layer::Field && !is_parameter;
-            let is_code = self.layers.in_comment() || is_field;
-            *self.content() = if is_code { Content::Code } else { Content::Fresh };
+            *self.content() = if self.layers.in_comment() { Content::Code } else { Content::Fresh };
             if !self.layers.in_comment() {
                 self.clause[self.layers.depth()] = Clause::default();
             }
@@ -182,8 +196,7 @@ impl<'a> Written<'a> {
     }
 
     fn is_outermost_code(&self) -> bool {
-        let in_field = self.fields.is_some() && self.layers.depth() == 1;
-        self.is_code() && (self.layers.depth() == 0 || in_field)
+        self.is_code() && self.layers.depth() <= self.base
     }
 
     fn go_on(&mut self, at: usize, before: u8) {
@@ -269,6 +282,18 @@ impl<'a> Written<'a> {
         clause.verb = verb;
     }
 
+    /// What one more step finds. `None` at the end.
+    fn next_step(&mut self) -> Option<Option<Range<usize>>> {
+        match self.layers.byte(self.at) {
+            Some((byte, next)) => Some(self.step(byte, next)),
+            None if self.layers.depth() <= self.base => None,
+            None => {
+                self.close();
+                Some(None)
+            }
+        }
+    }
+
     fn step(&mut self, byte: u8, next: usize) -> Option<Range<usize>> {
         let before = std::mem::replace(&mut self.before, byte);
         let at = std::mem::replace(&mut self.at, next);
@@ -280,26 +305,9 @@ impl<'a> Written<'a> {
             b'$' if !self.layers.in_comment() && !self.word.is_open() => {
                 return self.dollar(at);
             }
-            b'"' if self.fields.is_some() && self.layers.depth() == 0 => {
-                self.open(Layer::Field, next);
-            }
-            b',' if self.fields.is_some() && self.layers.depth() == 0 => {
-                self.other();
-                self.fields = self.fields.map(|fields| fields + 1);
-                if self.fields == Some(super::PARAMETERS) {
-                    self.content = [Content::Values; 8];
-                }
-            }
+            b'"' if self.has_fields && self.layers.depth() == 0 => self.open(Layer::Field, next),
             b'"' if self.is_code() => self.identifier(next),
             b'"' => {
-                if self.layers.depth() == 0
-                    && matches!(self.word.text(), b"statement" | b"expression")
-                {
-                    // CONTEXT quotes it. The quote after it begins a name, which ends where the next begins.
-                    *self.content() = Content::Code;
-                    self.other();
-                    return None;
-                }
                 self.word.quoted = self.word.is_open();
                 self.word.ended = true;
                 self.in_identifier = !self.in_identifier;
@@ -503,7 +511,7 @@ impl<'a> Written<'a> {
     /// The literal ends where a value should begin. In a connection string, what looked like a literal
     /// began with an apostrophe, and ended with the quote of a value.
     fn split_value(&mut self) -> Option<Range<usize>> {
-        if self.layers.depth() == 0 {
+        if self.layers.depth() <= self.base {
             return None;
         }
         self.close();
@@ -640,19 +648,32 @@ impl Iterator for Written<'_> {
 
     fn next(&mut self) -> Option<Range<usize>> {
         loop {
-            let found = match self.layers.byte(self.at) {
-                Some((byte, next)) => self.step(byte, next),
-                None if self.layers.depth() == 0 => return None,
-                None => {
-                    self.close();
-                    None
-                }
-            };
-            if found.is_some() {
-                return found;
+            if let Some(found) = self.next_step()? {
+                return Some(found);
             }
         }
     }
+}
+
+/// Whether a text may have a secret at all, as far as a quick look tells: most have not, and are not read.
+pub fn may_be_in(text: &[u8]) -> bool {
+    let begins = |at: usize, word: &[u8]| {
+        text.get(at..at + word.len()).is_some_and(|part| part.eq_ignore_ascii_case(word))
+    };
+    text.iter().enumerate().any(|(at, byte)| match byte {
+        b's' | b'S' => begins(at, b"sword"),
+        b'_' => begins(at, b"_key") || begins(at, b"_secret"),
+        b':' => begins(at, b"://"),
+        // Letters that are written in another way, or in two lines.
+        b'%' | b'\\' => true,
+        b'\'' => {
+            let rest = text[at + 1..].iter().take_while(|byte| is_space(**byte));
+            let spaces = rest.clone().count();
+            rest.into_iter().any(|byte| matches!(byte, b'\n' | b'\r'))
+                && text.get(at + 1 + spaces) == Some(&b'\'')
+        }
+        _ => false,
+    })
 }
 
 /// What stands for a value: a mask, the dots of a hint, a parameter, a place in a format.

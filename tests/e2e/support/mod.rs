@@ -6,12 +6,14 @@ mod proxy;
 mod secrets;
 mod servers;
 mod session;
+mod wire;
 
 pub use bed::{Bed, quoted};
 pub use proxy::Proxy;
 pub use secrets::{assert_no_secret, secrets_in, secrets_in_log};
 pub use servers::{source, start, start_with, target};
 pub use session::{Refused, Session};
+pub use wire::Wire;
 
 use std::time::Duration;
 
