@@ -79,6 +79,10 @@ fn a_secret_is_masked_and_nothing_else() {
         ("SELECT 'password=ab''cd x=y', 'z'", "SELECT 'password=******** x=y', 'z'"),
         ("SELECT 'password=a(b x=y', 'z'", "SELECT 'password=******** x=y', 'z'"),
         (r"SELECT 'password=a\ b x=y'", "SELECT 'password=******** x=y'"),
+        (
+            r"SELECT E'\x70assword=s3 x=y', E'\160\x61ssword=s3', E'p\u0061ssword=\'a b\''",
+            r"SELECT E'\x70assword=******** x=y', E'\160\x61ssword=********', E'p\u0061ssword=\'********\''",
+        ),
         ("SELECT'password=''a b'' x=y'", "SELECT'password=''********'' x=y'"),
         ("-- it's\nSELECT 'password=''a b'' x=y'", "-- it's\nSELECT 'password=''********'' x=y'"),
         ("/* it's */ SELECT 'password=''a b'''", "/* it's */ SELECT 'password=''********'''"),
@@ -132,6 +136,7 @@ fn code_is_read_as_postgresql_reads_it() {
         "SELECT 1 AS \"password='\", ssn FROM people --'",
         "SELECT 1 AS \"/*password=' \", ssn FROM people -- '",
         "SELECT 1 AS \"a\"\"password='\", ssn FROM people --'",
+        r"SELECT E'\x27, password=', ssn, ' --'",
         "SELECT 1--password='\n,ssn FROM people--'",
         "SELECT 1 WHERE password=2/**/UNION/**/TABLE/**/people;",
         "SELECT 1 WHERE password=2/**/UNION/**/TABLE/**/people; -- ok",
