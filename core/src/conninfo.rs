@@ -91,6 +91,8 @@ const HARMLESS: &[&str] = &[
 /// A path that is nobody's file: /dev/null is not a directory, so libpq finds nothing below it.
 const NO_FILE: &str = "/dev/null/none";
 const DEFAULT_PORT: &str = "5432";
+/// The same, in a string whose address is the one that `pin` wrote. No caller may use the keyword.
+const NO_FILE_PINNED: &str = "/dev/null/pinned";
 const NO_PASSFILE: &str = "/dev/null";
 const PASSWORD_METHODS: &str = "password,md5,scram-sha-256";
 
@@ -109,11 +111,11 @@ pub struct Rules {
     pub environment: Vec<String>,
 }
 
-/// Who wrote a connection string.
+/// Who wrote the address of a connection string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin {
     Caller,
-    Stored,
+    Pin,
 }
 
 /// Keywords and values, each keyword once, values not empty. Never shown with its password.
@@ -184,8 +186,9 @@ impl Conninfo {
 
     /// The same for a string that was stored, which may be one that is complete already.
     pub fn rechecked(mut self, rules: &Rules) -> Result<Self> {
+        let is_pinned = self.get("sslcrl") == Some(NO_FILE_PINNED);
         self.0.retain(|(key, value)| !is_completion(key, value));
-        self.apply(rules, Origin::Stored)
+        self.apply(rules, if is_pinned { Origin::Pin } else { Origin::Caller })
     }
 
     /// Ties a host's name to the address that was connected to, for a libpq that can't be told to
@@ -193,8 +196,10 @@ impl Conninfo {
     /// worker to a server that trusts this one.
     pub fn pin(&mut self, address: &str, rules: &Rules) {
         let is_name = self.get("host").is_some_and(|host| host.parse::<IpAddr>().is_err());
-        if !rules.libpq_16 && is_name && !self.is_local() && !address.is_empty() {
-            self.set_default("hostaddr", address);
+        let is_open = self.get("hostaddr").is_none() && !address.is_empty();
+        if !rules.libpq_16 && is_name && !self.is_local() && is_open {
+            self.set("hostaddr", address);
+            self.set("sslcrl", NO_FILE_PINNED);
         }
     }
 
@@ -202,7 +207,7 @@ impl Conninfo {
     /// name, which is allowed, is resolved and tied to its address anew. Only `complete` writes sslcrl.
     fn unpin(&mut self, rules: &Rules) {
         let is_listed = |target: Option<&str>| target.is_some_and(|it| self.is_listed(it, rules));
-        let is_ours = !rules.libpq_16 && self.get("sslcrl") == Some(NO_FILE);
+        let is_ours = !rules.libpq_16 && self.get("sslcrl") == Some(NO_FILE_PINNED);
         if is_ours && is_listed(self.get("host")) && !is_listed(self.get("hostaddr")) {
             self.0.retain(|(keyword, _)| keyword != "hostaddr");
         }
@@ -217,7 +222,7 @@ impl Conninfo {
     /// know why a connection to it fails. Where any host may be named, that would tell which ports of
     /// whatever this server can reach are open.
     pub fn is_named(&self, rules: &Rules) -> bool {
-        !rules.allowed_hosts.is_empty() && self.check_target(rules, Origin::Stored).is_ok()
+        !rules.allowed_hosts.is_empty() && self.check_target(rules, Origin::Pin).is_ok()
     }
 
     fn check_keywords(&self, origin: Origin) -> Result<()> {
@@ -260,9 +265,9 @@ impl Conninfo {
             return Err(missing("host"));
         };
         let is_listed = |target: &str| self.is_listed(target, rules);
-        // Of a stored string the address may be the one that `pin` wrote. Before 16 nobody but a
-        // superuser writes another one there.
-        let pinned = self.get("host").filter(|_| origin == Origin::Stored && !rules.libpq_16);
+        // An address that `pin` wrote is the listed host's. One that a caller wrote must be listed itself,
+        // also if it was stored while all hosts were allowed.
+        let pinned = self.get("host").filter(|_| origin == Origin::Pin && !rules.libpq_16);
         let listed = is_listed(target) || pinned.is_some_and(is_listed);
         if (self.is_local() || !rules.allowed_hosts.is_empty()) && !listed {
             let what = if self.is_local() { "a unix-domain socket" } else { "this host" };
@@ -447,7 +452,8 @@ fn is_file_below(file: &Path, directory: &Path) -> bool {
 /// Whether `complete` writes this, for a keyword or a value that a caller may not use.
 fn is_completion(keyword: &str, value: &str) -> bool {
     match keyword {
-        "sslcert" | "sslcrl" | "sslrootcert" => value == NO_FILE,
+        "sslcrl" => matches!(value, NO_FILE | NO_FILE_PINNED),
+        "sslcert" | "sslrootcert" => value == NO_FILE,
         "sslcertmode" => value == "disable",
         "passfile" => value == NO_PASSFILE,
         "require_auth" => value == PASSWORD_METHODS,
@@ -677,6 +683,11 @@ mod tests {
         assert!(with(&[("hostaddr", "10.0.0.1")]).checked(&old).is_err());
         let elsewhere = Rules { allowed_hosts: vec!["other".into()], ..rules() };
         assert!(stored.clone().rechecked(&elsewhere).is_err());
+        // An address that the caller wrote while all hosts were allowed is none of the host's.
+        let written = pinned(&[("hostaddr", "10.0.0.2")], &rules());
+        assert_eq!(written.get("hostaddr"), Some("10.0.0.2"));
+        assert!(written.clone().rechecked(&rules()).is_ok());
+        assert!(written.rechecked(&old).is_err());
         let new = Rules { libpq_16: true, ..old.clone() };
         assert!(stored.rechecked(&new).is_err());
         assert_eq!(pinned(&[], &new).get("hostaddr"), None);

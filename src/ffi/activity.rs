@@ -13,7 +13,7 @@ use pgrx::PgLogLevel;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::translation::translated;
+use super::translation::{Catalog, translated};
 use crate::watcher;
 
 thread_local! {
@@ -180,13 +180,17 @@ fn mask_report(report: &mut pg_sys::ErrorData) {
     let parts = message_parts(report);
     mask_field(&mut report.message, memory, &parts, &known);
     for detail in [&mut report.detail, &mut report.detail_log] {
-        let parts = Parts::quoted(bytes(*detail), &heads(&DETAILS));
-        mask_field(detail, memory, &parts, &known);
+        if !detail.is_null() {
+            let parts = Parts::quoted(bytes(*detail), &heads_in_detail());
+            mask_field(detail, memory, &parts, &known);
+        }
     }
     let parts = Parts::whole(bytes(report.hint), Kind::Text);
     mask_field(&mut report.hint, memory, &parts, &known);
-    let parts = Parts::quoted(bytes(report.context), &heads(&CONTEXTS));
-    mask_field(&mut report.context, memory, &parts, &known);
+    if !report.context.is_null() {
+        let parts = Parts::quoted(bytes(report.context), &heads_in_context());
+        mask_field(&mut report.context, memory, &parts, &known);
+    }
     let parts = Parts::whole(bytes(report.internalquery), sql());
     mask_field(&mut report.internalquery, memory, &parts, &known);
     if !report.hide_stmt && !mask_statement(&known) {
@@ -194,14 +198,31 @@ fn mask_report(report: &mut pg_sys::ErrorData) {
     }
 }
 
-/// What stands before a statement that a DETAIL quotes (postgres.c, pmchild.c, deadlock.c).
-const DETAILS: [&CStr; 3] = [c"prepare: %s", c"Failed process was running: %s", c"Process %d: %s"];
-/// The same of a CONTEXT (spi.c; the last two since 14).
-const CONTEXTS: [&CStr; 3] =
-    [c"SQL statement \"%s\"", c"SQL expression \"%s\"", c"PL/pgSQL assignment \"%s\""];
+/// What stands before a statement that a DETAIL quotes (postgres.c, postmaster.c, deadlock.c).
+fn heads_in_detail() -> [Head; Parts::HEADS] {
+    let statement = |format| Head::of(translated(Catalog::Server, format));
+    [
+        statement(c"prepare: %s"),
+        statement(c"Failed process was running: %s"),
+        statement(c"Process %d: %s"),
+        Head::NONE,
+        Head::NONE,
+        Head::NONE,
+    ]
+}
 
-fn heads(formats: &[&'static CStr; 3]) -> [Head<'static>; 3] {
-    formats.map(|format| Head::of(translated(format)).unwrap_or(Head::NONE))
+/// The same of a CONTEXT (spi.c; assignments since 14, and expressions under one name or the other), and
+/// what stands before a name there (pl_exec.c, functions.c).
+fn heads_in_context() -> [Head; Parts::HEADS] {
+    let statement = |format| Head::of(translated(Catalog::Server, format));
+    [
+        statement(c"SQL statement \"%s\""),
+        statement(c"SQL expression \"%s\""),
+        statement(c"PL/pgSQL expression \"%s\""),
+        statement(c"PL/pgSQL assignment \"%s\""),
+        Head::of_line(translated(Catalog::PlPgSql, c"PL/pgSQL function %s line %d at %s")),
+        Head::of_line(translated(Catalog::Server, c"SQL function \"%s\" statement %d")),
+    ]
 }
 
 /// What of a message is a statement. By its format, which no client chooses: RAISE has "%s".

@@ -4,10 +4,11 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use postgres::error::SqlState;
 use testbed::{Builder, Cluster, PASSWORD, poll_until};
 
 use crate::hostile::{Behaviour, Hostile, Moment};
-use crate::support::{self, DEADLINE, Session};
+use crate::support::{self, DEADLINE, Refused, Session};
 
 macro_rules! on_first_and_last {
     ($($test:ident),* $(,)?) => {
@@ -401,5 +402,37 @@ fn before_16_a_name_is_stored_with_the_address_that_was_checked() {
         operator.call("pg_alter_subscription_refresh_publication", &[&"orders"]).unwrap();
         operator.call("pg_alter_subscription_connection", &[&"orders", &conninfo]).unwrap();
         operator.call("pg_drop_subscription", &[&"orders"]).unwrap();
+    }
+}
+
+/// Who connects does not take an address that a caller wrote, while all hosts were allowed, for that of a
+/// host that is listed later.
+#[test]
+fn an_address_of_a_callers_is_held_against_the_hosts_that_are_listed_later() {
+    for major in [15, 18] {
+        let source = source(major);
+        let target = target(major, |builder| builder);
+        let mut operator = Session::open(&target, "operator", "shop");
+        let named = source.conninfo("app", PASSWORD, "shop").replace("127.0.0.1", "localhost");
+        let addressed = format!("{named} hostaddr=127.0.0.1");
+        for (name, conninfo) in [("named", &named), ("addressed", &addressed)] {
+            let arguments: [&(dyn postgres::types::ToSql + Sync); 6] =
+                [&name, conninfo, &"p", &name, &true, &false];
+            operator.call("pg_create_subscription", &arguments).unwrap();
+            wait_for(&target, "it to stream", &lag(name, "state = 'streaming'"));
+        }
+        open(&target, "shop").run("ALTER SYSTEM SET pgmig_extras.allowed_hosts = 'localhost'");
+        open(&target, "shop").run("SELECT pg_reload_conf()");
+        wait_for(
+            &target,
+            "it to be listed",
+            "SELECT current_setting('pgmig_extras.allowed_hosts') <> ''",
+        );
+        let mut operator = Session::open(&target, "operator", "shop");
+        operator.call("pg_alter_subscription_refresh_publication", &[&"named"]).unwrap();
+        operator
+            .call("pg_alter_subscription_refresh_publication", &[&"addressed"])
+            .refused(SqlState::INSUFFICIENT_PRIVILEGE);
+        wait_for(&target, "it to stream", &lag("named", "state = 'streaming'"));
     }
 }

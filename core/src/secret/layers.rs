@@ -89,9 +89,7 @@ impl<'a> Layers<'a> {
             (Layer::Field, b'"') => self.byte_on(outer, next).filter(|(second, _)| *second == b'"'),
             (Layer::Json, b'"') | (Layer::Xml, b'<') => None,
             (Layer::Xml, b'&') => Some(self.entity(at, next)),
-            (Layer::Escaped | Layer::Json, b'\\') => {
-                self.byte_on(outer, next).map(|(escaped, next)| (meaning(escaped), next))
-            }
+            (Layer::Escaped | Layer::Json, b'\\') => self.escaped(outer, next),
             (Layer::Dollar { tag, length }, b'$')
                 if self.text[at..].starts_with(&self.text[tag..tag + length]) =>
             {
@@ -101,6 +99,27 @@ impl<'a> Layers<'a> {
             (Layer::Block { end }, _) if at >= end => None,
             _ => Some((byte, next)),
         }
+    }
+
+    /// What follows a backslash: `n`, `x70`, `160`, `u0070`, `U00000070`.
+    fn escaped(&self, outer: usize, at: usize) -> Option<(u8, usize)> {
+        let (first, next) = self.byte_on(outer, at)?;
+        let (radix, least, most, start) = match first {
+            b'x' => (16, 1, 2, next),
+            b'u' => (16, 4, 4, next),
+            b'U' => (16, 8, 8, next),
+            b'0'..=b'7' => (8, 1, 3, at),
+            _ => return Some((meaning(first), next)),
+        };
+        let (mut value, mut digits, mut end) = (0_u32, 0, start);
+        while let Some((byte, next)) = self.byte_on(outer, end).filter(|_| digits < most) {
+            let Some(digit) = char::from(byte).to_digit(radix) else { break };
+            (value, digits, end) =
+                (value.wrapping_mul(radix).wrapping_add(digit), digits + 1, next);
+        }
+        // A character of several bytes is a letter, whichever it is.
+        let byte = u8::try_from(value).unwrap_or(0xFF);
+        Some(if digits < least { (first, next) } else { (byte, end) })
     }
 
     /// What XML writes for a character (escape_xml, xml.c). Nothing is written around this layer.
@@ -129,8 +148,7 @@ impl<'a> Layers<'a> {
                         continue;
                     }
                     Some((b'\\', after)) if self.stack[outer] == Layer::Escaped => {
-                        let (escaped, next) = self.byte_on(outer, after)?;
-                        return Some((meaning(escaped), next));
+                        return self.escaped(outer, after);
                     }
                     found => return found,
                 },

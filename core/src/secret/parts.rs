@@ -1,6 +1,8 @@
 //! Where the statements of a report begin. What stands before one may be a name that a client chose, with
 //! quotes in it: a statement is read from its own start.
 
+use std::ops::Range;
+
 use super::Kind;
 use super::layers::{Layer, Layers};
 use super::written::Written;
@@ -40,6 +42,8 @@ impl Part {
 pub struct Parts {
     parts: [Part; Self::MOST],
     count: usize,
+    /// What begins with one of these is no part of a secret.
+    heads: [Head; Self::HEADS],
 }
 
 /// So many commas of pgaudit's line are before the statement, and then come the parameters.
@@ -47,11 +51,12 @@ const FIELDS_BEFORE_STATEMENT: usize = 7;
 
 impl Parts {
     pub const MOST: usize = 6;
+    pub const HEADS: usize = 6;
 
     pub fn whole(text: &[u8], kind: Kind) -> Self {
         let mut parts = [Part::NOTHING; Self::MOST];
         parts[0] = Part::whole(text, kind);
-        Self { parts, count: 1 }
+        Self { parts, count: 1, heads: [Head::NONE; Self::HEADS] }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Part> {
@@ -123,15 +128,17 @@ impl Parts {
     /// A CONTEXT or a DETAIL, in which statements follow heads. A statement may have a line that looks like
     /// a head, and a name between statements may have quotes: each place where a statement may begin is the
     /// start of a reading.
-    pub fn quoted(text: &[u8], heads: &[Head]) -> Self {
-        let Some(first) = next_head(text, 0, heads) else { return Self::whole(text, Kind::Text) };
+    pub fn quoted(text: &[u8], heads: &[Head; Self::HEADS]) -> Self {
+        let Some(first) = next_statement(text, 0, heads) else {
+            return Self { heads: *heads, ..Self::whole(text, Kind::Text) };
+        };
         let end = start_of_parameters(text).filter(|start| *start >= first).unwrap_or(text.len());
-        let mut parts = Self::whole(&text[..first], Kind::Text);
+        let mut parts = Self { heads: *heads, ..Self::whole(&text[..first], Kind::Text) };
         parts.add(first, end, Kind::Sql, None);
         let mut readings: [Option<Written>; Self::MOST] = [const { None }; Self::MOST];
         readings[1] = Some(Written::new(text, &parts.parts[1]));
         let mut at = first;
-        while let Some(start) = next_head(text, at, heads).filter(|start| *start < end) {
+        while let Some(start) = next_statement(text, at, heads).filter(|start| *start < end) {
             at = start;
             if readings.iter_mut().flatten().any(|reading| reading.begins_at(start)) {
                 continue;
@@ -162,33 +169,41 @@ fn end_of_field(text: &[u8], start: usize) -> usize {
     end.map_or(text.len(), |end| start + end)
 }
 
-/// What a message of PostgreSQL's has before the statement that it quotes.
+/// What a message of PostgreSQL's has before the statement, or the name, that it quotes.
 #[derive(Debug, Clone, Copy)]
-pub struct Head<'a> {
-    text: &'a [u8],
+pub struct Head {
+    text: &'static [u8],
     /// What follows a number, if there is one.
-    after_number: Option<&'a [u8]>,
+    after_number: Option<&'static [u8]>,
+    is_line: bool,
 }
 
-impl<'a> Head<'a> {
+impl Head {
     /// That of no statement.
-    pub const NONE: Head<'static> = Head { text: b"\0", after_number: None };
+    pub const NONE: Self = Self { text: b"\0", after_number: None, is_line: false };
 
-    /// Of a format, such as `Process %d: %s`. `None` if nothing comes before the statement.
-    pub fn of(format: &'a [u8]) -> Option<Self> {
+    /// Of a format, such as `Process %d: %s`. `NONE` if nothing comes before the statement.
+    pub fn of(format: &'static [u8]) -> Self {
         let percent = |text: &[u8]| text.iter().position(|byte| *byte == b'%');
-        let first = percent(format)?;
-        let (text, rest) = format.split_at(first);
-        let after_number = match rest.strip_prefix(b"%d") {
-            Some(rest) => Some(&rest[..percent(rest)?]),
-            None => None,
-        };
-        (!text.is_empty()).then_some(Self { text, after_number })
+        let (text, rest) = format.split_at(percent(format).unwrap_or(0));
+        let after_number = rest.strip_prefix(b"%d").map(|rest| {
+            let end = percent(rest).unwrap_or(rest.len());
+            &rest[..end]
+        });
+        if text.is_empty() { Self::NONE } else { Self { text, after_number, is_line: false } }
+    }
+
+    /// Of a line that quotes a name.
+    pub fn of_line(format: &'static [u8]) -> Self {
+        Self { is_line: true, ..Self::of(format) }
     }
 
     /// How long the head is that a text begins with.
     fn length(&self, text: &[u8]) -> Option<usize> {
         let rest = text.strip_prefix(self.text)?;
+        if self.is_line {
+            return Some(text.iter().position(|byte| *byte == b'\n').unwrap_or(text.len()));
+        }
         let Some(after) = self.after_number else { return Some(self.text.len()) };
         let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let is_head = digits > 0 && rest[digits..].starts_with(after);
@@ -196,17 +211,54 @@ impl<'a> Head<'a> {
     }
 }
 
-/// Where the first statement begins after a head that is at the start of a line, at `at` or later.
-fn next_head(text: &[u8], at: usize, heads: &[Head]) -> Option<usize> {
+/// The first head that is at the start of a line, at `at` or later: where it begins and ends.
+fn next_head(text: &[u8], at: usize, heads: &[Head]) -> Option<(Range<usize>, Head)> {
     let mut start = at;
     loop {
         if start == 0 || text[start - 1] == b'\n' {
-            let length = heads.iter().find_map(|head| head.length(&text[start..]));
-            if let Some(length) = length {
-                return Some(start + length);
+            let line = &text[start..];
+            let found = heads.iter().find_map(|head| Some((head.length(line)?, *head)));
+            if let Some((length, head)) = found {
+                return Some((start..start + length, head));
             }
         }
         start += text[start..].iter().position(|byte| *byte == b'\n')? + 1;
+    }
+}
+
+/// Where the first statement begins after its head.
+fn next_statement(text: &[u8], mut at: usize, heads: &[Head]) -> Option<usize> {
+    loop {
+        let (range, head) = next_head(text, at, heads)?;
+        if !head.is_line {
+            return Some(range.end);
+        }
+        at = range.end;
+    }
+}
+
+/// What stands between the heads of a text.
+pub struct Between<'a> {
+    text: &'a [u8],
+    heads: [Head; Parts::HEADS],
+    at: Option<usize>,
+}
+
+impl<'a> Between<'a> {
+    pub fn new(text: &'a [u8], parts: &Parts) -> Self {
+        Self { text, heads: parts.heads, at: Some(0) }
+    }
+}
+
+impl Iterator for Between<'_> {
+    type Item = Range<usize>;
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        let start = self.at?;
+        let head = next_head(self.text, start, &self.heads).map(|(range, _)| range);
+        self.at = head.as_ref().map(|head| head.end);
+        // The line break before a head belongs to it.
+        Some(start..head.map_or(self.text.len(), |head| head.start.saturating_sub(1).max(start)))
     }
 }
 

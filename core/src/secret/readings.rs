@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::parts::{Part, Parts};
+use super::parts::{Between, Part, Parts};
 use super::{Known, Secrets};
 
 /// One part of a text. What is outside of the part is left to the others.
@@ -34,6 +34,9 @@ impl Iterator for Reading<'_> {
 /// What all readings agree on: the places of a text's secrets, in order, none touching another.
 pub struct Agreed<'a> {
     readings: [Option<(Range<usize>, Reading<'a>)>; Parts::MOST],
+    between: Between<'a>,
+    /// A part of the text without heads.
+    gap: Range<usize>,
     /// A reading is at its end.
     ended: bool,
     following: Option<Range<usize>>,
@@ -41,8 +44,13 @@ pub struct Agreed<'a> {
 
 impl<'a> Agreed<'a> {
     pub fn new(text: &'a [u8], parts: &Parts, known: &'a Known) -> Self {
-        let mut agreed =
-            Self { readings: [const { None }; Parts::MOST], ended: false, following: None };
+        let mut agreed = Self {
+            readings: [const { None }; Parts::MOST],
+            between: Between::new(text, parts),
+            gap: 0..0,
+            ended: false,
+            following: None,
+        };
         for (place, part) in agreed.readings.iter_mut().zip(parts.iter()) {
             let mut reading = Reading {
                 part: *part,
@@ -62,8 +70,14 @@ impl<'a> Agreed<'a> {
     fn common(&mut self) -> Option<Range<usize>> {
         while !self.ended {
             let current = || self.readings.iter().flatten().map(|(range, _)| range);
-            let start = current().map(|range| range.start).max()?;
-            let end = current().map(|range| range.end).min()?;
+            let start = current().map(|range| range.start).max()?.max(self.gap.start);
+            let end = current().map(|range| range.end).min()?.min(self.gap.end);
+            if self.gap.end == end {
+                match self.between.next() {
+                    Some(next) => self.gap = next,
+                    None => self.ended = true,
+                }
+            }
             for (range, reading) in self.readings.iter_mut().flatten() {
                 if range.end == end {
                     match reading.next() {

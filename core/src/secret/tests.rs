@@ -79,6 +79,10 @@ fn a_secret_is_masked_and_nothing_else() {
         ("SELECT 'password=ab''cd x=y', 'z'", "SELECT 'password=******** x=y', 'z'"),
         ("SELECT 'password=a(b x=y', 'z'", "SELECT 'password=******** x=y', 'z'"),
         (r"SELECT 'password=a\ b x=y'", "SELECT 'password=******** x=y'"),
+        (
+            r"SELECT E'\x70assword=s3 x=y', E'\160\x61ssword=s3', E'p\u0061ssword=\'a b\''",
+            r"SELECT E'\x70assword=******** x=y', E'\160\x61ssword=********', E'p\u0061ssword=\'********\''",
+        ),
         ("SELECT'password=''a b'' x=y'", "SELECT'password=''********'' x=y'"),
         ("-- it's\nSELECT 'password=''a b'' x=y'", "-- it's\nSELECT 'password=''********'' x=y'"),
         ("/* it's */ SELECT 'password=''a b'''", "/* it's */ SELECT 'password=''********'''"),
@@ -132,6 +136,7 @@ fn code_is_read_as_postgresql_reads_it() {
         "SELECT 1 AS \"password='\", ssn FROM people --'",
         "SELECT 1 AS \"/*password=' \", ssn FROM people -- '",
         "SELECT 1 AS \"a\"\"password='\", ssn FROM people --'",
+        r"SELECT E'\x27, password=', ssn, ' --'",
         "SELECT 1--password='\n,ssn FROM people--'",
         "SELECT 1 WHERE password=2/**/UNION/**/TABLE/**/people;",
         "SELECT 1 WHERE password=2/**/UNION/**/TABLE/**/people; -- ok",
@@ -407,10 +412,16 @@ proptest! {
     }
 }
 
-/// The heads of statements in a CONTEXT.
-fn context_heads() -> [Head<'static>; 3] {
-    [&b"SQL statement \"%s\""[..], b"SQL expression \"%s\"", b"PL/pgSQL assignment \"%s\""]
-        .map(|format| Head::of(format).unwrap())
+/// The heads of a CONTEXT.
+fn context_heads() -> [Head; Parts::HEADS] {
+    [
+        Head::of(b"SQL statement \"%s\""),
+        Head::of(b"SQL expression \"%s\""),
+        Head::of(b"PL/pgSQL assignment \"%s\""),
+        Head::of_line(b"PL/pgSQL function %s"),
+        Head::of_line(b"SQL function \"%s\""),
+        Head::NONE,
+    ]
 }
 
 fn in_parts(text: &str, parts: &Parts) -> String {
@@ -502,6 +513,9 @@ fn statements_of_a_context_are_read_each_from_its_start() {
     ] {
         assert_eq!(context(&text), text);
     }
+    let names = "SQL expression \"1/0\"\nPL/pgSQL function \"password='\"() line 1\n\
+                 PL/pgSQL function transfer() line 2\nSQL statement \"SELECT ' --'\"";
+    assert_eq!(context(names), names);
     let deep = "SQL statement \"SELECT f('password=''a b''')\"\nPL/pgSQL function f() line 3\n";
     let masked = context(&deep.repeat(500));
     assert_eq!(masked.matches("********").count(), 500);
@@ -509,8 +523,9 @@ fn statements_of_a_context_are_read_each_from_its_start() {
 
 #[test]
 fn statements_in_a_detail_are_read_from_their_start() {
-    let heads = [&b"prepare: %s"[..], b"Failed process was running: %s", b"Process %d: %s"]
-        .map(|format| Head::of(format).unwrap());
+    let heads =
+        [&b"prepare: %s"[..], b"Failed process was running: %s", b"Process %d: %s", b"", b"", b""]
+            .map(Head::of);
     let detail = |text: &str| in_parts(text, &Parts::quoted(text.as_bytes(), &heads));
     let code = "SELECT 1 AS \"password='\", ssn FROM people --'";
     for head in ["prepare: ", "Failed process was running: ", "Process 2 waits.\n\nProcess 12: "] {
