@@ -49,6 +49,8 @@ pub fn translated(catalog: Catalog, message: &'static CStr) -> &'static [u8] {
     if unsafe { pg_sys::in_error_recursion_trouble() } {
         return message.to_bytes();
     }
-    // SAFETY: C strings; the answer is one of a catalog that is never unloaded, or the argument.
-    unsafe { CStr::from_ptr(dgettext(catalog.name().as_ptr(), message.as_ptr())) }.to_bytes()
+    // SAFETY: two C strings.
+    let translated = unsafe { dgettext(catalog.name().as_ptr(), message.as_ptr()) };
+    // SAFETY: a text of a catalog that is never unloaded, or the argument.
+    unsafe { CStr::from_ptr(translated) }.to_bytes()
 }

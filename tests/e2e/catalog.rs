@@ -18,13 +18,13 @@ const LAG_COLUMNS: &str = "TABLE(database name, subscription name, state text, l
     lag_is_lower_bound boolean, pending_bytes bigint, decode_backlog_bytes bigint, \
     inflight_bytes bigint, retained_bytes bigint, headroom_bytes bigint, \
     open_transaction_bytes bigint, tables_ready bigint, tables_total bigint, \
-    apply_errors bigint, sync_errors bigint, last_error text, eta interval, \
+    apply_errors bigint, sync_errors bigint, conflicts bigint, last_error text, eta interval, \
     sampled_at timestamp with time zone, reason text)";
 const READING_COLUMNS: &str = "TABLE(subscription oid, state text, lag_us bigint, \
     lag_is_lower_bound boolean, pending_bytes bigint, decode_backlog_bytes bigint, \
     inflight_bytes bigint, retained_bytes bigint, headroom_bytes bigint, \
     open_transaction_bytes bigint, tables_ready bigint, tables_total bigint, \
-    apply_errors bigint, sync_errors bigint, last_error text, eta_us bigint, age_us bigint, \
+    apply_errors bigint, sync_errors bigint, conflicts bigint, last_error text, eta_us bigint, age_us bigint, \
     reason text)";
 const HISTORY_COLUMNS: &str = "TABLE(sampled_at timestamp with time zone, span interval, \
     state text, lag interval, lag_is_lower_bound boolean, pending_bytes bigint, \
