@@ -16,6 +16,10 @@ pub struct SlotUse {
     other: Option<i64>,
     /// Since when no worker has been seen.
     vacant: Option<Vacancy>,
+    /// Since when no worker that is connected has been seen.
+    unconnected: Option<Micros>,
+    /// The worker of the last look.
+    worker: Option<i32>,
     /// confirmed_flush_lsn since the slot has been at rest.
     resting: Option<Lsn>,
     /// From where to where another subscriber moved it.
@@ -43,7 +47,16 @@ pub struct Use {
 
 impl SlotUse {
     pub const fn new() -> Self {
-        Self { own: None, last: None, other: None, vacant: None, resting: None, taken: None }
+        Self {
+            own: None,
+            last: None,
+            other: None,
+            vacant: None,
+            unconnected: None,
+            worker: None,
+            resting: None,
+            taken: None,
+        }
     }
 
     /// confirmed_flush_lsn as it was when no worker ran.
@@ -59,7 +72,7 @@ impl SlotUse {
         };
         let sender = slot.walsender;
         let was_vacant = self.was_vacant(publisher, subscriber);
-        self.recognize(sender, subscriber, was_vacant);
+        self.recognize(sender, subscriber, publisher.asked);
         let other = sender.filter(|sender| self.other == Some(sender.started));
         let found = match subscriber.worker {
             Some(_) => self.serve(slot, other, is_connected(subscriber)),
@@ -86,15 +99,21 @@ impl SlotUse {
         before && subscriber.worker.is_none()
     }
 
-    /// A walsender serves our worker if one is connected; another subscriber's, if it is there from one
-    /// answer to the next without a worker of ours.
-    fn recognize(&mut self, sender: Option<Walsender>, subscriber: &Subscriber, was_vacant: bool) {
+    /// A walsender serves our worker if that is connected. It serves another subscriber's if it is there
+    /// from one answer to the next without a connected worker of ours: one that fails starts anew, up to
+    /// ten times a second on 17, while one that waits for its first message stays the same.
+    fn recognize(&mut self, sender: Option<Walsender>, subscriber: &Subscriber, asked: Micros) {
         let started = sender.map(|sender| sender.started);
-        if is_connected(subscriber) && started != self.other {
-            self.own = started.or(self.own);
+        if is_connected(subscriber) {
+            if started != self.other {
+                self.own = started.or(self.own);
+            }
+            return;
         }
         let stays = started.is_some() && started == self.last && started != self.own;
-        if was_vacant && stays {
+        let was_unconnected = self.unconnected.is_some_and(|since| since <= asked);
+        let waits = subscriber.worker.is_some_and(|worker| self.worker == Some(worker.pid));
+        if stays && was_unconnected && !waits {
             self.other = started;
         }
     }
@@ -148,6 +167,11 @@ impl SlotUse {
 
     fn note_vacancy(&mut self, subscriber: &Subscriber, at: Micros) {
         let errors = subscriber.errors;
+        self.worker = subscriber.worker.map(|worker| worker.pid);
+        self.unconnected = match is_connected(subscriber) {
+            true => None,
+            false => self.unconnected.or(Some(at)),
+        };
         self.vacant = match (subscriber.worker, self.vacant) {
             (Some(_), _) => None,
             (None, Some(vacant)) if vacant.errors == errors => Some(vacant),
@@ -156,15 +180,17 @@ impl SlotUse {
     }
 }
 
-/// Whether its worker has got a message from the publisher.
+/// Whether its worker has got a message from the publisher. When it got the last one does not tell: that
+/// begins with its own start.
 fn is_connected(subscriber: &Subscriber) -> bool {
-    subscriber.worker.is_some_and(|worker| worker.last_message_age.is_some())
+    let received = subscriber.received.map(|received| received.pid);
+    subscriber.worker.is_some_and(|worker| received == Some(worker.pid))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lag::observation::{Publications, Source, Tables, Worker};
+    use crate::lag::observation::{Publications, Received, Source, Tables, Worker};
     use crate::lag::wait::{SenderWait, WorkerWait};
 
     /// A look, of which the publisher's part is taken before the subscriber's.
@@ -209,16 +235,18 @@ mod tests {
             slot: Some(slot),
             publications: Publications::NONE,
         };
-        let worker = |connected: bool| Worker {
-            pid: 7,
+        let pid = if look.worker == Some(true) { 7 } else { at as i32 };
+        let worker = |_| Worker {
+            pid,
             wait: WorkerWait::Messages,
             blocked_by: None,
-            last_message_age: connected.then_some(0),
+            last_message_age: Some(0),
         };
+        let received = Received { pid, lsn: Lsn(look.confirmed) };
         let subscriber = Subscriber {
             enabled: true,
             slot: Some("s"),
-            received: None,
+            received: look.worker.filter(|connected| *connected).map(|_| received),
             worker: look.worker.map(worker),
             origin: None,
             tables: Tables::NONE,
@@ -278,8 +306,9 @@ mod tests {
         let theirs = Look { sender: Some(2), ..NOBODY };
         let other = Use { other: Some(2), ..Use::default() };
         assert_eq!(after(&[theirs, at(20, theirs), at(30, theirs)]), other);
-        let failing = Look { worker: Some(false), ..at(40, theirs) };
-        assert_eq!(after(&[theirs, at(20, theirs), failing]), other);
+        let failing = |errors| Look { worker: Some(false), errors, ..at(40, theirs) };
+        assert_eq!(after(&[theirs, at(20, theirs), failing(1)]), other);
+        assert_eq!(after(&[failing(1), failing(2), failing(3)]), other);
     }
 
     #[test]
