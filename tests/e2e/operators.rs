@@ -59,6 +59,7 @@ fn the_operator_functions_are_those_that_change_something(source: &Source) {
             "pg_create_publication_for_all_tables",
             "pg_create_subscription",
             "pg_drop_subscription",
+            "reset_subscription_stats",
             "session_replication_role",
             "set_auto_explain_log_analyze",
             "set_auto_explain_log_buffers",
