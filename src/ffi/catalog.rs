@@ -219,6 +219,13 @@ fn subscription_column(name: &str) -> i16 {
     unsafe { pg_sys::get_attnum(SUBSCRIPTION, name.as_ptr()) }
 }
 
+/// Whether a table is a member of an extension.
+pub fn is_of_extension(table: Oid) -> bool {
+    // SAFETY: scans pg_depend within a transaction.
+    let extension = unsafe { pg_sys::getExtensionOfObject(pg_sys::RelationRelationId, table) };
+    extension != Oid::INVALID
+}
+
 /// The subscriptions of this database. Leaves no lock on the catalog behind.
 pub fn subscriptions_here() -> Vec<Oid> {
     let everywhere = super::worker::subscriptions_everywhere().into_iter();

@@ -21,6 +21,12 @@ pub fn has_row(table: Oid, blocks: u32) -> bool {
     size > 0 && scan(&relation, size.min(blocks))
 }
 
+pub fn is_partitioned(table: Oid) -> bool {
+    // SAFETY: a catalog cache look-up; a table that is gone has no kind.
+    let kind = unsafe { pg_sys::get_rel_relkind(table) };
+    kind as u8 == pg_sys::RELKIND_PARTITIONED_TABLE
+}
+
 fn scan(relation: &OpenRelation, blocks: u32) -> bool {
     let flags = pg_sys::ScanOptions::SO_TYPE_SEQSCAN
         | pg_sys::ScanOptions::SO_ALLOW_STRAT

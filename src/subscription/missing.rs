@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use pgmig_core::secret::shown;
+use pgmig_core::wire::Rows;
 use pgrx::PgLogLevel;
 
 use super::{Subscription, tables};
@@ -30,12 +31,14 @@ pub fn warn(subscription: &Subscription, publisher: &mut Publisher) {
 fn look(subscription: &Subscription, publisher: &mut Publisher) -> Result<()> {
     // A list that is too long is in nobody's way.
     let Ok(publications) = subscription.publications() else { return Ok(()) };
-    if let Some(name) = tables::missing_publication(publisher, publications)? {
+    let query = tables::tables_and_publications_query(publisher.major(), publications);
+    let answer = publisher.query(&query)?;
+    if let Some(name) = tables::missing_publication(&answer, publications) {
         report(
             PgLogLevel::WARNING,
             Error::new(
                 Kind::Warning,
-                format!("publication \"{}\" does not exist on the publisher", shown(&name)),
+                format!("publication \"{}\" does not exist on the publisher", shown(name)),
             )
             .detail(format!(
                 "Changes that were made since it was dropped did not reach subscription \"{}\".",
@@ -44,17 +47,11 @@ fn look(subscription: &Subscription, publisher: &mut Publisher) -> Result<()> {
             .hint("Compare the tables before you use them."),
         );
     }
-    warn_of_unsubscribed(subscription, publications, publisher)
+    warn_of_unsubscribed(subscription, &answer)
 }
 
-fn warn_of_unsubscribed(
-    subscription: &Subscription,
-    publications: &[String],
-    publisher: &mut Publisher,
-) -> Result<()> {
-    let query = tables::query_text(publisher.major(), publications);
-    let published = publisher.query(&query)?;
-    let missing: BTreeSet<_> = unsubscribed(subscription.oid, &published)?.into_iter().collect();
+fn warn_of_unsubscribed(subscription: &Subscription, published: &Rows) -> Result<()> {
+    let missing: BTreeSet<_> = unsubscribed(subscription.oid, published)?.into_iter().collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -68,6 +68,10 @@ fn behind(
     publisher: &mut Publisher,
     caller: Caller,
 ) -> Result<Vec<Behind>> {
+    let any: Vec<i32> = query::column("SELECT 1 FROM pg_catalog.pg_sequence LIMIT 1", &[])?;
+    if any.is_empty() {
+        return Ok(Vec::new()); // what is asked below costs a millisecond
+    }
     let here = sequences_here(subscription, caller)?;
     if here.is_empty() {
         return Ok(Vec::new());

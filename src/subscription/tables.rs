@@ -40,7 +40,7 @@ pub struct Offer {
 /// Asks the publisher which tables the publications have.
 pub fn offer(publisher: &mut Publisher, publications: &[String]) -> Result<Offer> {
     let server = check_publications(publisher, publications)?;
-    let rows = publisher.query(&facts_query(publisher.major(), publications))?;
+    let rows = publisher.query(&facts_query(publisher.major(), publications, &server))?;
     if rows.len() > ELEMENTS {
         return Err(Error::new(Kind::LimitExceeded, "the publications have too many tables")
             .detail(format!("They have {}; the limit is {ELEMENTS}.", rows.len()))
@@ -64,39 +64,41 @@ pub fn offer(publisher: &mut Publisher, publications: &[String]) -> Result<Offer
 
 /// The query for the tables of some publications.
 pub fn query_text(major: u16, publications: &[String]) -> String {
-    format!("SELECT l.schema, l.name FROM ({}) l", listed(major, publications))
+    format!("SELECT l.schema, l.name FROM ({}) l", listed(major, publications, false))
 }
 
 /// The same with what is checked of each table.
-fn facts_query(major: u16, publications: &[String]) -> String {
-    let (facts, listed) = (Facts::columns(major), listed(major, publications));
+fn facts_query(major: u16, publications: &[String], server: &Server) -> String {
+    let (facts, listed) = (Facts::columns(major, server), listed(major, publications, true));
     format!("SELECT l.schema, l.name, {facts} FROM ({listed}) l")
 }
 
-/// SQL for the tables of some publications, once for each of their column lists: as fetch_table_list
-/// does, but that no major has a partition whose root is published through another of the
+/// SQL for the tables of some publications, `with_columns` once for each of their column lists: as
+/// fetch_table_list does, but that no major has a partition whose root is published through another of the
 /// publications. Its changes come as the root's, and the copy of the root has its rows.
-fn listed(major: u16, publications: &[String]) -> String {
+fn listed(major: u16, publications: &[String], with_columns: bool) -> String {
+    const NONE: &str = "NULL::pg_catalog.int2[]";
     const NAMES: &str = "JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) gpt.relid \
          JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace";
     const TABLE: &str = "c.oid, n.oid AS namespace, n.nspname AS schema, c.relname AS name";
     let names = sql::literals(publications);
     let columns = match major {
         16.. => {
+            let columns = if with_columns { "gpt.attrs::pg_catalog.int2[]" } else { NONE };
             return format!(
-                "SELECT DISTINCT {TABLE}, gpt.attrs::pg_catalog.int2[] AS columns \
+                "SELECT DISTINCT {TABLE}, {columns} AS columns \
                    FROM (SELECT (pg_catalog.pg_get_publication_tables(VARIADIC pg_catalog.array_agg(p.pubname::pg_catalog.text))).* \
                            FROM pg_catalog.pg_publication p WHERE p.pubname IN ({names})) AS gpt {NAMES}"
             );
         }
-        15 => {
+        15 if with_columns => {
             "ARRAY(SELECT a.attnum FROM pg_catalog.pg_attribute a \
                     WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid \
                       AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped \
                       AND (gpt.attrs IS NULL OR a.attnum OPERATOR(pg_catalog.=) ANY (gpt.attrs)) \
                     ORDER BY a.attnum)"
         }
-        _ => "NULL::pg_catalog.int2[]",
+        _ => NONE,
     };
     format!(
         "WITH offered AS ( \
@@ -124,7 +126,7 @@ fn check_publications(publisher: &mut Publisher, publications: &[String]) -> Res
     let names = sql::literals(publications);
     let rows = publisher.query(&format!(
         "SELECT p.pubname, {} FROM pg_catalog.pg_publication p WHERE p.pubname IN ({names})",
-        Server::columns(publisher.major(), &names)
+        Server::columns()
     ))?;
     match first_missing(&rows, publications) {
         Some(name) => Err(Error::new(
@@ -132,20 +134,32 @@ fn check_publications(publisher: &mut Publisher, publications: &[String]) -> Res
             format!("publication \"{}\" does not exist on the publisher", shown(name)),
         )
         .hint("Create it there first, in the database that the connection string names.")),
-        None => Ok(rows.first().map(|row| Server::read(&row, 1)).unwrap_or_default()),
+        None => {
+            let mut server = rows.first().map(|row| Server::read(&row, 1)).unwrap_or_default();
+            if let Some(further) = server.further_query(publisher.major(), &names) {
+                let rows = publisher.query(&further)?;
+                server.unlogged = rows.first().map(|row| check::names(&row, 0)).unwrap_or_default();
+            }
+            Ok(server)
+        }
     }
 }
 
-/// One of these publications that the publisher does not have.
-pub fn missing_publication(
-    publisher: &mut Publisher,
-    publications: &[String],
-) -> Result<Option<String>> {
-    let rows = publisher.query(&format!(
-        "SELECT p.pubname FROM pg_catalog.pg_publication p WHERE p.pubname IN ({})",
+/// The query for the tables of some publications, and for those of the publications that exist: these
+/// come as names without a schema.
+pub fn tables_and_publications_query(major: u16, publications: &[String]) -> String {
+    format!(
+        "{} UNION ALL SELECT NULL, p.pubname FROM pg_catalog.pg_publication p WHERE p.pubname IN ({})",
+        query_text(major, publications),
         sql::literals(publications)
-    ))?;
-    Ok(first_missing(&rows, publications).cloned())
+    )
+}
+
+/// One of these publications that the publisher does not have, by an answer to that query.
+pub fn missing_publication<'a>(answer: &Rows, publications: &'a [String]) -> Option<&'a String> {
+    let named = answer.iter().filter(|row| row.get(0).is_none());
+    let there: BTreeSet<&str> = named.filter_map(|row| row.get(1)).collect();
+    publications.iter().find(|name| !there.contains(name.as_str()))
 }
 
 fn first_missing<'a>(there: &Rows, publications: &'a [String]) -> Option<&'a String> {

@@ -2,10 +2,10 @@
 //! with the same keys. Often they belong to a superuser besides.
 
 use pgrx::datum::DatumWithOid;
-use pgrx::pg_sys::Oid;
 
 use super::{Finding, Subject, listed, shown, tables_text};
 use crate::error::{Error, Kind, Result};
+use crate::ffi::catalog;
 use crate::query;
 use crate::table::Table;
 
@@ -17,19 +17,11 @@ pub fn judge(subject: &Subject) -> Result<Option<Finding>> {
     if !subject.copy_data {
         return Ok(None);
     }
-    let oids: Vec<Oid> = subject.tables.iter().map(|table| table.target).collect();
-    let members: Vec<Oid> = query::column(
-        "SELECT d.objid FROM pg_catalog.pg_depend d \
-          WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass \
-            AND d.objsubid OPERATOR(pg_catalog.=) 0 AND d.deptype OPERATOR(pg_catalog.=) 'e' \
-            AND d.objid OPERATOR(pg_catalog.=) ANY ($1)",
-        &[oids.into()],
-    )?;
-    if members.is_empty() {
+    let tables = subject.tables.iter().filter(|table| catalog::is_of_extension(table.target));
+    let tables: Vec<_> = tables.map(super::Entry::label).collect();
+    if tables.is_empty() {
         return Ok(None);
     }
-    let tables = subject.tables.iter().filter(|table| members.contains(&table.target));
-    let tables: Vec<_> = tables.map(super::Entry::label).collect();
     let warning = Error::new(
         Kind::Warning,
         format!("{} of the publication is an extension's", tables_text(&tables)),

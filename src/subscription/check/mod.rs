@@ -39,25 +39,32 @@ pub struct Server {
     has_large_objects: bool,
     /// Limits of time that are set, with their values.
     time_limits: Vec<(&'static str, String)>,
+    has_unlogged: bool,
+    subscribes: bool,
     /// Tables that the publications leave out since they are unlogged.
-    unlogged: Vec<String>,
+    pub unlogged: Vec<String>,
 }
 
 impl Server {
-    /// As many columns as `read` takes. `publications`: a list of literals.
-    pub fn columns(major: u16, publications: &str) -> String {
+    /// As many columns as `read` takes.
+    pub fn columns() -> String {
         let limits = time_limits::COLUMNS.join(", ");
-        let unlogged = unlogged::left_out(major, publications);
-        format!("{}, {limits}, {unlogged}", large_objects::COLUMN)
+        format!("{}, {}, {}, {limits}", large_objects::COLUMN, unlogged::ANY, other_origins::ANY)
     }
 
     pub fn read(row: &Row, first: usize) -> Self {
-        let limits = first + 1;
         Self {
             has_large_objects: is_true(row, first),
-            time_limits: time_limits::read(row, limits),
-            unlogged: names(row, limits + time_limits::COLUMNS.len()),
+            has_unlogged: is_true(row, first + 1),
+            subscribes: is_true(row, first + 2),
+            time_limits: time_limits::read(row, first + 3),
+            unlogged: Vec::new(),
         }
+    }
+
+    /// What is still to be asked for: the names of the unlogged tables that are left out.
+    pub fn further_query(&self, major: u16, publications: &str) -> Option<String> {
+        self.has_unlogged.then(|| format!("SELECT {}", unlogged::left_out(major, publications)))
     }
 }
 
@@ -75,12 +82,13 @@ pub struct Facts {
 
 impl Facts {
     /// As many columns as `read` takes, of a table `l` (`tables.rs`, `listed`).
-    pub fn columns(major: u16) -> String {
+    pub fn columns(major: u16, server: &Server) -> String {
+        let where_any = |any: bool, column: &str| if any { column } else { "false" }.to_owned();
         [
             row_security::COLUMN.to_owned(),
             reading::column(major),
-            unlogged::COLUMN.to_owned(),
-            other_origins::COLUMN.to_owned(),
+            where_any(server.has_unlogged, unlogged::COLUMN),
+            where_any(server.subscribes, other_origins::COLUMN),
             generated_columns::column(major, true),
             generated_columns::column(major, false),
         ]
@@ -115,7 +123,7 @@ fn is_true(row: &Row, column: usize) -> bool {
 }
 
 /// A list of names as JSON.
-fn names(row: &Row, column: usize) -> Vec<String> {
+pub fn names(row: &Row, column: usize) -> Vec<String> {
     row.get(column).and_then(|list| serde_json::from_str(list).ok()).unwrap_or_default()
 }
 

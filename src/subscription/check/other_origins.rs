@@ -10,6 +10,9 @@ l.oid IN (SELECT r.srrelid FROM pg_catalog.pg_subscription_rel r UNION ALL \
           SELECT t.relid FROM pg_catalog.pg_subscription_rel r \
            CROSS JOIN LATERAL pg_catalog.pg_partition_ancestors(r.srrelid) t)";
 
+/// Whether the publisher subscribes to any: only then are they looked for.
+pub const ANY: &str = "EXISTS (SELECT FROM pg_catalog.pg_subscription_rel)";
+
 pub fn judge(subject: &Subject) -> Result<Option<Finding>> {
     let tables = subject.tables_with(|facts| facts.is_subscribed);
     if tables.is_empty() || !subject.copy_data || !subject.origin_none {

@@ -37,7 +37,7 @@ fn may_log_in(owner: Oid) -> Result<[bool; 2]> {
     let found = query::read(
         "SELECT r.rolcanlogin, r.rolsuper OR pg_catalog.has_database_privilege( \
                 r.oid, pg_catalog.current_database()::pg_catalog.text, 'CONNECT') \
-           FROM pg_catalog.pg_roles r WHERE r.oid OPERATOR(pg_catalog.=) $1",
+           FROM pg_catalog.pg_authid r WHERE r.oid OPERATOR(pg_catalog.=) $1",
         &[DatumWithOid::from(owner)],
         |row| Ok([row.get(1)?.unwrap_or(true), row.get(2)?.unwrap_or(true)]),
     )?;

@@ -17,10 +17,10 @@ pub fn judge(subject: &Subject) -> Result<Option<Finding>> {
     if !subject.copy_data {
         return Ok(None);
     }
-    let stored = stored_tables(subject.tables)?;
-    let has_rows = |table: &&Entry| {
-        let parts = stored.get(&table.target).into_iter().flatten();
-        parts.into_iter().any(|part| heap::has_row(*part, BLOCKS))
+    let leaves = leaves(subject.tables)?;
+    let has_rows = |table: &&Entry| match leaves.get(&table.target) {
+        Some(leaves) => leaves.iter().any(|leaf| heap::has_row(*leaf, BLOCKS)),
+        None => heap::has_row(table.target, BLOCKS),
     };
     // One more than are named says that there are more.
     let found = subject.tables.iter().filter(has_rows).take(NAMED + 1);
@@ -46,23 +46,25 @@ fn warning(tables: &[String]) -> Error {
         )
 }
 
-/// Of each table what holds its rows, itself or its partitions, where that is not empty in bytes.
-fn stored_tables(tables: &[Entry]) -> Result<HashMap<Oid, Vec<Oid>>> {
-    let oids: Vec<Oid> = tables.iter().map(|table| table.target).collect();
+/// The partitions that hold the rows of each partitioned table.
+fn leaves(tables: &[Entry]) -> Result<HashMap<Oid, Vec<Oid>>> {
+    let roots =
+        tables.iter().map(|table| table.target).filter(|table| heap::is_partitioned(*table));
+    let roots: Vec<Oid> = roots.collect();
+    if roots.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let mut leaves: HashMap<Oid, Vec<Oid>> = roots.iter().map(|root| (*root, Vec::new())).collect();
     let rows = query::read(
-        "SELECT r.oid, c.oid FROM pg_catalog.pg_class r \
-          CROSS JOIN LATERAL ( \
-                SELECT r.oid UNION ALL SELECT t.relid FROM pg_catalog.pg_partition_tree(r.oid) t \
-                 WHERE r.relkind OPERATOR(pg_catalog.=) 'p' AND t.isleaf) part(oid) \
-           JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) part.oid \
-          WHERE r.oid OPERATOR(pg_catalog.=) ANY ($1) AND c.relkind OPERATOR(pg_catalog.=) 'r' \
-            AND pg_catalog.pg_relation_size(c.oid::pg_catalog.regclass) OPERATOR(pg_catalog.>) 0",
-        &[oids.into()],
+        "SELECT r.oid, t.relid FROM pg_catalog.unnest($1) r(oid) \
+          CROSS JOIN LATERAL pg_catalog.pg_partition_tree(r.oid) t \
+           JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.relid \
+          WHERE t.isleaf AND c.relkind OPERATOR(pg_catalog.=) 'r'",
+        &[roots.into()],
         |row| Ok((row.get::<Oid>(1)?, row.get::<Oid>(2)?)),
     )?;
-    let mut parts: HashMap<Oid, Vec<Oid>> = HashMap::new();
-    for (table, part) in rows {
-        parts.entry(table.unwrap_or(Oid::INVALID)).or_default().extend(part);
+    for (root, leaf) in rows {
+        leaves.entry(root.unwrap_or(Oid::INVALID)).or_default().extend(leaf);
     }
-    Ok(parts)
+    Ok(leaves)
 }

@@ -15,6 +15,10 @@ l.oid IN (SELECT t.relid FROM pg_catalog.pg_class u \
            WHERE u.relpersistence OPERATOR(pg_catalog.=) 'u' AND u.relispartition \
              AND u.relkind OPERATOR(pg_catalog.=) 'r')";
 
+/// Whether there is any: only then are they looked for.
+pub const ANY: &str = "EXISTS (SELECT FROM pg_catalog.pg_class u \
+    WHERE u.relpersistence OPERATOR(pg_catalog.=) 'u' AND u.relkind OPERATOR(pg_catalog.=) 'r')";
+
 /// The names of those that the publications leave out, a few more than are shown.
 pub fn left_out(major: u16, publications: &str) -> String {
     let of_schema = match major {
