@@ -3,13 +3,12 @@
 pub use pgmig_core::error::invalid;
 pub use pgmig_core::{Error, Kind, Result};
 
-pub use crate::argument::required;
-
 use pgmig_core::limits::echo;
+use pgmig_core::secret;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode};
 
-use crate::{ffi, secrecy};
+use crate::ffi::{self, activity};
 
 /// The value, or an ERROR.
 pub fn raise<T>(result: Result<T>) -> T {
@@ -22,7 +21,7 @@ pub fn raise<T>(result: Result<T>) -> T {
 /// Reports at `level`; at ERROR it does not return. What quotes a long text is cut, and whatever the
 /// texts repeat, no secret is in them.
 pub fn report(level: PgLogLevel, error: Error) {
-    let error = secrecy::without_secrets(error);
+    let error = without_secrets(error);
     let mut report = ErrorReport::new(sqlstate(error.kind), echo(error.message), "pgmig_extras");
     if let Some(detail) = error.detail {
         report = report.set_detail(echo(detail));
@@ -31,6 +30,21 @@ pub fn report(level: PgLogLevel, error: Error) {
         report = report.set_hint(echo(hint));
     }
     if level >= PgLogLevel::ERROR { report.report(level) } else { ffi::report::send(level, report) }
+}
+
+/// An error whose texts repeat no secret.
+fn without_secrets(error: Error) -> Error {
+    let known = activity::known();
+    let masked = |text: String| match secret::masked(text.as_bytes(), secret::Kind::Text, &known) {
+        std::borrow::Cow::Borrowed(_) => text,
+        std::borrow::Cow::Owned(masked) => String::from_utf8_lossy(&masked).into_owned(),
+    };
+    Error {
+        message: masked(error.message),
+        detail: error.detail.map(masked),
+        hint: error.hint.map(masked),
+        ..error
+    }
 }
 
 fn sqlstate(kind: Kind) -> PgSqlErrorCode {

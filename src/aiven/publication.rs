@@ -3,9 +3,10 @@
 use pgrx::prelude::*;
 
 use super::answer;
-use crate::argument::{Text, Texts};
-use crate::error::{Result, invalid, required};
-use crate::{publication, query};
+use crate::argument::{Text, Texts, required};
+use crate::error::{Result, invalid};
+use crate::publication;
+use crate::server::query;
 
 #[pg_extern(sql = false)]
 fn aiven_pg_create_publication(arg_publication_name: Text, arg_publish: Text, arg_tables: Texts) {

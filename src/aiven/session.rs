@@ -3,8 +3,8 @@
 use pgrx::prelude::*;
 
 use super::answer;
+use crate::admin::session;
 use crate::argument::Text;
-use crate::session;
 
 #[pg_extern(sql = false)]
 fn aiven_session_replication_role(arg_parameter: Text) -> Option<String> {

@@ -6,15 +6,16 @@ use pgrx::PgLogLevel;
 use pgrx::prelude::*;
 
 use super::answer;
-use crate::argument::Text;
+use crate::argument::{Text, required};
 use crate::caller::Caller;
+use crate::commit::{Plan, defer};
 use crate::conninfo;
-use crate::error::{Error, Kind, Result, invalid, report, required};
+use crate::conninfo::secrecy;
+use crate::error::{Error, Kind, Result, invalid, report};
 use crate::ffi::catalog::require_writable;
 use crate::publisher::Publisher;
 use crate::slot::{self, DoomedSlots, NewSlot};
-use crate::transaction::{Action, Plan, defer};
-use crate::{secrecy, subscription};
+use crate::subscription;
 
 #[pg_extern(sql = false)]
 fn aiven_dblink_slot_create_or_drop(
@@ -46,10 +47,10 @@ fn create_or_drop(text: Text, slot: Text, action: Text) -> Result<()> {
     match (action, slot::exists(&mut publisher, name)?) {
         (Plan::Create, false) => {
             let (slot, _) = NewSlot::create(publisher, name, false)?;
-            defer(Action::KeepSlot(slot));
+            defer(slot);
         }
         (Plan::Drop, true) => {
-            defer(Action::DropSlots(DoomedSlots { publisher, names: vec![name.to_owned()] }));
+            defer(DoomedSlots { publisher, names: vec![name.to_owned()] });
         }
         _ => {} // it is as it was asked to be
     }

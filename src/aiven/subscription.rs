@@ -6,12 +6,15 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::answer;
-use crate::argument::Text;
+use crate::argument::{Text, required};
 use crate::caller::Caller;
-use crate::error::{Error, Kind, Result, invalid, required};
+use crate::conninfo::secrecy;
+use crate::error::{Error, Kind, Result, invalid};
+use crate::ffi::MAJOR;
 use crate::ffi::catalog::SubscriptionRow;
-use crate::subscription::{self, Request, catch_up};
-use crate::{MAJOR, query, secrecy};
+use crate::migration::catch_up;
+use crate::server::query;
+use crate::subscription::{self, Request};
 
 #[pg_extern(sql = false)]
 fn aiven_pg_create_subscription(

@@ -14,7 +14,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::translation::{Catalog, translated};
-use crate::watcher;
+use crate::reports;
 
 thread_local! {
     /// The start of the statement that was given secrets, and what they are. A statement is known by
@@ -137,11 +137,11 @@ unsafe extern "C-unwind" fn redact(edata: *mut pg_sys::ErrorData) {
     }
 }
 
-fn keep_error(worker: watcher::errors::Worker, report: &pg_sys::ErrorData) {
+fn keep_error(worker: reports::Worker, report: &pg_sys::ErrorData) {
     if report.elevel < PgLogLevel::ERROR as i32 {
-        return watcher::errors::keep_shortage(worker, bytes(report.message_id));
+        return reports::keep_shortage(worker, bytes(report.message_id));
     }
-    watcher::errors::keep(
+    reports::keep(
         worker,
         &Reported {
             sqlstate: report.sqlerrcode,
@@ -156,7 +156,7 @@ fn keep_error(worker: watcher::errors::Worker, report: &pg_sys::ErrorData) {
 
 /// Which worker of core's this process is: they carry what they work on in their name, "logical
 /// replication … for subscription 16400 sync 16388" (launcher.c, 13 to 18).
-fn replication_worker() -> Option<watcher::errors::Worker> {
+fn replication_worker() -> Option<reports::Worker> {
     // SAFETY: reads a variable of this process.
     let worker = unsafe { pg_sys::MyBgworkerEntry };
     // SAFETY: NULL, or this worker's entry for as long as it lives.
@@ -170,7 +170,7 @@ fn replication_worker() -> Option<watcher::errors::Worker> {
         Some((subscription, table)) => (subscription, Some(table.parse().ok()?)),
         None => (work, None),
     };
-    Some(watcher::errors::Worker { subscription: subscription.parse().ok()?, table })
+    Some(reports::Worker { subscription: subscription.parse().ok()?, table })
 }
 
 fn mask_report(report: &mut pg_sys::ErrorData) {

@@ -29,3 +29,6 @@ pub mod transaction;
 pub mod translation;
 pub mod wait;
 pub mod worker;
+
+/// The major version of the server that this library is built for.
+pub const MAJOR: u16 = pgrx::pg_sys::PG_MAJORVERSION_NUM as u16;

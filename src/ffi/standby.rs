@@ -168,7 +168,7 @@ mod server {
 mod server {
     use super::*;
     use crate::error::{Error, Kind};
-    use crate::query;
+    use crate::server::query;
 
     pub fn create_slot(slot: &Slot) -> Result<u64> {
         let lsns = query::read(

@@ -29,7 +29,7 @@ pub enum SubEvent {
     Abort { own: u32 },
 }
 
-/// Calls `crate::transaction` from now on. Once per process.
+/// Calls `crate::commit` from now on. Once per process.
 pub fn install() {
     // SAFETY: the callback is a static function and needs no argument.
     unsafe { pg_sys::RegisterXactCallback(Some(on_event), std::ptr::null_mut()) };
@@ -176,10 +176,10 @@ impl InterruptsHeld {
 unsafe extern "C-unwind" fn on_event(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
     use pg_sys::XactEvent::*;
     match event {
-        XACT_EVENT_PRE_COMMIT => crate::transaction::on_event(Event::PreCommit),
-        XACT_EVENT_PRE_PREPARE => crate::transaction::on_event(Event::PrePrepare),
-        XACT_EVENT_COMMIT => crate::transaction::on_event(Event::Commit),
-        XACT_EVENT_ABORT => crate::transaction::on_event(Event::Abort),
+        XACT_EVENT_PRE_COMMIT => crate::commit::on_event(Event::PreCommit),
+        XACT_EVENT_PRE_PREPARE => crate::commit::on_event(Event::PrePrepare),
+        XACT_EVENT_COMMIT => crate::commit::on_event(Event::Commit),
+        XACT_EVENT_ABORT => crate::commit::on_event(Event::Abort),
         _ => {}
     }
 }
@@ -193,7 +193,7 @@ unsafe extern "C-unwind" fn on_release(
 ) {
     let after_locks = phase == pg_sys::ResourceReleasePhase::RESOURCE_RELEASE_AFTER_LOCKS;
     if after_locks && is_commit && is_top_level {
-        crate::transaction::on_event(Event::Released);
+        crate::commit::on_event(Event::Released);
     }
 }
 
@@ -207,9 +207,9 @@ unsafe extern "C-unwind" fn on_sub_event(
     use pg_sys::SubXactEvent::*;
     match event {
         SUBXACT_EVENT_COMMIT_SUB => {
-            crate::transaction::on_sub_event(SubEvent::Commit { own, parent });
+            crate::commit::on_sub_event(SubEvent::Commit { own, parent });
         }
-        SUBXACT_EVENT_ABORT_SUB => crate::transaction::on_sub_event(SubEvent::Abort { own }),
+        SUBXACT_EVENT_ABORT_SUB => crate::commit::on_sub_event(SubEvent::Abort { own }),
         _ => {}
     }
 }

@@ -5,9 +5,9 @@ use pgrx::PgLogLevel;
 use pgrx::datum::DatumWithOid;
 
 use crate::caller::Caller;
+use crate::check::{self, extension_tables, large_objects, unlogged};
 use crate::error::{Error, Kind, Result, report};
-use crate::subscription::check::{self, extension_tables, large_objects, unlogged};
-use crate::{query, text};
+use crate::server::{query, text};
 
 /// Whose tables were meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ fn taken_in(tables: &[String]) -> Error {
 }
 
 fn unlogged_tables(publication: &str, meant: Meant, caller: Caller) -> Result<Vec<String>> {
-    let is_meant = match (meant, crate::MAJOR) {
+    let is_meant = match (meant, crate::ffi::MAJOR) {
         (Meant::All, _) => "true",
         (Meant::Schemas, 15..) => {
             "EXISTS (SELECT FROM pg_catalog.pg_publication_namespace s \

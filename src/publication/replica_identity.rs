@@ -8,7 +8,8 @@ use pgrx::PgLogLevel;
 use pgrx::datum::DatumWithOid;
 
 use crate::error::{Error, Kind, Result, report};
-use crate::{MAJOR, query, text};
+use crate::ffi::MAJOR;
+use crate::server::{query, text};
 
 /// How many tables a message names.
 const NAMED: usize = 10;

@@ -7,20 +7,22 @@ use pgrx::PgLogLevel;
 use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
 
-use super::Subscription;
-use super::check::{self, Subject, owner_login, versions};
-use super::create::publication_names;
+use super::owned::Subscription;
 use super::removal::Removal;
 use super::tables::{self, Recorded, Start};
-use crate::argument::{Text, Texts};
+use crate::argument::{Text, Texts, required};
 use crate::caller::Caller;
+use crate::check::{self, Subject, owner_login, versions};
+use crate::commit::defer;
 use crate::conninfo;
-use crate::error::{Error, Kind, Result, raise, report, required};
+use crate::conninfo::secrecy;
+use crate::error::{Error, Kind, Result, raise, report};
 use crate::ffi::catalog::{self, Column};
 use crate::publisher::Publisher;
+use crate::server::query;
+use crate::settings;
 use crate::slot;
-use crate::transaction::{Action, defer};
-use crate::{query, secrecy, settings, watcher};
+use crate::watcher::{self, CallAtCommit};
 
 #[pg_extern(sql = false)]
 fn pg_alter_subscription_enable(arg_subscription_name: Text) {
@@ -43,7 +45,7 @@ pub fn enable(name: Text) -> Result<()> {
 /// The watcher looks at once, to know where the slot comes to rest.
 pub fn disable(name: Text) -> Result<()> {
     alter(name, "DISABLE")?;
-    defer(Action::Look(catalog::my_database()));
+    defer(CallAtCommit(catalog::my_database()));
     Ok(())
 }
 
@@ -129,7 +131,7 @@ fn set_connection(name: Text, text: Text) -> Result<()> {
     let conninfo = conninfo::to_store(&conninfo, &publisher.address(), caller);
     let subscription = subscription.locked()?;
     let mut columns = vec![("subconninfo", Column::Text(conninfo))];
-    if crate::MAJOR >= 16 && !caller.is_superuser() {
+    if crate::ffi::MAJOR >= 16 && !caller.is_superuser() {
         columns.push(("subpasswordrequired", Column::Bool(settings::require_password())));
     }
     catalog::update_subscription(subscription.oid, &columns);
@@ -163,7 +165,8 @@ fn pg_alter_subscription_set_publication(
     let run = || -> Result<()> {
         let caller = Caller::current()?;
         let name = required("arg_subscription_name", arg_subscription_name)?;
-        let publications = publication_names("arg_publication_names", arg_publication_names)?;
+        let publications =
+            tables::publication_names("arg_publication_names", arg_publication_names)?;
         tables::check_names(&publications)?;
         let copy_data = required("arg_copy_data", arg_copy_data)?;
         refresh(Subscription::find_own(name, caller)?, &publications, copy_data, caller)?;
@@ -189,7 +192,7 @@ fn refresh(
     check_refreshable(&subscription, copy_data)?;
     let mut publisher = subscription.connect(caller)?;
     versions::check_origin(&publisher, subscription.origin.as_deref())?;
-    let offer = tables::offer(&mut publisher, publications)?;
+    let offer = check::offer(&mut publisher, publications)?;
     let mut entries = tables::targets(&offer, caller)?;
     let wanted: HashSet<Oid> = entries.iter().map(|entry| entry.target).collect();
 
@@ -209,7 +212,7 @@ fn refresh(
     // that are wanted again.
     let mut gone = recorded.iter().filter(|entry| !wanted.contains(&entry.table));
     let publisher = gone.any(Recorded::may_have_slot).then_some(publisher);
-    defer(Action::Remove(Removal::of_tables(subscription.oid, wanted, publisher)));
+    defer(Removal::of_tables(subscription.oid, wanted, publisher));
     Ok(())
 }
 

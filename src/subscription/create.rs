@@ -5,19 +5,22 @@ use pgmig_core::subscription::Options;
 use pgmig_core::{name, sql};
 use pgrx::prelude::*;
 
-use super::check::{self, Entry, Subject, owner_login, versions};
-use super::tables::{self, Offer, Start};
-use super::{Subscription, guard, missing, require_subscriber};
-use crate::argument::{Json, Text, Texts, not_null};
+use super::guard;
+use super::owned::{Subscription, not_found, require_subscriber};
+use super::tables::{self, Start};
+use crate::argument::{Json, Text, Texts, required};
 use crate::caller::Caller;
+use crate::check::{self, Entry, Offer, Subject, owner_login, versions};
+use crate::commit::{Plan, defer};
 use crate::conninfo;
-use crate::error::{Error, Kind, Result, invalid, notice, raise, required};
+use crate::conninfo::secrecy;
+use crate::error::{Error, Kind, Result, notice, raise};
 use crate::ffi::catalog::{self, Column};
 use crate::ffi::settings::with_settings;
 use crate::publisher::Publisher;
+use crate::server::query;
+use crate::settings;
 use crate::slot::{self, NewSlot};
-use crate::transaction::{Action, Plan, defer};
-use crate::{query, secrecy, settings};
 
 /// As in aiven_extras.
 #[pg_extern(sql = false)]
@@ -42,7 +45,7 @@ fn pg_create_subscription(
             required("arg_origin", arg_origin)?,
         );
         require_subscriber(Caller::current()?)?;
-        options.check(crate::MAJOR)?;
+        options.check(crate::ffi::MAJOR)?;
         create(&Request {
             name: required("arg_subscription_name", arg_subscription_name)?,
             conninfo: required("arg_connection_string", arg_connection_string)?,
@@ -64,23 +67,12 @@ fn create_subscription(name: Text, conninfo: Text, publications: Texts, options:
         create(&Request {
             name: required("name", name)?,
             conninfo: required("conninfo", conninfo)?,
-            publications: publication_names("publications", publications)?,
-            options: Options::parse(options, crate::MAJOR)?,
+            publications: tables::publication_names("publications", publications)?,
+            options: Options::parse(options, crate::ffi::MAJOR)?,
             takes_existing_slot: false,
         })
     };
     raise(run())
-}
-
-/// A list of publications without NULLs, of which there is at least one.
-pub fn publication_names(argument: &str, names: Texts) -> Result<Vec<String>> {
-    let names = required(argument, names)?;
-    let names: Option<Vec<String>> = names.into_iter().collect();
-    let names = not_null(&format!("{argument}[]"), names)?;
-    if names.is_empty() {
-        return Err(invalid(format!("argument \"{argument}\" must name at least one publication")));
-    }
-    Ok(names)
 }
 
 pub struct Request<'a> {
@@ -105,19 +97,19 @@ pub fn create(request: &Request) -> Result<()> {
     let conninfo = conninfo::given(request.conninfo, caller)?;
 
     let mut publisher = Publisher::connect(&conninfo, caller)?;
-    let offer = tables::offer(&mut publisher, &request.publications)?;
+    let offer = check::offer(&mut publisher, &request.publications)?;
     let entries = tables::targets(&offer, caller)?;
     check_offer(&publisher, &offer, &entries, options)?;
     let conninfo = conninfo::to_store(&conninfo, &publisher.address(), caller);
     prepare_slot(publisher, slot, request)?;
 
-    if crate::MAJOR == 15 && !caller.is_superuser() {
+    if crate::ffi::MAJOR == 15 && !caller.is_superuser() {
         guard::require()?;
     }
     catalog::lock_subscription_name(request.name);
     refuse_duplicate(request.name)?;
     create_unconnected(request, slot, caller)?;
-    let subscription = Subscription::find(request.name).ok_or_else(|| missing(request.name))?;
+    let subscription = Subscription::find(request.name).ok_or_else(|| not_found(request.name))?;
     give_to(caller, &subscription, conninfo)?;
     tables::add(
         subscription.oid,
@@ -170,7 +162,7 @@ fn prepare_slot(mut publisher: Publisher, slot: &str, request: &Request) -> Resu
             return Ok(());
         }
         let (new, _) = NewSlot::create(publisher, slot, options.failover.unwrap_or(false))?;
-        defer(Action::KeepSlot(new));
+        defer(new);
         notice(format!("created replication slot \"{slot}\" on publisher"), None);
         return Ok(());
     }
@@ -196,8 +188,8 @@ fn existing_slot(publisher: &mut Publisher, slot: &str) -> Result<bool> {
 /// Creates the subscription with a placeholder for its connection string: no SQL text that could be
 /// logged or quoted in an error's CONTEXT ever holds the real one.
 fn create_unconnected(request: &Request, slot: &str, caller: Caller) -> Result<()> {
-    let mut options = request.options.with_list(slot, crate::MAJOR);
-    if crate::MAJOR >= 16 && !caller.is_superuser() && !settings::require_password() {
+    let mut options = request.options.with_list(slot, crate::ffi::MAJOR);
+    if crate::ffi::MAJOR >= 16 && !caller.is_superuser() && !settings::require_password() {
         options.push_str(", password_required = false");
     }
     let text = format!(
@@ -215,11 +207,11 @@ fn create_unconnected(request: &Request, slot: &str, caller: Caller) -> Result<(
 fn give_to(caller: Caller, subscription: &Subscription, conninfo: String) -> Result<()> {
     catalog::lock_subscription(subscription.oid);
     let mut columns = vec![("subconninfo", Column::Text(conninfo))];
-    if crate::MAJOR < 16 {
+    if crate::ffi::MAJOR < 16 {
         columns.push(("subowner", Column::Oid(caller.oid())));
     }
     catalog::update_subscription(subscription.oid, &columns);
-    if crate::MAJOR < 16 {
+    if crate::ffi::MAJOR < 16 {
         catalog::change_owner_dependency(subscription.oid, caller.oid());
         return Ok(());
     }

@@ -5,16 +5,17 @@ use std::hash::{BuildHasher, RandomState};
 use pgmig_core::sql;
 use pgrx::prelude::*;
 
+use super::owned::Subscription;
 use super::removal::{Removal, notice_kept};
-use super::{Subscription, missing, sequences, tables};
-use crate::argument::Text;
+use super::{gaps, sequences, tables};
+use crate::argument::{Text, required};
 use crate::caller::Caller;
-use crate::error::{Error, Kind, Result, raise, required};
+use crate::commit::defer;
+use crate::error::{Error, Kind, Result, raise};
 use crate::ffi::transaction;
 use crate::publisher::Publisher;
-use crate::query;
+use crate::server::query;
 use crate::slot::DoomedSlots;
-use crate::transaction::{Action, defer};
 
 /// As in aiven_extras.
 #[pg_extern(sql = false)]
@@ -35,7 +36,7 @@ pub fn drop_subscription(name: &str, with_slot: bool) -> Result<()> {
         false => None,
     };
     if let Some(publisher) = &mut publisher {
-        missing::warn(&subscription, publisher);
+        gaps::warn(&subscription, publisher);
         sequences::warn(&subscription, publisher, caller);
     }
     let subscription = subscription.locked()?;
@@ -49,7 +50,7 @@ pub fn drop_subscription(name: &str, with_slot: bool) -> Result<()> {
         // the slot is gone.
         transaction::force_synchronous_commit();
     }
-    defer(Action::Remove(Removal::of_subscription(subscription.oid, slots)));
+    defer(Removal::of_subscription(subscription.oid, slots));
     Ok(())
 }
 

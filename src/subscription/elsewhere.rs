@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use pgmig_core::secret::shown;
 
-use super::view;
+use super::view::view;
 use crate::caller::Caller;
 use crate::error::Error;
 use crate::ffi::catalog::{self, SubscriptionRow};

@@ -8,11 +8,12 @@ use pgmig_core::sql;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use crate::conninfo::secrecy;
 use crate::error::{Error, Kind, Result, raise};
 use crate::ffi::catalog::{self, Guard, SubscriptionRow};
 use crate::ffi::event_trigger::{Change, change, current_user_is_superuser};
 use crate::ffi::identity;
-use crate::{query, secrecy};
+use crate::server::query;
 
 #[pg_extern(sql = false)]
 fn guard_alter_subscription(fcinfo: pg_sys::FunctionCallInfo) {

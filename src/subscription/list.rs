@@ -9,12 +9,12 @@ use pgrx::pg_sys::{self, Oid};
 use pgrx::prelude::*;
 
 use crate::caller::Caller;
+use crate::conninfo::secrecy;
 use crate::error::{Result, internal, raise};
 use crate::ffi::argument::Text;
 use crate::ffi::encoding::{self, Encoding};
 use crate::ffi::libpq;
 use crate::ffi::rows::{self, Stored, StoredRow, Value};
-use crate::secrecy;
 
 /// In place of a longer text: native commands store any length.
 fn too_long(limit: usize) -> Vec<u8> {

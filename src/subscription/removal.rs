@@ -13,30 +13,22 @@ use pgmig_core::sql;
 use pgrx::pg_sys::Oid;
 
 use super::tables::{self, Recorded};
-use crate::error::{Result, notice};
+use crate::commit::{AtEnd, DoomedOrigin, Plan, Removes};
+use crate::error::{Result, notice, raise};
 use crate::ffi::catalog::{self, SubscriptionRow};
 use crate::ffi::role;
-use crate::publisher::Publisher;
-use crate::query;
+use crate::publisher::{Mark, Publisher};
+use crate::server::query;
 use crate::slot::DoomedSlots;
-
-/// A replication origin that goes with the commit, under the name that keeps DROP SUBSCRIPTION from
-/// dropping it before its time.
-pub struct DoomedOrigin {
-    pub number: u16,
-    /// As it was called before.
-    pub name: String,
-    pub renamed: String,
-}
 
 pub struct Removal {
     subscription: Oid,
     /// The tables that stay; `None` when the subscription itself goes.
     stay: Option<HashSet<Oid>>,
     /// Whose rights the call had: the owner of the extension.
-    pub user: Oid,
+    user: Oid,
     /// What goes on the publisher. `None`: its slots are left there.
-    pub slots: Option<DoomedSlots>,
+    slots: Option<DoomedSlots>,
 }
 
 impl Removal {
@@ -51,18 +43,8 @@ impl Removal {
         Self { subscription, stay: Some(stay), user: role::current_user(), slots }
     }
 
-    /// Whether `later`, of the same transaction, leaves nothing for this one to do.
-    pub fn is_superseded_by(&self, later: &Self) -> bool {
-        self.subscription == later.subscription && (later.stay.is_none() || self.stay.is_some())
-    }
-
-    /// Whether all of this subscription goes.
-    pub fn drops(&self, subscription: Oid) -> bool {
-        self.subscription == subscription && self.stay.is_none()
-    }
-
-    /// Before the commit record, as a superuser. Returns the origins that are to go last.
-    pub fn run(&mut self) -> Result<Vec<DoomedOrigin>> {
+    /// As a superuser.
+    fn run(&mut self) -> Result<Vec<DoomedOrigin>> {
         match self.stay.take() {
             Some(stay) => self.remove_tables(&stay),
             None => self.drop_subscription(),
@@ -135,6 +117,30 @@ impl Removal {
             Some(slots) => slots.names.push(slot),
             None => notice_kept(&slot),
         }
+    }
+}
+
+impl AtEnd for Removal {
+    fn before_commit(&mut self) -> Result<()> {
+        self.slots.as_mut().map_or(Ok(()), AtEnd::before_commit)
+    }
+
+    fn removes(&self) -> Option<Removes> {
+        Some(Removes { subscription: self.subscription, whole: self.stay.is_none() })
+    }
+
+    fn remove(&mut self) -> Result<Vec<DoomedOrigin>> {
+        role::as_definer(self.user, || Ok(raise(self.run())))
+    }
+
+    fn after_commit(self: Box<Self>) {
+        if let Some(slots) = self.slots {
+            Box::new(slots).after_commit();
+        }
+    }
+
+    fn plan_for_slot(&self, name: &str) -> Option<(Plan, Mark)> {
+        self.slots.as_ref()?.plan_for_slot(name)
     }
 }
 

@@ -8,13 +8,13 @@ use pgmig_core::sql;
 use pgrx::PgLogLevel;
 use pgrx::datum::DatumWithOid;
 
-use super::Subscription;
-use super::check::{NAMED, listed};
+use super::owned::Subscription;
 use crate::caller::Caller;
+use crate::check::{NAMED, listed};
 use crate::error::{Error, Kind, Result, report};
 use crate::publisher::Publisher;
-use crate::table::label;
-use crate::{query, text};
+use crate::server::table::label;
+use crate::server::{query, text};
 
 /// A sequence that has given out less than the publisher's of its name.
 struct Behind {

@@ -7,11 +7,13 @@ use pgmig_core::lag::{Outcome, Reading, SECOND, State};
 use pgrx::PgLogLevel;
 use serde_json::{Value, json};
 
-use super::subscriber::Look;
-use super::{now, shared};
+use super::shared;
 use crate::error::{Error, Kind, raise, report};
+use crate::ffi::wait::monotonic_micros as now;
 use crate::ffi::worker;
-use crate::{query, settings};
+use crate::probe::Look;
+use crate::server::query;
+use crate::settings;
 
 pub fn announce(outcomes: &[(&Look, Outcome)]) {
     let told = outcomes.iter().filter(|(_, outcome)| {

@@ -1,21 +1,20 @@
 //! One worker per database: looks at each of its subscriptions once per interval.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use pgmig_core::lag::observation::{Answer, Compared, Received, Subscriber, Tables};
-use pgmig_core::lag::{Observation, Outcome};
+use pgmig_core::lag::Outcome;
+use pgmig_core::lag::observation::{Compared, Received, Tables};
 use pgrx::PgLogLevel;
 use pgrx::pg_sys::{Datum, Oid};
 use pgrx::prelude::*;
 
 use super::announce::announce;
-use super::link::Link;
-use super::process::{self, Process};
-use super::subscriber::{self, Listed, Look};
-use super::{errors, now, shared};
-use crate::error::{Error, Kind, Result, raise, report};
-use crate::ffi::{wait, worker};
+use super::place::Process;
+use super::{process, shared};
+use crate::error::{Error, Kind, raise, report};
+use crate::ffi::worker;
+use crate::probe::{Link, Links, Listed, Look, compare, list, observation, received, states};
+use crate::reports;
 use crate::settings;
 
 /// How long a look waits for publishers; an answer that comes later counts for the next one.
@@ -88,7 +87,8 @@ impl Watcher {
             if !goes_on {
                 return;
             }
-            self.links.go_on_until(self.next_look(last).min(Instant::now() + ATTENTION));
+            let until = self.next_look(last).min(Instant::now() + ATTENTION);
+            self.links.go_on_until(until, process::is_called);
         }
     }
 
@@ -116,7 +116,7 @@ impl Watcher {
     fn cycle(&mut self) -> bool {
         let start = Instant::now();
         process::with_own(Process::begin_cycle);
-        let listed = worker::transaction(|| raise(subscriber::list()));
+        let listed = worker::transaction(|| raise(list()));
         if listed.is_empty() {
             return false;
         }
@@ -139,10 +139,10 @@ impl Watcher {
 
     fn look(&mut self, at: impl Fn(&Link) -> bool) -> Vec<Outcome> {
         // What the publishers say comes first, then what was received, then the rest.
-        let received = worker::transaction(|| raise(subscriber::received()));
-        let looks = worker::transaction(|| raise(subscriber::look()));
+        let received = worker::transaction(|| raise(received()));
+        let looks = worker::transaction(|| raise(states()));
         let outcomes = looks.iter().filter_map(|look| {
-            let link = self.links.0.get(&look.oid.to_u32()).filter(|link| at(link))?;
+            let link = self.links.get(look.oid).filter(|link| at(link))?;
             shared::set_refusal(look.oid, link.refusal().unwrap_or_default());
             link.refusal().is_none().then(|| self.observe(look, &received))?.map(|o| (look, o))
         });
@@ -174,18 +174,18 @@ impl Watcher {
     }
 
     fn observe(&mut self, look: &Look, received: &[(Oid, Received)]) -> Option<Outcome> {
-        let links = self.links.0.len();
-        let link = self.links.0.get_mut(&look.oid.to_u32())?;
-        compare(link, look, links);
+        let links = self.links.len();
+        let link = self.links.get_mut(look.oid)?;
+        take_list(link, look, links);
         let tables = Tables { compared: link.compared, ..look.tables };
         if let Some(cause) = link.take_cause() {
-            errors::keep_cause(look.oid, link.is_named().then_some(cause.as_str()));
+            reports::keep_cause(look.oid, link.is_named().then_some(cause.as_str()));
             tell_why(look, cause);
         } else if !link.is_down() {
-            errors::keep_cause(look.oid, None);
+            reports::keep_cause(look.oid, None);
         }
-        if errors::has_tables(look.oid) {
-            worker::transaction(|| errors::forget_over(look.oid));
+        if reports::has_tables(look.oid) {
+            worker::transaction(|| reports::forget_over(look.oid));
         }
         let settings = settings::lag();
         if look.hears_within(settings.interval) {
@@ -196,12 +196,12 @@ impl Watcher {
     }
 
     fn finish(&mut self, start: Instant) {
-        let failed: u32 = self.links.0.values_mut().map(Link::take_failed).sum();
-        let links = || self.links.0.values();
-        let unreachable = links().filter(|link| link.is_down()).count() as u32;
+        let failed: u32 = self.links.iter_mut().map(Link::take_failed).sum();
+        let unreachable = self.links.iter_mut().filter(|link| link.is_down()).count() as u32;
+        let watched = self.links.len() as u32;
         process::with_own(|process| {
             process.unreachable = unreachable;
-            process.watched = links().count() as u32;
+            process.watched = watched;
             process.errors += u64::from(failed);
             process.finish_cycle(start.elapsed());
         });
@@ -214,102 +214,15 @@ fn tell_why(look: &Look, cause: String) {
     report(PgLogLevel::LOG_SERVER_ONLY, Error::new(Kind::ConnectionRefused, text).detail(cause));
 }
 
-/// One link per subscription. A publisher that hangs delays no other: each has a connection of its
-/// own.
-#[derive(Default)]
-pub struct Links(BTreeMap<u32, Link>);
-
-impl Links {
-    pub fn follow(&mut self, listed: &[Listed]) {
-        self.0.retain(|oid, _| listed.iter().any(|there| there.oid.to_u32() == *oid));
-        for there in listed {
-            self.0.entry(there.oid.to_u32()).or_default().follow(there);
-        }
-    }
-
-    pub fn ask(&mut self) {
-        self.0.values_mut().for_each(Link::ask);
-    }
-
-    /// Lets every link go on until none is waiting for an answer that may come soon.
-    pub fn answer_until(&mut self, until: Instant) {
-        while Instant::now() < until && self.0.values().any(Link::is_asked) {
-            self.step(until);
-        }
-    }
-
-    /// Lets every link go on until one has news, or this watcher is called.
-    pub fn go_on_until(&mut self, until: Instant) {
-        while Instant::now() < until && !self.have_news() && !process::is_called() {
-            self.step(until);
-        }
-    }
-
-    /// Lets every link go on, so that one look serves all that have news by then.
-    fn gather_until(&mut self, until: Instant) {
-        while Instant::now() < until {
-            self.step(until);
-        }
-    }
-
-    fn have_news(&self) -> bool {
-        self.0.values().any(Link::has_news)
-    }
-
-    fn step(&mut self, until: Instant) {
-        let sockets: Vec<_> = self.0.values().filter_map(Link::socket).collect();
-        let retry = self.0.values().filter_map(Link::retry).min();
-        wait::any(&sockets, retry.map_or(until, |retry| retry.min(until)));
-        self.0.values_mut().for_each(Link::go_on);
-    }
-
-    /// How a subscription's tables compare with those of its publications.
-    pub fn compare(&mut self, subscription: Oid) -> Result<Option<Compared>> {
-        let list = self.0.get_mut(&subscription.to_u32()).and_then(Link::take_list);
-        list.map(|list| subscriber::compare(subscription, &list)).transpose()
-    }
-
-    /// Why the rules for connections keep a publisher from being asked.
-    pub fn refusal(&self, subscription: Oid) -> Option<&str> {
-        self.0.get(&subscription.to_u32())?.refusal()
-    }
-
-    pub fn take_answer(&mut self, subscription: Oid) -> Answer {
-        self.0.get_mut(&subscription.to_u32()).map_or(Answer::Failed, Link::take_answer)
-    }
-}
-
 /// Compares the subscription's tables with the publisher's list when that is new, which a short one is
 /// at every look. The list may be older than a refresh of the subscription that it is compared with: what
 /// it lacks counts when the next list lacks it too.
-fn compare(link: &mut Link, look: &Look, links: usize) {
+fn take_list(link: &mut Link, look: &Look, links: usize) {
     let Some(list) = link.take_list() else { return };
     let start = Instant::now();
-    let found = worker::transaction(|| raise(subscriber::compare(look.oid, &list)));
+    let found = worker::transaction(|| raise(compare(look.oid, &list)));
     let before = link.lacking.replace(found.unpublished).unwrap_or(0);
     let unpublished = found.unpublished.min(before);
     link.compared = Some(Compared { unpublished, ..found });
     link.pay_for_list(start.elapsed(), links);
-}
-
-/// What the tracker takes in.
-pub fn observation<'a>(
-    look: &'a Look,
-    publisher: Answer,
-    received: &[(Oid, Received)],
-    tables: Tables,
-) -> Observation<'a> {
-    let received = received.iter().find(|(oid, _)| *oid == look.oid).map(|(_, got)| *got);
-    let subscriber = Subscriber {
-        enabled: look.enabled,
-        slot: look.slot.as_deref(),
-        received,
-        worker: look.worker,
-        origin: look.origin,
-        tables,
-        copiers: look.copiers,
-        shortage: look.shortage,
-        errors: look.errors,
-    };
-    Observation { at: now(), publisher, subscriber }
 }

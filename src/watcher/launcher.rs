@@ -9,7 +9,8 @@ use pgrx::PgLogLevel;
 use pgrx::pg_sys::{Datum, Oid};
 use pgrx::prelude::*;
 
-use super::process::{self, Claim, Process};
+use super::place::Process;
+use super::process::{self, Claim};
 use super::shared;
 use crate::error::{Error, Kind, report};
 use crate::ffi::worker::Subscribed;

@@ -3,7 +3,8 @@
 use pgmig_core::lag::State;
 use pgrx::pg_sys::Oid;
 
-use super::process::{self, Presence, Process};
+use super::place::Process;
+use super::process::{self, Presence};
 use crate::ffi::worker;
 use crate::settings;
 

@@ -1,0 +1,3 @@
+//! Lag as SQL shows it.
+
+mod readings;

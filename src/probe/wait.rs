@@ -1,0 +1,198 @@
+//! Letting a subscription reach what its publisher had at a moment, with the looks that the watcher
+//! takes, in the session that waits. Locks no catalog of subscriptions: who waits may be about to
+//! lock them whole.
+
+use std::time::{Duration, Instant};
+
+use pgmig_core::lag::observation::Tables;
+use pgmig_core::lag::{Reading, Settings, State, Tracker};
+use pgmig_core::lsn::Lsn;
+use pgrx::PgLogLevel;
+use pgrx::pg_sys::Oid;
+
+use super::definition::Listed;
+use super::observation::observation;
+use super::publishers::Links;
+use super::subscriber::{self, Look};
+use crate::error::{Error, Kind, Result, report};
+use crate::ffi::catalog;
+use crate::ffi::wait::monotonic_micros as now;
+use crate::server::{query, text};
+use crate::settings;
+
+/// Time between two looks.
+const INTERVAL: Duration = Duration::from_millis(250);
+/// Time between two notices.
+const NOTICE_INTERVAL: Duration = Duration::from_secs(5);
+/// The most tables that one message names.
+const MAX_SHOWN: usize = 5;
+
+/// How the wait ended.
+pub enum End {
+    Reached,
+    /// It can't get there, or not in time; why, in sentences.
+    Stuck(String),
+}
+
+/// Waits until all tables are copied and everything up to `goal` is applied. Interruptible; ends
+/// early only when nothing moves any more, or at `until`.
+pub fn wait(subscription: &Listed, name: &str, goal: Lsn, until: Option<Instant>) -> Result<End> {
+    let mut tracker = Box::new(Tracker::new());
+    let mut links = Links::default();
+    links.follow(std::slice::from_ref(subscription));
+    let settings = Settings { interval: INTERVAL.as_micros() as u64, ..settings::lag() };
+    let mut next_notice = Instant::now() + NOTICE_INTERVAL;
+    loop {
+        let next = Instant::now() + INTERVAL;
+        links.ask();
+        links.answer_until(next);
+        let received = subscriber::received()?;
+        let look = look(subscription, name)?;
+        let answer = links.take_answer(subscription.oid);
+        tracker.observe(&observation(&look, answer, &received, look.tables), &settings);
+        let reading = tracker.read(now());
+        if is_reached(&reading, goal) {
+            return Ok(End::Reached);
+        }
+        if let Some(reason) = obstacle(&reading, subscription.oid)? {
+            return Ok(End::Stuck(reason));
+        }
+        if until.is_some_and(|until| Instant::now() >= until) {
+            return Ok(End::Stuck(out_of_time(&reading, goal, subscription.oid)?));
+        }
+        if Instant::now() >= next_notice {
+            next_notice = Instant::now() + NOTICE_INTERVAL;
+            tell(name, &reading, subscription.oid)?;
+        }
+        links.go_on_until(next, || false);
+    }
+}
+
+fn look(subscription: &Listed, name: &str) -> Result<Look> {
+    // Who waits for what is otherwise known as it was at the first look of the transaction.
+    query::read("SELECT pg_catalog.pg_stat_clear_snapshot()", &[], |_| Ok(()))?;
+    let (worker, copiers, errors) = subscriber::workers_of(subscription.oid)?;
+    let states = catalog::subscription_relations(subscription.oid);
+    let count =
+        |wanted: &[char]| states.iter().filter(|(_, it)| wanted.contains(it)).count() as u32;
+    Ok(Look {
+        oid: subscription.oid,
+        name: name.to_owned(),
+        enabled: catalog::SubscriptionRow::by_oid(subscription.oid)
+            .and_then(|row| row.get("subenabled"))
+            .unwrap_or(false),
+        slot: subscription.slot.clone(),
+        worker,
+        origin: catalog::origin_progress(subscription.oid).map(Lsn),
+        tables: Tables {
+            ready: count(&['r']),
+            waiting: count(&['i', 'd', 'f']),
+            subscribed: states.len() as u32,
+            compared: None,
+        },
+        copiers,
+        shortage: None,
+        errors,
+    })
+}
+
+fn is_reached(reading: &Reading, goal: Lsn) -> bool {
+    let Tables { ready, subscribed, .. } = reading.tables;
+    ready == subscribed && reading.applied_lsn.is_some_and(|applied| applied >= goal)
+}
+
+/// What is missing when the time is over.
+fn out_of_time(reading: &Reading, goal: Lsn, subscription: Oid) -> Result<String> {
+    let mut told = "The statement has no more time to wait.".to_owned();
+    let uncopied = uncopied(subscription)?;
+    if !uncopied.is_empty() {
+        let shown = uncopied.len().min(MAX_SHOWN);
+        told.push_str(&format!(" Not copied, or not in step: {}", uncopied[..shown].join(", ")));
+        if uncopied.len() > shown {
+            told.push_str(&format!(" and {} more", uncopied.len() - shown));
+        }
+        told.push('.');
+    }
+    match reading.applied_lsn {
+        Some(applied) if applied >= goal => {}
+        Some(applied) => told.push_str(&format!(
+            " Changes are applied up to {applied}; the publisher was at {goal}."
+        )),
+        None => told.push_str(&format!(
+            " How far changes are applied is not known; the publisher was at {goal}."
+        )),
+    }
+    Ok(told)
+}
+
+/// The tables whose rows are not all there yet.
+fn uncopied(subscription: Oid) -> Result<Vec<String>> {
+    let label = text::as_utf8("pg_catalog.concat(n.nspname, '.', c.relname)");
+    let states = catalog::subscription_relations(subscription).into_iter();
+    let tables: Vec<Oid> =
+        states.filter(|(_, state)| *state != 'r').map(|(table, _)| table).collect();
+    let names = query::read(
+        &format!(
+            "SELECT {label} FROM pg_catalog.pg_class c \
+               JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
+              WHERE c.oid OPERATOR(pg_catalog.=) ANY ($1) ORDER BY c.oid"
+        ),
+        &[tables.into()],
+        |row| row.get::<Vec<u8>>(1),
+    )?;
+    Ok(names.into_iter().filter_map(text::from_bytes).collect())
+}
+
+fn obstacle(reading: &Reading, subscription: Oid) -> Result<Option<String>> {
+    let lasts = Duration::from_micros(now().saturating_sub(reading.since));
+    let is_away = reading.state == State::Unreachable && lasts > settings::connect_timeout();
+    if reading.is_stuck || is_away {
+        return Ok(Some(reading.reason.clone()));
+    }
+    let blocked = is_blocked_by_this_session(subscription)?;
+    Ok(blocked.then(|| "This transaction itself holds a lock that is waited for.".to_owned()))
+}
+
+/// Whether a worker waits for a lock of ours, or, where this cluster is the publisher too, a slot for
+/// our transaction: walsenders of table synchronization are called as their slots are.
+fn is_blocked_by_this_session(subscription: Oid) -> Result<bool> {
+    let found = query::read(
+        "SELECT 1 FROM pg_catalog.pg_stat_get_activity(NULL) a \
+          WHERE a.wait_event_type OPERATOR(pg_catalog.=) 'Lock' \
+            AND (a.pid OPERATOR(pg_catalog.=) ANY (ARRAY( \
+                     SELECT w.pid FROM pg_catalog.pg_stat_get_subscription($1) w)) \
+                 OR pg_catalog.starts_with(a.application_name, pg_catalog.concat('pg_', $1, '_sync_'))) \
+            AND pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) ANY (pg_catalog.pg_blocking_pids(a.pid))",
+        &[subscription.into()],
+        |_| Ok(()),
+    )?;
+    Ok(!found.is_empty())
+}
+
+fn tell(name: &str, reading: &Reading, subscription: Oid) -> Result<()> {
+    let mut detail = reading.reason.clone();
+    if let Some(rows) = rows_copied(subscription)? {
+        detail.push_str(&format!(" {rows} rows of the tables being copied have arrived."));
+    }
+    report(
+        PgLogLevel::NOTICE,
+        Error::new(Kind::Success, format!("subscription \"{name}\" is still catching up"))
+            .detail(detail),
+    );
+    Ok(())
+}
+
+/// Of the tables that are being copied now.
+fn rows_copied(subscription: Oid) -> Result<Option<i64>> {
+    if crate::ffi::MAJOR < 14 {
+        return Ok(None); // the first with pg_stat_progress_copy
+    }
+    let copying = query::read(
+        "SELECT pg_catalog.sum(c.tuples_processed)::pg_catalog.int8 \
+           FROM pg_catalog.pg_stat_get_subscription($1) w \
+           JOIN pg_catalog.pg_stat_progress_copy c ON c.pid OPERATOR(pg_catalog.=) w.pid",
+        &[subscription.into()],
+        |row| row.get::<i64>(1),
+    )?;
+    Ok(copying.into_iter().flatten().next())
+}

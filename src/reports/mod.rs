@@ -1,0 +1,7 @@
+//! What workers of subscriptions report as they fail, in shared memory.
+
+mod last;
+
+pub use last::{
+    Reports, Worker, failures, forget_over, has_tables, keep, keep_cause, keep_shortage, last,
+};
