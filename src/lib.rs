@@ -13,6 +13,7 @@ mod error;
 mod ffi;
 mod lag;
 mod migration;
+mod notice;
 mod probe;
 mod publication;
 mod publisher;

@@ -12,47 +12,47 @@ use pgrx::prelude::*;
 use crate::admin::session;
 use crate::argument::{Text, required};
 use crate::caller::Caller;
-use crate::error::{Error, Kind, Result, raise};
+use crate::error::{Error, Kind, Result, entry};
 use crate::ffi::{activity, library, settings};
 
 #[pg_extern(sql = false)]
 fn auto_explain_load() {
-    raise(Caller::current().and_then(load))
+    entry(|| Caller::current().and_then(load))
 }
 
 #[pg_extern(sql = false)]
 fn set_auto_explain_log_analyze(arg_parameter: Text) -> Option<String> {
-    raise(set("log_analyze", arg_parameter))
+    entry(|| set("log_analyze", arg_parameter))
 }
 
 #[pg_extern(sql = false)]
 fn set_auto_explain_log_buffers(arg_parameter: Text) -> Option<String> {
-    raise(set("log_buffers", arg_parameter))
+    entry(|| set("log_buffers", arg_parameter))
 }
 
 #[pg_extern(sql = false)]
 fn set_auto_explain_log_format(arg_parameter: Text) -> Option<String> {
-    raise(set("log_format", arg_parameter))
+    entry(|| set("log_format", arg_parameter))
 }
 
 #[pg_extern(sql = false)]
 fn set_auto_explain_log_min_duration(arg_parameter: Text) -> Option<String> {
-    raise(set("log_min_duration", arg_parameter))
+    entry(|| set("log_min_duration", arg_parameter))
 }
 
 #[pg_extern(sql = false)]
 fn set_auto_explain_log_nested_statements(arg_parameter: Text) -> Option<String> {
-    raise(set("log_nested_statements", arg_parameter))
+    entry(|| set("log_nested_statements", arg_parameter))
 }
 
 #[pg_extern(sql = false)]
 fn set_auto_explain_log_timing(arg_parameter: Text) -> Option<String> {
-    raise(set("log_timing", arg_parameter))
+    entry(|| set("log_timing", arg_parameter))
 }
 
 #[pg_extern(sql = false)]
 fn set_auto_explain_log_verbose(arg_parameter: Text) -> Option<String> {
-    raise(set("log_verbose", arg_parameter))
+    entry(|| set("log_verbose", arg_parameter))
 }
 
 /// Sets a parameter for the session. Not loaded, the library would neither check the value nor act

@@ -9,14 +9,14 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::argument;
-use crate::error::{Error, Kind, Result, raise};
+use crate::error::{Error, Kind, Result, entry};
 use crate::ffi::argument::Text;
 use crate::ffi::{parser, plan};
 
 /// Text and json are bytes in the encoding of the database, whatever that is.
 #[pg_extern(sql = false)]
 fn explain_statement(arg_query: Text, fcinfo: pg_sys::FunctionCallInfo) {
-    raise(explain(&arg_query, fcinfo))
+    entry(|| explain(&arg_query, fcinfo))
 }
 
 /// A text with several statements would run all but the first.

@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 
 use crate::argument::{Text, required};
 use crate::caller::Caller;
-use crate::error::{Error, Kind, Result, denied, invalid, raise};
+use crate::error::{Error, Kind, Result, denied, entry, invalid};
 use crate::ffi::catalog;
 use crate::server::query;
 
@@ -17,25 +17,23 @@ const EVERYONE: &str = "public";
 
 #[pg_extern(sql = false)]
 fn grant_operator(role: Text) {
-    let run = || -> Result<()> {
+    entry(|| {
         let role = required("role", role)?;
         if role == EVERYONE {
             return Err(invalid("not every role can be an operator")
                 .hint("Name each role that is to migrate, or a role that they are members of."));
         }
         change(role, |functions, role| format!("GRANT EXECUTE ON FUNCTION {functions} TO {role}"))
-    };
-    raise(run())
+    })
 }
 
 #[pg_extern(sql = false)]
 fn revoke_operator(role: Text) {
-    let run = || -> Result<()> {
+    entry(|| {
         change(required("role", role)?, |functions, role| {
             format!("REVOKE ALL ON FUNCTION {functions} FROM {role} CASCADE")
         })
-    };
-    raise(run())
+    })
 }
 
 fn change(role: &str, statement: impl Fn(&str, &str) -> String) -> Result<()> {

@@ -9,7 +9,7 @@ use pgrx::prelude::*;
 use crate::admin::session;
 use crate::argument::{Text, required};
 use crate::caller::Caller;
-use crate::error::{Error, Kind, Result, denied, invalid, raise};
+use crate::error::{Error, Kind, Result, denied, entry, invalid};
 use crate::ffi::MAJOR;
 use crate::ffi::{catalog, identity};
 use crate::server::query;
@@ -31,7 +31,7 @@ const PARAMETERS: [&str; 10] = [
 
 #[pg_extern(sql = false)]
 fn set_pgaudit_parameter(arg_parameter: Text, arg_database: Text, arg_value: Text) {
-    let run = || -> Result<()> {
+    entry(|| {
         let caller = Caller::current()?;
         catalog::require_writable(c"set_pgaudit_parameter()");
         let parameter = parameter(arg_parameter)?;
@@ -39,13 +39,12 @@ fn set_pgaudit_parameter(arg_parameter: Text, arg_database: Text, arg_value: Tex
         let value = required("arg_value", arg_value)?;
         check_database(database, caller)?;
         set(&format!("DATABASE {}", sql::ident(database)), &parameter, value)
-    };
-    raise(run())
+    })
 }
 
 #[pg_extern(sql = false)]
 fn set_pgaudit_role_parameter(arg_parameter: Text, arg_role: Text, arg_value: Text) {
-    let run = || -> Result<()> {
+    entry(|| {
         let caller = Caller::current()?;
         catalog::require_writable(c"set_pgaudit_role_parameter()");
         let parameter = parameter(arg_parameter)?;
@@ -53,8 +52,7 @@ fn set_pgaudit_role_parameter(arg_parameter: Text, arg_role: Text, arg_value: Te
         let value = required("arg_value", arg_value)?;
         check_role(role, caller)?;
         set(&format!("ROLE {}", sql::ident(role)), &parameter, value)
-    };
-    raise(run())
+    })
 }
 
 fn set(whose: &str, parameter: &str, value: &str) -> Result<()> {

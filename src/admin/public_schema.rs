@@ -6,13 +6,13 @@ use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
 
 use crate::caller::Caller;
-use crate::error::{Result, denied, raise};
+use crate::error::{Result, denied, entry};
 use crate::ffi::{catalog, identity};
 use crate::server::query;
 
 #[pg_extern(sql = false)]
 fn claim_public_schema_ownership() {
-    let run = || -> Result<()> {
+    entry(|| {
         let caller = Caller::current()?;
         catalog::require_writable(c"claim_public_schema_ownership()");
         if !caller.is_superuser() {
@@ -22,8 +22,7 @@ fn claim_public_schema_ownership() {
         // A schema that is missing is PostgreSQL's own error.
         let owner = sql::ident(&caller.name());
         query::execute(&format!("ALTER SCHEMA public OWNER TO {owner}"), &[])
-    };
-    raise(run())
+    })
 }
 
 fn check_database(caller: Caller) -> Result<()> {

@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 
 use crate::argument::{Text, required};
 use crate::caller::Caller;
-use crate::error::{Kind, Result, raise};
+use crate::error::{Kind, Result, entry};
 use crate::server::{query, text};
 
 const ROLES: [&str; 3] = ["origin", "replica", "local"];
@@ -14,7 +14,7 @@ const ROLES: [&str; 3] = ["origin", "replica", "local"];
 /// Sets session_replication_role for the session, or to the end of the transaction.
 #[pg_extern(sql = false)]
 fn session_replication_role(arg_parameter: Text, arg_is_local: Option<bool>) -> Option<String> {
-    raise(set_replication_role(arg_parameter, arg_is_local))
+    entry(|| set_replication_role(arg_parameter, arg_is_local))
 }
 
 pub fn set_replication_role(role: Text, is_local: Option<bool>) -> Result<Option<String>> {

@@ -6,14 +6,15 @@ use std::ffi::CStr;
 use pgmig_core::name;
 use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::prelude::*;
-use pgrx::{AllocatedByRust, PgLogLevel, pg_sys};
+use pgrx::{AllocatedByRust, pg_sys};
 
 use crate::admin::session;
 use crate::argument::required;
 use crate::caller::Caller;
-use crate::error::{Error, Kind, Result, denied, raise, report};
+use crate::error::{Error, Kind, Result, denied, entry};
 use crate::ffi::MAJOR;
 use crate::ffi::{identity, standby, worker};
+use crate::notice::Notice;
 
 #[pg_extern(sql = false)]
 fn pg_create_logical_replication_slot_on_standby(
@@ -25,7 +26,7 @@ fn pg_create_logical_replication_slot_on_standby(
     synced: Option<bool>,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> PgHeapTuple<'static, AllocatedByRust> {
-    let run = || {
+    entry(|| {
         let caller = Caller::current()?;
         let slot = standby::Slot {
             name: required("slot_name", slot_name)?,
@@ -40,8 +41,7 @@ fn pg_create_logical_replication_slot_on_standby(
         check_server()?;
         let lsn = standby::create_slot(&slot)?;
         Ok(standby::row(fcinfo, slot.name, lsn))
-    };
-    raise(run())
+    })
 }
 
 /// A slot that is failed over to is made on the primary and copied by the server, with both marks.
@@ -105,10 +105,7 @@ fn setting(parameter: &str) -> Result<String> {
 
 /// A walsender with a slot keeps the feedback also while the standby is away.
 fn warn_of_a_primary_that_forgets() {
-    let warning = Error::new(
-        Kind::Warning,
-        "the primary keeps nothing for this slot while it is not connected",
-    )
-    .hint("Set primary_slot_name to a physical replication slot of the primary.");
-    report(PgLogLevel::WARNING, warning);
+    Notice::warning("the primary keeps nothing for this slot while it is not connected")
+        .hint("Set primary_slot_name to a physical replication slot of the primary.")
+        .send();
 }

@@ -3,14 +3,16 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::error::raise;
+use super::entry;
 use crate::subscription::guard::guard;
 
 #[pg_extern(sql = false)]
 fn aiven_guard_alter_subscription(fcinfo: pg_sys::FunctionCallInfo) {
-    raise(guard(fcinfo, |_| {
-        "Drop the subscription and create it again, \
-         or use pg_alter_subscription_connection() of extension pgmig_extras."
-            .to_owned()
-    }))
+    entry(|| {
+        guard(fcinfo, |_| {
+            "Drop the subscription and create it again, \
+             or use pg_alter_subscription_connection() of extension pgmig_extras."
+                .into()
+        })
+    })
 }

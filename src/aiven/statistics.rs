@@ -3,7 +3,7 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::answer;
+use super::entry;
 use crate::caller::Caller;
 use crate::error::{Result, internal};
 use crate::ffi::rows;
@@ -11,7 +11,7 @@ use crate::ffi::rows;
 /// Those of the roles whose rights the caller has.
 #[pg_extern(sql = false)]
 fn aiven_pg_stat_replication_list(fcinfo: pg_sys::FunctionCallInfo) {
-    answer(list(fcinfo))
+    entry(|| list(fcinfo))
 }
 
 fn list(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {

@@ -5,7 +5,7 @@ use pgmig_core::subscription::Options;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::answer;
+use super::entry;
 use crate::argument::{Text, required};
 use crate::caller::Caller;
 use crate::conninfo::secrecy;
@@ -30,7 +30,7 @@ fn aiven_pg_create_subscription(
         &arg_connection_string,
         &[&arg_subscription_name, &arg_publication_name, &arg_slot_name, &arg_origin],
     );
-    let run = || -> Result<()> {
+    entry(|| {
         require_right()?;
         let origin = required("arg_origin", arg_origin)?;
         check_origin(origin)?;
@@ -46,8 +46,7 @@ fn aiven_pg_create_subscription(
             ),
             takes_existing_slot: true,
         })
-    };
-    answer(run())
+    })
 }
 
 /// Clients know these texts.
@@ -82,12 +81,12 @@ fn require_right() -> Result<()> {
 
 #[pg_extern(sql = false)]
 fn aiven_pg_alter_subscription_enable(arg_subscription_name: Text) {
-    answer(require_right().and_then(|()| subscription::enable(arg_subscription_name)))
+    entry(|| require_right().and_then(|()| subscription::enable(arg_subscription_name)))
 }
 
 #[pg_extern(sql = false)]
 fn aiven_pg_alter_subscription_disable(arg_subscription_name: Text) {
-    answer(require_right().and_then(|()| subscription::disable(arg_subscription_name)))
+    entry(|| require_right().and_then(|()| subscription::disable(arg_subscription_name)))
 }
 
 #[pg_extern(sql = false)]
@@ -95,25 +94,23 @@ fn aiven_pg_alter_subscription_refresh_publication(
     arg_subscription_name: Text,
     arg_copy_data: Option<bool>,
 ) {
-    let run = || {
+    entry(|| {
         require_right()?;
         subscription::refresh_publication(arg_subscription_name, arg_copy_data)
-    };
-    answer(run())
+    })
 }
 
 /// First lets the subscription have all that its publisher has.
 #[pg_extern(sql = false)]
 fn aiven_pg_drop_subscription(arg_subscription_name: Text, arg_drop_repl_slot: Option<bool>) {
-    let run = || -> Result<()> {
+    entry(|| {
         require_right()?;
         let name = required("arg_subscription_name", arg_subscription_name)?;
         let with_slot = required("arg_drop_repl_slot", arg_drop_repl_slot)?;
         check_exists(name)?;
         catch_up::before_drop(name, with_slot)?;
         subscription::drop_subscription(name, with_slot)
-    };
-    answer(run())
+    })
 }
 
 /// Clients know this text.
@@ -131,5 +128,5 @@ fn check_exists(name: &str) -> Result<()> {
 /// Those of owners that the caller is a member of, secrets masked.
 #[pg_extern(sql = false)]
 fn aiven_pg_list_all_subscriptions(fcinfo: pg_sys::FunctionCallInfo) {
-    answer(subscription::list(fcinfo))
+    entry(|| subscription::list(fcinfo))
 }

@@ -7,8 +7,9 @@ use pgmig_core::secret::shown;
 
 use super::facts::{Entry, Subject};
 use super::finding::{Finding, listed, tables_text};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::ffi::catalog;
+use crate::notice::Notice;
 use crate::server::query;
 use crate::server::table::Table;
 
@@ -25,15 +26,13 @@ pub fn judge(subject: &Subject) -> Result<Option<Finding>> {
     if tables.is_empty() {
         return Ok(None);
     }
-    let warning = Error::new(
-        Kind::Warning,
-        format!("{} of the publication is an extension's", tables_text(&tables)),
-    )
-    .detail(format!(
-        "Rows that the extension has put in are copied once more: {}.",
-        listed(&tables)
-    ))
-    .hint(HINT);
+    let warning =
+        Notice::warning(format!("{} of the publication is an extension's", tables_text(&tables)))
+            .detail(format!(
+                "Rows that the extension has put in are copied once more: {}.",
+                listed(&tables)
+            ))
+            .hint(HINT);
     Ok(Some(Finding::Warning(warning)))
 }
 

@@ -3,6 +3,7 @@
 use pgmig_core::secret::shown;
 
 use crate::error::Error;
+use crate::notice::Notice;
 
 /// How many objects a message names.
 pub const NAMED: usize = 5;
@@ -12,7 +13,7 @@ pub enum Finding {
     /// Rows would be lost or wrong, or the copy could never end.
     Refusal(Error),
     /// They may be.
-    Warning(Error),
+    Warning(Notice),
 }
 
 /// `table "a"`, or how many.

@@ -11,6 +11,7 @@ use super::finding::{Finding, listed};
 use super::published::is_published;
 use crate::error::{Error, Kind, Result};
 use crate::ffi::MAJOR;
+use crate::notice::Notice;
 use crate::server::{query, text};
 
 /// The generated columns that are published, or that are not, as JSON.
@@ -96,8 +97,8 @@ fn lost_by_copy(columns: &[String]) -> Error {
     .hint(format!("{LEAVE_OUT} Or subscribe with copy_data = false."))
 }
 
-fn left_empty(columns: &[String]) -> Error {
-    Error::new(Kind::Warning, "generated columns are not published and not generated here")
+fn left_empty(columns: &[String]) -> Notice {
+    Notice::warning("generated columns are not published and not generated here")
         .detail(format!("They get no values: {}.", listed(columns)))
         .hint(
             "Generate them here as on the publisher. From 18 on it can publish stored ones: \

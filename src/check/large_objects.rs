@@ -2,7 +2,8 @@
 
 use super::facts::Subject;
 use super::finding::Finding;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
+use crate::notice::Notice;
 
 pub const COLUMN: &str = "EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata)";
 
@@ -11,8 +12,8 @@ pub fn judge(subject: &Subject) -> Result<Option<Finding>> {
     Ok(is_meant.then(|| Finding::Warning(warning("the publisher's database"))))
 }
 
-pub fn warning(place: &str) -> Error {
-    Error::new(Kind::Warning, format!("{place} has large objects, which are not replicated"))
+pub fn warning(place: &str) -> Notice {
+    Notice::warning(format!("{place} has large objects, which are not replicated"))
         .detail("Tables that refer to them by oid arrive without them.")
         .hint(
             "Move them once nothing is written any more, with pg_dump --large-objects, or copy \

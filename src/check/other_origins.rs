@@ -3,7 +3,8 @@
 
 use super::facts::Subject;
 use super::finding::{Finding, listed, tables_text};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
+use crate::notice::Notice;
 
 /// Whether the table is, or has as a partition, one that the publisher subscribes to.
 pub const COLUMN: &str = "\
@@ -19,10 +20,10 @@ pub fn judge(subject: &Subject) -> Result<Option<Finding>> {
     if tables.is_empty() || !subject.copy_data || !subject.origin_none {
         return Ok(None);
     }
-    let warning = Error::new(
-        Kind::Warning,
-        format!("the copy of {} may have rows of another origin", tables_text(&tables)),
-    )
+    let warning = Notice::warning(format!(
+        "the copy of {} may have rows of another origin",
+        tables_text(&tables)
+    ))
     .detail(format!("The publisher subscribes to them itself: {}.", listed(&tables)))
     .hint("Subscribe with copy_data = false where this server has these rows already.");
     Ok(Some(Finding::Warning(warning)))

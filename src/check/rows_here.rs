@@ -7,8 +7,9 @@ use pgrx::pg_sys::Oid;
 
 use super::facts::{Entry, Subject};
 use super::finding::{Finding, NAMED, listed, tables_text};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::ffi::heap;
+use crate::notice::Notice;
 use crate::server::query;
 
 /// How many blocks of a table are looked at: one that was emptied by DELETE may be large.
@@ -29,13 +30,13 @@ pub fn judge(subject: &Subject) -> Result<Option<Finding>> {
     Ok((!tables.is_empty()).then(|| Finding::Warning(warning(&tables))))
 }
 
-fn warning(tables: &[String]) -> Error {
+fn warning(tables: &[String]) -> Notice {
     let what = match tables.len() > NAMED {
         true => format!("more than {NAMED} tables have rows already"),
         false if tables.len() == 1 => format!("{} has rows already", tables_text(tables)),
         false => format!("{} have rows already", tables_text(tables)),
     };
-    Error::new(Kind::Warning, what)
+    Notice::warning(what)
         .detail(format!(
             "The publisher's are added: without a key some may be there twice, with one the copy \
              may fail. {}.",

@@ -1,14 +1,12 @@
 //! All checks of what is to be subscribed, in their order.
 
-use pgrx::PgLogLevel;
-
 use super::facts::Subject;
 use super::finding::Finding;
 use super::{
     extension_tables, generated_columns, large_objects, other_origins, reading, row_security,
     rows_here, time_limits, unlogged,
 };
-use crate::error::{Result, report};
+use crate::error::Result;
 
 type Check = fn(&Subject) -> Result<Option<Finding>>;
 
@@ -33,7 +31,7 @@ pub fn run(subject: &Subject) -> Result<()> {
     for check in CHECKS.into_iter().chain([rows_here::judge as Check]) {
         match check(subject)? {
             Some(Finding::Refusal(error)) => return Err(error),
-            Some(Finding::Warning(error)) => report(PgLogLevel::WARNING, error),
+            Some(Finding::Warning(warning)) => warning.send(),
             None => {}
         }
     }

@@ -8,7 +8,8 @@ use pgmig_core::secret::shown;
 
 use super::facts::Subject;
 use super::finding::Finding;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
+use crate::notice::Notice;
 
 const LIMITS: [&str; 3] =
     ["statement_timeout", "transaction_timeout", "idle_in_transaction_session_timeout"];
@@ -41,11 +42,11 @@ pub fn judge(subject: &Subject) -> Result<Option<Finding>> {
         .iter()
         .map(|(name, _)| format!("ALTER ROLE {role} IN DATABASE {database} SET {name} = 0;"))
         .collect();
-    let warning = Error::new(
-        Kind::Warning,
-        format!("the publisher limits the time of a copy: {}", values.join(", ")),
-    )
-    .detail("The copy of a table that takes longer is ended and begins anew, again and again.")
-    .hint(format!("Run this there: {}", remedies.join(" ")));
+    let warning =
+        Notice::warning(format!("the publisher limits the time of a copy: {}", values.join(", ")))
+            .detail(
+                "The copy of a table that takes longer is ended and begins anew, again and again.",
+            )
+            .hint(format!("Run this there: {}", remedies.join(" ")));
     Ok(Some(Finding::Warning(warning)))
 }

@@ -8,6 +8,7 @@ use pgmig_core::sql;
 use super::facts::Subject;
 use super::finding::{Finding, NAMED, listed, tables_text};
 use crate::error::{Error, Kind, Result};
+use crate::notice::Notice;
 
 /// Whether the table has an unlogged partition.
 pub const COLUMN: &str = "\
@@ -67,7 +68,7 @@ pub fn judge_left_out(subject: &Subject) -> Result<Option<Finding>> {
 }
 
 /// That unlogged tables are left out, which stand in the publisher.
-pub fn warning(tables: &[String]) -> Error {
+pub fn warning(tables: &[String]) -> Notice {
     let what = match tables {
         [table] => format!("unlogged table \"{}\" is not published", shown(table)),
         _ => format!("{} unlogged tables are not published", tables.len()),
@@ -76,7 +77,7 @@ pub fn warning(tables: &[String]) -> Error {
         Some((schema, name)) if tables.len() == 1 => sql::qualified(schema, name),
         _ => "…".to_owned(),
     };
-    Error::new(Kind::Warning, what)
+    Notice::warning(what)
         .detail(format!("Their rows are neither copied nor replicated: {}.", listed(tables)))
         .hint(format!(
             "To have it published, run on the publisher: ALTER TABLE {statement} SET LOGGED;"

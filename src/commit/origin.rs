@@ -5,10 +5,10 @@ use std::cell::RefCell;
 
 use pgmig_core::lsn::Lsn;
 use pgmig_core::sql;
-use pgrx::prelude::*;
 
-use crate::error::{Error, Kind, report};
+use crate::error::Kind;
 use crate::ffi::{catalog, transaction};
+use crate::notice::Notice;
 
 /// A replication origin that goes with the commit, under the name that keeps DROP SUBSCRIPTION from
 /// dropping it before its time.
@@ -57,15 +57,16 @@ fn put_back(dropped: Dropped) {
     let restore = || catalog::restore_progress_of_origin(origin.number, progress.0);
     let Err(reason) = transaction::caught(restore) else { return };
     let name = &origin.name;
-    let lost = Error::new(
-        Kind::Internal,
-        format!("the progress of replication origin \"{name}\" is lost: {reason}"),
-    )
-    .detail(format!("Its subscription had applied its publisher's changes up to {progress}."))
-    .hint(format!(
-        "Before the subscription runs again, let a superuser run: \
+    let lost =
+        Notice::warning(format!("the progress of replication origin \"{name}\" is lost: {reason}"))
+            .sqlstate(Kind::Internal)
+            .detail(format!(
+                "Its subscription had applied its publisher's changes up to {progress}."
+            ))
+            .hint(format!(
+                "Before the subscription runs again, let a superuser run: \
          SELECT pg_replication_origin_advance({}, '{progress}');",
-        sql::literal(name)
-    ));
-    let _ = transaction::caught(|| report(PgLogLevel::WARNING, lost));
+                sql::literal(name)
+            ));
+    let _ = transaction::caught(|| lost.send());
 }

@@ -3,13 +3,13 @@
 use std::cell::RefCell;
 
 use pgrx::pg_sys::Oid;
-use pgrx::prelude::*;
 
 use super::at_end::{AtEnd, Plan, Removes};
 use super::locks::without_long_lock_waits;
 use super::origin::{self, DoomedOrigin};
-use crate::error::{Error, Kind, raise, report};
+use crate::error::{Error, Kind, raise};
 use crate::ffi::transaction::{self as ffi, Event, SubEvent};
+use crate::notice::Notice;
 use crate::publisher::Mark;
 
 struct Pending {
@@ -164,7 +164,7 @@ fn undo(actions: Vec<Pending>) {
 fn each_quietly(what: &str, actions: Vec<Pending>, work: fn(Box<dyn AtEnd>)) {
     for pending in actions {
         let Err(reason) = ffi::caught(|| work(pending.action)) else { continue };
-        let error = Error::new(Kind::Internal, format!("could not {what}: {reason}"));
-        let _ = ffi::caught(|| report(PgLogLevel::LOG, error));
+        let line = Notice::log(format!("could not {what}: {reason}")).sqlstate(Kind::Internal);
+        let _ = ffi::caught(|| line.send());
     }
 }

@@ -7,7 +7,7 @@ use pgmig_core::conninfo::{Conninfo, Rules};
 use pgmig_core::limits::TEXT as MAX_LENGTH;
 
 use crate::caller::Caller;
-use crate::error::{Error, Kind, Result, invalid};
+use crate::error::{Error, Hint, Kind, Result, invalid};
 use crate::ffi::libpq;
 use crate::settings;
 
@@ -78,8 +78,11 @@ pub fn stored(text: Option<&str>, is_superusers: bool) -> Result<Conninfo> {
 }
 
 fn wrong(message: &str) -> Error {
-    Error::new(Kind::ObjectNotInPrerequisiteState, message)
-        .hint("Set a new one with pgmig_extras.pg_alter_subscription_connection().")
+    Error::new(Kind::ObjectNotInPrerequisiteState, message).hint(Hint::call(
+        "Set a new one with ",
+        "pg_alter_subscription_connection",
+        "().",
+    ))
 }
 
 /// `None` for what libpq does not understand, and for what is too long to be looked at.

@@ -12,10 +12,11 @@ use pgrx::prelude::*;
 
 use crate::argument::{Text, required};
 use crate::caller::Caller;
-use crate::error::{Result, notice, raise};
+use crate::error::{Result, raise};
 use crate::ffi::encoding;
 use crate::ffi::wait::monotonic_micros as now;
 use crate::ffi::worker::{self, Subscribed};
+use crate::notice::Notice;
 use crate::probe::{self, Links, observation};
 use crate::reports;
 use crate::settings;
@@ -166,7 +167,7 @@ fn single_look(caller: Caller) -> Result<Vec<(Oid, Known)>> {
 fn say_what_is_missing(message: &str) {
     let hint = "Add pgmig_extras to \"shared_preload_libraries\" and restart the server \
                 to have subscriptions watched.";
-    notice(message, Some(hint.to_owned()));
+    Notice::notice(message).hint(hint).send();
 }
 
 /// The samples of a subscription of this database that are younger than `since`.

@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use pgmig_core::lsn::Lsn;
-use pgrx::PgLogLevel;
 use pgrx::pg_sys::Oid;
 
 use crate::caller::Caller;
-use crate::error::{Error, Kind, Result, report};
+use crate::error::Result;
 use crate::ffi::catalog::SubscriptionRow;
 use crate::ffi::{identity, wait as clock};
+use crate::notice::Notice;
 use crate::probe::Listed;
 use crate::probe::wait::{End, wait};
 use crate::publisher::{self, Publisher};
@@ -43,15 +43,12 @@ pub fn before_drop(name: &str, needs_publisher: bool) -> Result<()> {
     let until = last_moment();
     let subscription = Subscription::find_own(name, caller)?;
     if let End::Stuck(reason) = catch_up(&subscription, needs_publisher, until, caller)? {
-        report(
-            PgLogLevel::WARNING,
-            Error::new(
-                Kind::Warning,
-                format!("subscription \"{name}\" does not have all that its publisher has"),
-            )
-            .detail(with_last_error(reason, subscription.oid))
-            .hint("Compare the tables before you use them."),
-        );
+        Notice::warning(format!(
+            "subscription \"{name}\" does not have all that its publisher has"
+        ))
+        .detail(with_last_error(reason, subscription.oid))
+        .hint("Compare the tables before you use them.")
+        .send();
     }
     Ok(())
 }

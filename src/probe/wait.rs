@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 use pgmig_core::lag::observation::Tables;
 use pgmig_core::lag::{Reading, Settings, State, Tracker};
 use pgmig_core::lsn::Lsn;
-use pgrx::PgLogLevel;
 use pgrx::pg_sys::Oid;
 
 use super::definition::Listed;
 use super::observation::observation;
 use super::publishers::Links;
 use super::subscriber::{self, Look};
-use crate::error::{Error, Kind, Result, report};
+use crate::error::Result;
 use crate::ffi::catalog;
 use crate::ffi::wait::monotonic_micros as now;
+use crate::notice::Notice;
 use crate::server::{query, text};
 use crate::settings;
 
@@ -174,11 +174,7 @@ fn tell(name: &str, reading: &Reading, subscription: Oid) -> Result<()> {
     if let Some(rows) = rows_copied(subscription)? {
         detail.push_str(&format!(" {rows} rows of the tables being copied have arrived."));
     }
-    report(
-        PgLogLevel::NOTICE,
-        Error::new(Kind::Success, format!("subscription \"{name}\" is still catching up"))
-            .detail(detail),
-    );
+    Notice::notice(format!("subscription \"{name}\" is still catching up")).detail(detail).send();
     Ok(())
 }
 

@@ -17,18 +17,19 @@ use super::scope::{self, Right};
 use super::tables;
 use crate::argument::{Json, Text, Texts, not_null, required};
 use crate::caller::Caller;
-use crate::error::{Error, Kind, Result, denied, invalid, notice, raise};
+use crate::error::{Error, Kind, Result, denied, entry, invalid};
 use crate::ffi::MAJOR;
 use crate::ffi::identity;
 use crate::ffi::role::as_role;
+use crate::notice::Notice;
 use crate::server::query;
 
 #[pg_extern(sql = false)]
 fn pg_create_publication(arg_publication_name: Text, arg_publish: Text, arg_tables: Texts) {
-    raise(
-        required("arg_tables", arg_tables)
-            .and_then(|tables| publish_tables(arg_publication_name, arg_publish, tables)),
-    )
+    entry(|| {
+        let tables = required("arg_tables", arg_tables)?;
+        publish_tables(arg_publication_name, arg_publish, tables)
+    })
 }
 
 pub fn publish_tables(name: Text, publish: Text, tables: Vec<Option<String>>) -> Result<()> {
@@ -42,7 +43,7 @@ pub fn publish_tables(name: Text, publish: Text, tables: Vec<Option<String>>) ->
 
 #[pg_extern(sql = false)]
 fn pg_create_publication_for_all_tables(arg_publication_name: Text, arg_publish: Text) {
-    raise(publish_all_tables(arg_publication_name, arg_publish))
+    entry(|| publish_all_tables(arg_publication_name, arg_publish))
 }
 
 pub fn publish_all_tables(name: Text, publish: Text) -> Result<()> {
@@ -55,7 +56,7 @@ pub fn publish_all_tables(name: Text, publish: Text) -> Result<()> {
 
 #[pg_extern(sql = false)]
 fn create_publication(name: Text, spec: Json) {
-    let run = || -> Result<()> {
+    entry(|| {
         let caller = Caller::current()?;
         let name = publication_name("name", name)?;
         let spec = Spec::parse(required("spec", spec)?, MAJOR)?;
@@ -70,38 +71,35 @@ fn create_publication(name: Text, spec: Json) {
             left_out::warn(name, Meant::Schemas, caller)?;
         }
         Policy::of(&spec).apply(name)
-    };
-    raise(run())
+    })
 }
 
 #[pg_extern(sql = false)]
 fn alter_publication_add_tables(name: Text, tables: Texts) {
-    let run = || -> Result<()> {
+    entry(|| {
         let caller = Caller::current()?;
         let name = own_publication(name, caller)?;
         let tables =
             tables::resolve(&some_table_names("tables", required("tables", tables)?)?, caller)?;
         add_tables(name, &tables, caller)?;
         Policy::Warn.apply(name)
-    };
-    raise(run())
+    })
 }
 
 #[pg_extern(sql = false)]
 fn alter_publication_drop_tables(name: Text, tables: Texts) {
-    let run = || -> Result<()> {
+    entry(|| {
         let caller = Caller::current()?;
         let name = own_publication(name, caller)?;
         let tables = some_table_names("tables", required("tables", tables)?)?;
         let tables = tables.iter().map(tables::parse_name).collect::<Result<Vec<_>>>()?;
         execute_as(caller, &publication::drop_tables(name, &tables))
-    };
-    raise(run())
+    })
 }
 
 #[pg_extern(sql = false)]
 fn drop_publication(name: Text) {
-    let run = || -> Result<()> {
+    entry(|| {
         let caller = Caller::current()?;
         let name = publication_name("name", name)?;
         let statement = format!("DROP PUBLICATION {}", sql::ident(name));
@@ -110,8 +108,7 @@ fn drop_publication(name: Text) {
         }
         check_owner(name, caller)?;
         execute_as(caller, &statement)
-    };
-    raise(run())
+    })
 }
 
 fn create_for_all_tables(name: &str, options: Options, caller: Caller) -> Result<()> {
@@ -122,10 +119,12 @@ fn create_for_all_tables(name: &str, options: Options, caller: Caller) -> Result
     }
     let tables = scope::all_tables(caller)?;
     create(name, Scope::Nothing, options, &tables, caller)?;
-    notice(
-        format!("publication \"{name}\" publishes the tables that exist now ({})", tables.len()),
-        Some("Add later ones with ALTER PUBLICATION … ADD TABLE.".to_owned()),
-    );
+    let tables = tables.len();
+    Notice::notice(format!(
+        "publication \"{name}\" publishes the tables that exist now ({tables})"
+    ))
+    .hint("Add later ones with ALTER PUBLICATION … ADD TABLE.")
+    .send();
     Ok(())
 }
 

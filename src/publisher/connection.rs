@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use pgmig_core::conninfo::{Conninfo, advice};
 use pgmig_core::sql;
 use pgmig_core::wire::{self, Fault, Rows, ServerError};
-use pgrx::PgLogLevel;
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::Oid;
 
@@ -16,8 +15,9 @@ use super::channel::{Broken, Channel, Exchange, Step};
 use super::login::{Login, Obstacle};
 use crate::caller::Caller;
 use crate::conninfo::{self, shown};
-use crate::error::{Error, Kind, Result, report};
+use crate::error::{Error, Kind, Result};
 use crate::ffi::wait::{self, For, Mode, Waited};
+use crate::notice::Notice;
 use crate::server::query;
 use crate::settings;
 
@@ -333,11 +333,10 @@ fn unreachable(cause: &str, conninfo: &Conninfo) -> Error {
         return late("", "");
     }
     let cause = shown(cause, conninfo);
-    report(
-        PgLogLevel::LOG_SERVER_ONLY,
-        Error::new(Kind::ConnectionRefused, "pgmig_extras could not connect to the publisher")
-            .detail(&cause),
-    );
+    Notice::log_server_only("pgmig_extras could not connect to the publisher")
+        .sqlstate(Kind::ConnectionRefused)
+        .detail(&cause)
+        .send();
     let error = Error::new(Kind::ConnectionRefused, "could not connect to the publisher");
     if conninfo::is_named(conninfo) {
         let advice = advice(&cause);

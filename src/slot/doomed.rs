@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use pgmig_core::sql;
-use pgrx::PgLogLevel;
 
 use crate::commit::{AtEnd, Plan};
-use crate::error::{Error, Kind, Result, report};
+use crate::error::{Kind, Result};
 use crate::ffi::wait;
+use crate::notice::Notice;
 use crate::publisher::{Failure, Mark, Publisher};
 
 /// How long dropping slots may take once the transaction is committed.
@@ -66,16 +66,12 @@ pub fn drop_one(
 }
 
 pub fn warn_left(name: &str, reason: &str) {
-    report(
-        PgLogLevel::WARNING,
-        Error::new(
-            Kind::ConnectionLost,
-            format!("replication slot \"{name}\" may be left on the publisher"),
-        )
+    Notice::warning(format!("replication slot \"{name}\" may be left on the publisher"))
+        .sqlstate(Kind::ConnectionLost)
         .detail(reason)
         .hint(format!(
             "Run this there, or the slot keeps its WAL: SELECT pg_drop_replication_slot({});",
             sql::literal(name)
-        )),
-    );
+        ))
+        .send();
 }

@@ -11,7 +11,7 @@ use crate::argument::{Text, required};
 use crate::caller::Caller;
 use crate::commit::{Plan, defer};
 use crate::conninfo::{self, secrecy};
-use crate::error::{Result, raise};
+use crate::error::{Result, entry};
 use crate::ffi::catalog::require_writable;
 use crate::publisher::Publisher;
 
@@ -22,7 +22,7 @@ fn create_replication_slot(
     slot: Text,
 ) -> TableIterator<'static, (name!(slot_name, String), name!(lsn, i64))> {
     let _concealed = secrecy::conceal(&conninfo, &[&slot]);
-    TableIterator::once(raise(create(conninfo, slot)))
+    TableIterator::once(entry(|| create(conninfo, slot)))
 }
 
 fn create(text: Text, slot: Text) -> Result<(String, i64)> {
@@ -41,7 +41,7 @@ fn create(text: Text, slot: Text) -> Result<(String, i64)> {
 #[pg_extern(sql = false)]
 fn drop_replication_slot(conninfo: Text, slot: Text) {
     let _concealed = secrecy::conceal(&conninfo, &[&slot]);
-    raise(drop_slot(conninfo, slot))
+    entry(|| drop_slot(conninfo, slot))
 }
 
 fn drop_slot(text: Text, slot: Text) -> Result<()> {

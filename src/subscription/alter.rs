@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use pgmig_core::sql;
-use pgrx::PgLogLevel;
 use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
 
@@ -16,8 +15,9 @@ use crate::check::{self, Subject, owner_login, versions};
 use crate::commit::defer;
 use crate::conninfo;
 use crate::conninfo::secrecy;
-use crate::error::{Error, Kind, Result, raise, report};
+use crate::error::{Error, Hint, Kind, Result, entry};
 use crate::ffi::catalog::{self, Column};
+use crate::notice::Notice;
 use crate::publisher::Publisher;
 use crate::server::query;
 use crate::settings;
@@ -26,12 +26,12 @@ use crate::watcher::{self, CallAtCommit};
 
 #[pg_extern(sql = false)]
 fn pg_alter_subscription_enable(arg_subscription_name: Text) {
-    raise(enable(arg_subscription_name))
+    entry(|| enable(arg_subscription_name))
 }
 
 #[pg_extern(sql = false)]
 fn pg_alter_subscription_disable(arg_subscription_name: Text) {
-    raise(disable(arg_subscription_name))
+    entry(|| disable(arg_subscription_name))
 }
 
 pub fn enable(name: Text) -> Result<()> {
@@ -60,42 +60,37 @@ fn warn_of_moved_slot(subscription: &Subscription, caller: Caller) {
     let Ok(Some(now)) = found else { return };
     let name = &subscription.name;
     if let Some(rested) = watcher::check_rest(subscription.oid, now) {
-        report(
-            PgLogLevel::WARNING,
-            Error::new(
-                Kind::Warning,
-                format!("replication slot \"{slot}\" was moved while subscription \"{name}\" was disabled"),
-            )
-            .detail(format!("It was at {rested} and is now at {now}: changes in between are lost."))
-            .hint("Drop the subscription and create it again to copy its tables again."),
-        );
+        Notice::warning(format!(
+            "replication slot \"{slot}\" was moved while subscription \"{name}\" was disabled"
+        ))
+        .detail(format!("It was at {rested} and is now at {now}: changes in between are lost."))
+        .hint("Drop the subscription and create it again to copy its tables again.")
+        .send();
     }
 }
 
 /// Skips the transaction that ends at this LSN; NULL is refused, `0/0` stops skipping.
 #[pg_extern(sql = false)]
 fn pg_alter_subscription_skip(arg_subscription_name: Text, arg_lsn: Option<i64>) {
-    let run = || -> Result<()> {
+    entry(|| {
         // A pg_lsn is eight bytes by value, as an i64 is.
         let lsn = pgmig_core::lsn::Lsn(required("arg_lsn", arg_lsn)?.cast_unsigned());
         let lsn = if lsn.0 == 0 { "NONE".to_owned() } else { sql::literal(&lsn.to_string()) };
         alter(arg_subscription_name, &format!("SKIP (lsn = {lsn})"))
-    };
-    raise(run())
+    })
 }
 
 /// So that errors and conflicts that are dealt with count no more.
 #[pg_extern(sql = false)]
 fn reset_subscription_stats(arg_subscription_name: Text) {
-    let run = || -> Result<()> {
+    entry(|| {
         let name = required("arg_subscription_name", arg_subscription_name)?;
         let subscription = Subscription::find_own(name, Caller::current()?)?;
         query::execute(
             "SELECT pg_catalog.pg_stat_reset_subscription_stats($1)",
             &[subscription.oid.into()],
         )
-    };
-    raise(run())
+    })
 }
 
 /// Runs one ALTER SUBSCRIPTION that reads no connection string.
@@ -109,7 +104,7 @@ pub fn alter(name: Text, action: &str) -> Result<()> {
 #[pg_extern(sql = false)]
 fn pg_alter_subscription_connection(arg_subscription_name: Text, arg_connection_string: Text) {
     let _concealed = secrecy::conceal(&arg_connection_string, &[&arg_subscription_name]);
-    raise(set_connection(arg_subscription_name, arg_connection_string))
+    entry(|| set_connection(arg_subscription_name, arg_connection_string))
 }
 
 fn set_connection(name: Text, text: Text) -> Result<()> {
@@ -123,10 +118,9 @@ fn set_connection(name: Text, text: Text) -> Result<()> {
     if let Some(slot) = &subscription.slot
         && !slot::exists(&mut publisher, slot)?
     {
-        report(
-            PgLogLevel::WARNING,
-            slot::missing(slot).detail("Replication stands still until it does."),
-        );
+        Notice::warning_of(slot::missing(slot))
+            .detail("Replication stands still until it does.")
+            .send();
     }
     let conninfo = conninfo::to_store(&conninfo, &publisher.address(), caller);
     let subscription = subscription.locked()?;
@@ -143,7 +137,7 @@ fn pg_alter_subscription_refresh_publication(
     arg_subscription_name: Text,
     arg_copy_data: Option<bool>,
 ) {
-    raise(refresh_publication(arg_subscription_name, arg_copy_data))
+    entry(|| refresh_publication(arg_subscription_name, arg_copy_data))
 }
 
 pub fn refresh_publication(name: Text, copy_data: Option<bool>) -> Result<()> {
@@ -162,7 +156,7 @@ fn pg_alter_subscription_set_publication(
     arg_publication_names: Texts,
     arg_copy_data: Option<bool>,
 ) {
-    let run = || -> Result<()> {
+    entry(|| {
         let caller = Caller::current()?;
         let name = required("arg_subscription_name", arg_subscription_name)?;
         let publications =
@@ -178,8 +172,7 @@ fn pg_alter_subscription_set_publication(
             ),
             &[],
         )
-    };
-    raise(run())
+    })
 }
 
 /// Makes the subscription's tables those that the publications have now.
@@ -218,7 +211,7 @@ fn refresh(
 
 /// What core's REFRESH asks for (subscriptioncmds.c).
 fn check_refreshable(subscription: &Subscription, copy_data: bool) -> Result<()> {
-    let refused = |why: &str, hint: &str| {
+    let refused = |why: &str, hint: Hint| {
         let name = &subscription.name;
         Err(Error::new(
             Kind::ObjectNotInPrerequisiteState,
@@ -229,13 +222,14 @@ fn check_refreshable(subscription: &Subscription, copy_data: bool) -> Result<()>
     if !subscription.enabled {
         return refused(
             "it is disabled",
-            "Enable it first with pgmig_extras.pg_alter_subscription_enable().",
+            Hint::call("Enable it first with ", "pg_alter_subscription_enable", "()."),
         );
     }
     if subscription.two_phase_enabled && copy_data {
         return refused(
             "tables can't be copied once two_phase is enabled",
-            "Refresh with arg_copy_data => false, or drop and create the subscription again.",
+            "Refresh with arg_copy_data => false, or drop and create the subscription again."
+                .into(),
         );
     }
     Ok(())

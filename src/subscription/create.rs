@@ -14,9 +14,10 @@ use crate::check::{self, Entry, Offer, Subject, owner_login, versions};
 use crate::commit::{Plan, defer};
 use crate::conninfo;
 use crate::conninfo::secrecy;
-use crate::error::{Error, Kind, Result, notice, raise};
+use crate::error::{Error, Hint, Kind, Result, entry};
 use crate::ffi::catalog::{self, Column};
 use crate::ffi::settings::with_settings;
+use crate::notice::Notice;
 use crate::publisher::Publisher;
 use crate::server::query;
 use crate::settings;
@@ -37,7 +38,7 @@ fn pg_create_subscription(
         &arg_connection_string,
         &[&arg_subscription_name, &arg_publication_name, &arg_slot_name, &arg_origin],
     );
-    let run = || -> Result<()> {
+    entry(|| {
         let options = Options::basic(
             required("arg_slot_name", arg_slot_name)?,
             required("arg_slot_create", arg_slot_create)?,
@@ -53,15 +54,14 @@ fn pg_create_subscription(
             options,
             takes_existing_slot: false,
         })
-    };
-    raise(run())
+    })
 }
 
 /// With every option of this server's major.
 #[pg_extern(sql = false)]
 fn create_subscription(name: Text, conninfo: Text, publications: Texts, options: Json) {
     let _concealed = secrecy::conceal(&conninfo, &[&name]);
-    let run = || -> Result<()> {
+    entry(|| {
         let options = required("options", options)?;
         require_subscriber(Caller::current()?)?;
         create(&Request {
@@ -71,8 +71,7 @@ fn create_subscription(name: Text, conninfo: Text, publications: Texts, options:
             options: Options::parse(options, crate::ffi::MAJOR)?,
             takes_existing_slot: false,
         })
-    };
-    raise(run())
+    })
 }
 
 pub struct Request<'a> {
@@ -145,7 +144,11 @@ fn refuse_duplicate(name: &str) -> Result<()> {
             Kind::DuplicateObject,
             format!("subscription \"{}\" already exists", shown(name)),
         )
-        .hint("Choose another name, or drop it with pgmig_extras.pg_drop_subscription().")),
+        .hint(Hint::call(
+            "Choose another name, or drop it with ",
+            "pg_drop_subscription",
+            "().",
+        ))),
         None => Ok(()),
     }
 }
@@ -155,15 +158,15 @@ fn prepare_slot(mut publisher: Publisher, slot: &str, request: &Request) -> Resu
     let options = &request.options;
     if options.create_slot.unwrap_or(true) {
         if request.takes_existing_slot && existing_slot(&mut publisher, slot)? {
-            notice(
-                format!("using replication slot \"{slot}\", which exists on the publisher"),
-                None,
-            );
+            Notice::notice(format!(
+                "using replication slot \"{slot}\", which exists on the publisher"
+            ))
+            .send();
             return Ok(());
         }
         let (new, _) = NewSlot::create(publisher, slot, options.failover.unwrap_or(false))?;
         defer(new);
-        notice(format!("created replication slot \"{slot}\" on publisher"), None);
+        Notice::notice(format!("created replication slot \"{slot}\" on publisher")).send();
         return Ok(());
     }
     let plans = slot::plans(&mut publisher, slot)?;

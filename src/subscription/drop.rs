@@ -11,7 +11,7 @@ use super::{gaps, sequences, tables};
 use crate::argument::{Text, required};
 use crate::caller::Caller;
 use crate::commit::defer;
-use crate::error::{Error, Kind, Result, raise};
+use crate::error::{Error, Hint, Kind, Result, entry};
 use crate::ffi::transaction;
 use crate::publisher::Publisher;
 use crate::server::query;
@@ -20,12 +20,11 @@ use crate::slot::DoomedSlots;
 /// As in aiven_extras.
 #[pg_extern(sql = false)]
 fn pg_drop_subscription(arg_subscription_name: Text, arg_drop_repl_slot: Option<bool>) {
-    let run = || -> Result<()> {
+    entry(|| {
         let name = required("arg_subscription_name", arg_subscription_name)?;
         let with_slot = required("arg_drop_repl_slot", arg_drop_repl_slot)?;
         drop_subscription(name, with_slot)
-    };
-    raise(run())
+    })
 }
 
 pub fn drop_subscription(name: &str, with_slot: bool) -> Result<()> {
@@ -61,10 +60,13 @@ fn connect(subscription: &Subscription, caller: Caller) -> Result<Publisher> {
 /// With what to do where the publisher can't be reached any more.
 pub fn without_publisher(subscription: &Subscription, error: Error) -> Error {
     match error.kind {
-        Kind::ConnectionRefused => error.hint(format!(
-            "If the publisher is gone for good, drop the subscription alone: \
-             SELECT pgmig_extras.pg_drop_subscription({}, arg_drop_repl_slot => false);",
-            sql::literal(&subscription.name).trim_start()
+        Kind::ConnectionRefused => error.hint(Hint::call(
+            "If the publisher is gone for good, drop the subscription alone: SELECT ",
+            "pg_drop_subscription",
+            format!(
+                "({}, arg_drop_repl_slot => false);",
+                sql::literal(&subscription.name).trim_start()
+            ),
         )),
         _ => error,
     }

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use pgmig_core::secret::shown;
 use pgmig_core::wire::Rows;
-use pgrx::PgLogLevel;
 
 use super::owned::Subscription;
-use crate::error::{Error, Kind, Result, report};
+use crate::error::Result;
+use crate::notice::Notice;
 use crate::probe::unsubscribed;
 use crate::publisher::{Publisher, tables as published};
 use crate::server::table::label;
@@ -24,7 +24,7 @@ pub fn warn(subscription: &Subscription, publisher: &mut Publisher) {
             subscription.name
         );
         let detail = format!("{}.", error.message);
-        report(PgLogLevel::WARNING, Error::new(Kind::Warning, text).detail(detail));
+        Notice::warning(text).detail(detail).send();
     }
 }
 
@@ -34,18 +34,13 @@ fn look(subscription: &Subscription, publisher: &mut Publisher) -> Result<()> {
     let query = published::tables_and_publications_query(publisher.major(), publications);
     let answer = publisher.query(&query)?;
     if let Some(name) = published::missing_publication(&answer, publications) {
-        report(
-            PgLogLevel::WARNING,
-            Error::new(
-                Kind::Warning,
-                format!("publication \"{}\" does not exist on the publisher", shown(name)),
-            )
+        Notice::warning(format!("publication \"{}\" does not exist on the publisher", shown(name)))
             .detail(format!(
                 "Changes that were made since it was dropped did not reach subscription \"{}\".",
                 subscription.name
             ))
-            .hint("Compare the tables before you use them."),
-        );
+            .hint("Compare the tables before you use them.")
+            .send();
     }
     warn_of_unsubscribed(subscription, &answer)
 }
@@ -55,15 +50,13 @@ fn warn_of_unsubscribed(subscription: &Subscription, published: &Rows) -> Result
     if missing.is_empty() {
         return Ok(());
     }
-    report(
-        PgLogLevel::WARNING,
-        Error::new(
-            Kind::Warning,
-            format!("subscription \"{}\" does not have every published table", subscription.name),
-        )
-        .detail(format!("The rows of these tables were never copied: {}.", shortened(&missing)))
-        .hint("Refresh a subscription before it is dropped; copy these tables now by other means."),
-    );
+    Notice::warning(format!(
+        "subscription \"{}\" does not have every published table",
+        subscription.name
+    ))
+    .detail(format!("The rows of these tables were never copied: {}.", shortened(&missing)))
+    .hint("Refresh a subscription before it is dropped; copy these tables now by other means.")
+    .send();
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::conninfo::secrecy;
-use crate::error::{Error, Kind, Result, raise};
+use crate::error::{Error, Hint, Kind, Result, entry, raise};
 use crate::ffi::catalog::{self, Guard, SubscriptionRow};
 use crate::ffi::event_trigger::{Change, change, current_user_is_superuser};
 use crate::ffi::identity;
@@ -17,15 +17,17 @@ use crate::server::query;
 
 #[pg_extern(sql = false)]
 fn guard_alter_subscription(fcinfo: pg_sys::FunctionCallInfo) {
-    raise(guard(fcinfo, |name| {
-        let name = sql::literal(name);
-        let name = name.trim_start();
-        format!("Use SELECT pgmig_extras.pg_alter_subscription_connection({name}, '…');")
-    }))
+    entry(|| {
+        guard(fcinfo, |name| {
+            let name = sql::literal(name);
+            let after = format!("({}, '…');", name.trim_start());
+            Hint::call("Use SELECT ", "pg_alter_subscription_connection", after)
+        })
+    })
 }
 
 /// `instead` says what to do instead of changing the connection of the named subscription.
-pub fn guard(fcinfo: pg_sys::FunctionCallInfo, instead: fn(&str) -> String) -> Result<()> {
+pub fn guard(fcinfo: pg_sys::FunctionCallInfo, instead: fn(&str) -> Hint) -> Result<()> {
     let Some(change) = change(fcinfo) else { return Ok(()) };
     match change {
         Change::DropExtension(names)

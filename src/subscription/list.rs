@@ -10,7 +10,7 @@ use pgrx::prelude::*;
 
 use crate::caller::Caller;
 use crate::conninfo::secrecy;
-use crate::error::{Result, internal, raise};
+use crate::error::{Result, entry, internal};
 use crate::ffi::argument::Text;
 use crate::ffi::encoding::{self, Encoding};
 use crate::ffi::libpq;
@@ -40,7 +40,7 @@ fn masked(conninfo: &[u8]) -> Vec<u8> {
 
 #[pg_extern(sql = false)]
 fn pg_list_all_subscriptions(fcinfo: pg_sys::FunctionCallInfo) {
-    raise(list(fcinfo))
+    entry(|| list(fcinfo))
 }
 
 /// Those of owners whose rights the caller has, as the rows of the function that is being called.

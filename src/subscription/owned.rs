@@ -13,7 +13,7 @@ use super::view::view;
 use crate::caller::Caller;
 use crate::commit::is_to_go;
 use crate::conninfo;
-use crate::error::{Error, Kind, Result, denied};
+use crate::error::{Error, Hint, Kind, Result, denied};
 use crate::ffi::catalog::{self, SubscriptionRow};
 use crate::ffi::identity;
 use crate::probe::too_many_publications;
@@ -153,7 +153,8 @@ pub fn not_found(name: &str) -> Error {
         format!("subscription \"{}\" does not exist", shown(name)),
     );
     elsewhere::said(error, name).unwrap_or_else(|error| {
-        error.hint("SELECT subname FROM pgmig_extras.pg_list_all_subscriptions() lists yours.")
+        let function = "pg_list_all_subscriptions";
+        error.hint(Hint::call("SELECT subname FROM ", function, "() lists yours."))
     })
 }
 

@@ -14,9 +14,10 @@ use pgrx::pg_sys::Oid;
 
 use super::tables::{self, Recorded};
 use crate::commit::{AtEnd, DoomedOrigin, Plan, Removes};
-use crate::error::{Result, notice, raise};
+use crate::error::Result;
 use crate::ffi::catalog::{self, SubscriptionRow};
 use crate::ffi::role;
+use crate::notice::Notice;
 use crate::publisher::{Mark, Publisher};
 use crate::server::query;
 use crate::slot::DoomedSlots;
@@ -130,7 +131,7 @@ impl AtEnd for Removal {
     }
 
     fn remove(&mut self) -> Result<Vec<DoomedOrigin>> {
-        role::as_definer(self.user, || Ok(raise(self.run())))
+        role::as_definer(self.user, || self.run())
     }
 
     fn after_commit(self: Box<Self>) {
@@ -155,11 +156,10 @@ fn doom_origin(name: String) -> Option<DoomedOrigin> {
 
 /// Says that a slot stays on the publisher.
 pub fn notice_kept(slot: &str) {
-    notice(
-        format!("replication slot \"{slot}\" is left on the publisher"),
-        Some(format!(
+    Notice::notice(format!("replication slot \"{slot}\" is left on the publisher"))
+        .hint(format!(
             "Run this there, or the slot keeps its WAL: SELECT pg_drop_replication_slot({});",
             sql::literal(slot)
-        )),
-    );
+        ))
+        .send();
 }

@@ -4,13 +4,13 @@
 use pgmig_core::lag::threshold::{Crossing, Measure};
 use pgmig_core::lag::units;
 use pgmig_core::lag::{Outcome, Reading, SECOND, State};
-use pgrx::PgLogLevel;
 use serde_json::{Value, json};
 
 use super::shared;
-use crate::error::{Error, Kind, raise, report};
+use crate::error::raise;
 use crate::ffi::wait::monotonic_micros as now;
 use crate::ffi::worker;
+use crate::notice::Notice;
 use crate::probe::Look;
 use crate::server::query;
 use crate::settings;
@@ -43,13 +43,11 @@ fn log_change(look: &Look, reading: &Reading) {
 }
 
 fn log(is_warning: bool, text: String, detail: Option<String>) {
-    let (level, kind) = match is_warning {
-        true => (PgLogLevel::WARNING, Kind::Warning),
-        false => (PgLogLevel::LOG, Kind::Success),
-    };
-    let mut line = Error::new(kind, text);
-    line.detail = detail;
-    report(level, line);
+    let line = if is_warning { Notice::warning(text) } else { Notice::log(text) };
+    match detail {
+        Some(detail) => line.detail(detail).send(),
+        None => line.send(),
+    }
 }
 
 fn log_crossing(look: &Look, crossing: &Crossing) {

@@ -4,15 +4,15 @@ use std::time::{Duration, Instant};
 
 use pgmig_core::lag::Outcome;
 use pgmig_core::lag::observation::{Compared, Received, Tables};
-use pgrx::PgLogLevel;
 use pgrx::pg_sys::{Datum, Oid};
 use pgrx::prelude::*;
 
 use super::announce::announce;
 use super::place::Process;
 use super::{process, shared};
-use crate::error::{Error, Kind, raise, report};
+use crate::error::{Kind, raise};
 use crate::ffi::worker;
+use crate::notice::Notice;
 use crate::probe::{Link, Links, Listed, Look, compare, list, observation, received, states};
 use crate::reports;
 use crate::settings;
@@ -163,12 +163,11 @@ impl Watcher {
         }
         let was_full = std::mem::replace(&mut self.full, is_full);
         if self.full && !was_full {
-            report(
-                PgLogLevel::WARNING,
-                Error::new(Kind::LimitExceeded, "too many subscriptions to watch")
-                    .detail("Those without room are not watched.")
-                    .hint("Raise \"pgmig_extras.max_subscriptions\" and restart the server."),
-            );
+            Notice::warning("too many subscriptions to watch")
+                .sqlstate(Kind::LimitExceeded)
+                .detail("Those without room are not watched.")
+                .hint("Raise \"pgmig_extras.max_subscriptions\" and restart the server.")
+                .send();
         }
         listed
     }
@@ -211,7 +210,7 @@ impl Watcher {
 /// What the state can't say: it is seen by roles that must not learn which ports are open.
 fn tell_why(look: &Look, cause: String) {
     let text = format!("the publisher of subscription \"{}\" can't be watched", look.name);
-    report(PgLogLevel::LOG_SERVER_ONLY, Error::new(Kind::ConnectionRefused, text).detail(cause));
+    Notice::log_server_only(text).sqlstate(Kind::ConnectionRefused).detail(cause).send();
 }
 
 /// Compares the subscription's tables with the publisher's list when that is new, which a short one is
