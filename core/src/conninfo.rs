@@ -651,7 +651,12 @@ mod tests {
         assert!(with(&[("host", "10.1.2.3")]).checked(&ranges).is_ok());
         assert!(with(&[("hostaddr", "10.1.2.3")]).checked(&ranges).is_ok());
         let name = with(&[]).checked(&ranges).unwrap_err();
-        assert!(name.hint.unwrap().ends_with("or as hostaddr beside a name."));
+        assert!(
+            name.hint
+                .unwrap()
+                .into_text(|_| "pgmig_extras")
+                .ends_with("or as hostaddr beside a name.")
+        );
         // hostaddr is where libpq goes, so an allowed name does not cover it.
         assert_eq!(refusal(&[("hostaddr", "10.0.0.1")], &listed), Kind::InsufficientPrivilege);
     }

@@ -61,7 +61,7 @@ fn lag_readings() -> TableIterator<
     let now = now();
     TableIterator::new(seen.into_iter().map(move |(oid, view, known)| {
         let (state, reason) = match &known {
-            Known::Watched(reading) => (reading.state, reading.reason.clone()),
+            Known::Watched(reading) => (reading.state, reading.sentence()),
             Known::Unwatched(why) => (why.state(), why.reason()),
         };
         let reading = match &known {

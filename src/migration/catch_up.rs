@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use pgmig_core::lsn::Lsn;
-use pgrx::pg_sys::Oid;
 
 use crate::caller::Caller;
 use crate::error::Result;
@@ -11,14 +10,11 @@ use crate::ffi::catalog::SubscriptionRow;
 use crate::ffi::{identity, wait as clock};
 use crate::notice::Notice;
 use crate::probe::Listed;
-use crate::probe::wait::{End, wait};
+use crate::probe::wait::{End, Obstacle, wait};
 use crate::publisher::{self, Publisher};
 use crate::reports::last as last_error;
 use crate::settings;
 use crate::subscription::{Subscription, warn_of_gaps, without_publisher};
-
-/// How a reason refers to the column of the view.
-const SEE_LAST_ERROR: &str = ": see last_error";
 
 /// What the drop itself is left of the time that the caller gave it: more than it needs, or half of a
 /// short time. A drop that is cancelled leaves a subscription behind that clients take for dropped.
@@ -42,29 +38,15 @@ pub fn before_drop(name: &str, needs_publisher: bool) -> Result<()> {
     let caller = Caller::current()?;
     let until = last_moment();
     let subscription = Subscription::find_own(name, caller)?;
-    if let End::Stuck(reason) = catch_up(&subscription, needs_publisher, until, caller)? {
+    if let End::Stuck(obstacle) = catch_up(&subscription, needs_publisher, until, caller)? {
         Notice::warning(format!(
             "subscription \"{name}\" does not have all that its publisher has"
         ))
-        .detail(with_last_error(reason, subscription.oid))
+        .detail(obstacle.text(last_error(subscription.oid).as_deref()))
         .hint("Compare the tables before you use them.")
         .send();
     }
     Ok(())
-}
-
-/// There may be no view that shows it: that is in the other extension.
-fn with_last_error(reason: String, subscription: Oid) -> String {
-    let Some((reason, _)) = reason.split_once(SEE_LAST_ERROR) else {
-        return match last_error(subscription) {
-            Some(error) => format!("{reason} The last error of its workers: {error}"),
-            None => reason,
-        };
-    };
-    match last_error(subscription) {
-        Some(error) => format!("{reason}: {error}"),
-        None => format!("{reason}; the errors are in this server's log."),
-    }
 }
 
 fn catch_up(
@@ -73,7 +55,7 @@ fn catch_up(
     until: Option<Instant>,
     caller: Caller,
 ) -> Result<End> {
-    let stuck = |reason: &str| Ok(End::Stuck(reason.to_owned()));
+    let stuck = |text: &str| Ok(End::Stuck(Obstacle::Other(text.to_owned())));
     if !subscription.enabled {
         return stuck("It is disabled.");
     }
@@ -87,7 +69,7 @@ fn catch_up(
         Err(error) if needs_publisher && until.is_none_or(|until| Instant::now() < until) => {
             return Err(without_publisher(subscription, error));
         }
-        Err(error) => return Ok(End::Stuck(format!("{}.", error.message))),
+        Err(error) => return stuck(&format!("{}.", error.message)),
     };
     wait(&listed(subscription), &subscription.name, goal, until)
 }

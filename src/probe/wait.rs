@@ -5,7 +5,8 @@
 use std::time::{Duration, Instant};
 
 use pgmig_core::lag::observation::Tables;
-use pgmig_core::lag::{Reading, Settings, State, Tracker};
+use pgmig_core::lag::reason::{Reason, with_last_error};
+use pgmig_core::lag::{Micros, Reading, Settings, State, Tracker};
 use pgmig_core::lsn::Lsn;
 use pgrx::pg_sys::Oid;
 
@@ -30,8 +31,26 @@ const MAX_SHOWN: usize = 5;
 /// How the wait ended.
 pub enum End {
     Reached,
-    /// It can't get there, or not in time; why, in sentences.
-    Stuck(String),
+    /// It can't get there, or not in time.
+    Stuck(Obstacle),
+}
+
+/// Why a subscription does not get on.
+pub enum Obstacle {
+    /// What was found when it was read.
+    State { reason: Reason, at: Micros },
+    /// In sentences.
+    Other(String),
+}
+
+impl Obstacle {
+    /// In sentences, with the last error of the subscription's workers.
+    pub fn text(self, last_error: Option<&str>) -> String {
+        match self {
+            Self::State { reason, at } => reason.with_last_error(at, last_error),
+            Self::Other(text) => with_last_error(text, last_error),
+        }
+    }
 }
 
 /// Waits until all tables are copied and everything up to `goal` is applied. Interruptible; ends
@@ -58,7 +77,8 @@ pub fn wait(subscription: &Listed, name: &str, goal: Lsn, until: Option<Instant>
             return Ok(End::Stuck(reason));
         }
         if until.is_some_and(|until| Instant::now() >= until) {
-            return Ok(End::Stuck(out_of_time(&reading, goal, subscription.oid)?));
+            let text = out_of_time(&reading, goal, subscription.oid)?;
+            return Ok(End::Stuck(Obstacle::Other(text)));
         }
         if Instant::now() >= next_notice {
             next_notice = Instant::now() + NOTICE_INTERVAL;
@@ -143,14 +163,15 @@ fn uncopied(subscription: Oid) -> Result<Vec<String>> {
     Ok(names.into_iter().filter_map(text::from_bytes).collect())
 }
 
-fn obstacle(reading: &Reading, subscription: Oid) -> Result<Option<String>> {
+fn obstacle(reading: &Reading, subscription: Oid) -> Result<Option<Obstacle>> {
     let lasts = Duration::from_micros(now().saturating_sub(reading.since));
     let is_away = reading.state == State::Unreachable && lasts > settings::connect_timeout();
-    if reading.is_stuck || is_away {
-        return Ok(Some(reading.reason.clone()));
+    if reading.reason.is_stuck() || is_away {
+        return Ok(Some(Obstacle::State { reason: reading.reason, at: reading.at }));
     }
     let blocked = is_blocked_by_this_session(subscription)?;
-    Ok(blocked.then(|| "This transaction itself holds a lock that is waited for.".to_owned()))
+    let text = "This transaction itself holds a lock that is waited for.";
+    Ok(blocked.then(|| Obstacle::Other(text.to_owned())))
 }
 
 /// Whether a worker waits for a lock of ours, or, where this cluster is the publisher too, a slot for
@@ -170,7 +191,7 @@ fn is_blocked_by_this_session(subscription: Oid) -> Result<bool> {
 }
 
 fn tell(name: &str, reading: &Reading, subscription: Oid) -> Result<()> {
-    let mut detail = reading.reason.clone();
+    let mut detail = reading.sentence();
     if let Some(rows) = rows_copied(subscription)? {
         detail.push_str(&format!(" {rows} rows of the tables being copied have arrived."));
     }

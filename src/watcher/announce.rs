@@ -39,7 +39,7 @@ fn log_change(look: &Look, reading: &Reading) {
         State::Stalled | State::Erroring | State::SlotLost | State::Unreachable
     );
     let text = format!("subscription \"{}\" is {}", look.name, reading.state);
-    log(is_bad, text, Some(reading.reason.clone()));
+    log(is_bad, text, Some(reading.sentence()));
 }
 
 fn log(is_warning: bool, text: String, detail: Option<String>) {

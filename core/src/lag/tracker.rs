@@ -86,9 +86,9 @@ pub struct Reading {
     /// The state before, and when this one began.
     pub previous: State,
     pub since: Micros,
-    pub reason: String,
-    /// Whether waiting does not help.
-    pub is_stuck: bool,
+    pub reason: Reason,
+    /// When this was read.
+    pub at: Micros,
     /// Whether changes are known to be lost: that stays true without a look.
     pub has_lost: bool,
     pub lag: Option<Micros>,
@@ -109,6 +109,13 @@ pub struct Reading {
     /// When the last look was taken, and the publisher's last answer.
     pub sampled_at: Option<Micros>,
     pub answered_at: Option<Micros>,
+}
+
+impl Reading {
+    /// Why it is in its state.
+    pub fn sentence(&self) -> String {
+        self.reason.sentence(self.at)
+    }
 }
 
 impl Tracker {
@@ -318,8 +325,8 @@ impl Tracker {
             state,
             previous: last.previous,
             since: last.since,
-            reason: reason.sentence(now),
-            is_stuck: reason.is_stuck(),
+            reason,
+            at: now,
             has_lost: self.lineage.divergence().is_some(),
             lag: lag.map(|lag| lag.time),
             lag_is_lower_bound: lag.is_some_and(|lag| lag.is_lower_bound),
@@ -460,7 +467,7 @@ mod tests {
     fn before_the_first_look_nothing_is_known() {
         let reading = Tracker::new().read(5 * SECOND);
         assert_eq!((reading.state, reading.lag, reading.sampled_at), (State::Unknown, None, None));
-        assert!(reading.reason.contains("not looked"));
+        assert!(reading.sentence().contains("not looked"));
     }
 
     #[test]
