@@ -161,8 +161,8 @@ mod tests {
         let idle = with_origin(30, subscriber(Some((1, 100)), Some((1, WAITING))));
         let busy = with_origin(30, subscriber(Some((1, 101)), Some((1, BUSY))));
         let other = with_origin(30, subscriber(Some((2, 40)), Some((2, WAITING))));
-        for look in [idle, busy, other] {
-            assert_eq!(applied.observe(None, &look).passed, Some(Lsn(100)));
+        for observation in [idle, busy, other] {
+            assert_eq!(applied.observe(None, &observation).passed, Some(Lsn(100)));
         }
     }
 
@@ -196,17 +196,17 @@ mod tests {
 
         #[test]
         fn it_is_never_less_than_what_one_look_shows_nor_more_than_any_look_ever_showed(
-            looks in prop::collection::vec((0..100u64, 0..100u64, 0..100u64, any::<bool>()), 1..50),
+            observations in prop::collection::vec((0..100u64, 0..100u64, 0..100u64, any::<bool>()), 1..50),
         ) {
             let mut applied = Applied::new();
             let mut ever = 0;
-            for (confirmed, origin, received, waits) in looks {
+            for (confirmed, origin, received, waits) in observations {
                 let wait = if waits { WAITING } else { BUSY };
-                let look = with_origin(origin, subscriber(Some((1, received)), Some((1, wait))));
+                let observation = with_origin(origin, subscriber(Some((1, received)), Some((1, wait))));
                 let proven = if waits { received } else { received.saturating_sub(1) };
                 let shown = confirmed.max(origin).max(proven);
                 ever = ever.max(shown);
-                let lsn = applied.observe(Some(Lsn(confirmed)), &look).passed.unwrap();
+                let lsn = applied.observe(Some(Lsn(confirmed)), &observation).passed.unwrap();
                 prop_assert!((shown..=ever).contains(&lsn.0));
             }
         }

@@ -1,4 +1,4 @@
-//! A chart of lag in text, for psql and `\\watch`: its size and layout stay the same from one look to
+//! A chart of lag in text, for psql and `\\watch`: its size and layout stay the same from one observation to
 //! the next.
 
 use std::fmt::Write;

@@ -3,8 +3,8 @@
 
 use super::Micros;
 use super::estimate::Lag;
+use super::series::{Entry, Series};
 use super::state::State;
-use super::timeline::{Entry, Timeline};
 
 /// Samples that fit. At an interval of 1 s, 8 minutes of every sample.
 pub const CAPACITY: usize = 1024;
@@ -89,12 +89,12 @@ impl Entry for Sample {
         self.at
     }
 
-    fn loss(&self, _: &Self, after: &Self) -> Micros {
+    fn removal_cost(&self, _: &Self, after: &Self) -> Micros {
         let hides = after.follows_a_gap(self) || after.state != self.state;
         (after.at - self.from) * if hides { DEAR } else { 1 }
     }
 
-    fn absorb(&mut self, dropped: &Self) {
+    fn merge(&mut self, dropped: &Self) {
         self.from = dropped.from;
         self.lag = greater(self.lag, dropped.lag);
         self.pending = greater(self.pending, dropped.pending);
@@ -106,12 +106,12 @@ impl Entry for Sample {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct History<const N: usize = CAPACITY> {
-    samples: Timeline<Sample, N>,
+    samples: Series<Sample, N>,
 }
 
 impl<const N: usize> History<N> {
     pub const fn new() -> Self {
-        Self { samples: Timeline::new() }
+        Self { samples: Series::new() }
     }
 
     /// Adds a sample later than the last one; `limit` is the number to keep.
@@ -149,7 +149,7 @@ mod tests {
             (later.lag(), later.pending_bytes(), later.retained_bytes()),
             (Some(5), Some(5), None)
         );
-        later.absorb(&Sample::new(0, 1, State::Streaming, None, None, Some(9)));
+        later.merge(&Sample::new(0, 1, State::Streaming, None, None, Some(9)));
         assert_eq!(
             (later.lag(), later.pending_bytes(), later.retained_bytes()),
             (Some(5), Some(5), Some(9))

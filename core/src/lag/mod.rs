@@ -1,4 +1,4 @@
-//! The arithmetic of the lag watcher: from what one look at the publisher and the subscriber yields
+//! The arithmetic of the lag watcher: from what one observation at the publisher and the subscriber yields
 //! to lag, state, estimates, warnings and history.
 //!
 //! Pure: no I/O, and no clock either. Every time is [`Micros`] of the watcher's monotonic clock and
@@ -7,21 +7,21 @@
 
 pub mod applied;
 pub mod chart;
-pub mod contact;
+pub mod divergence;
 pub mod estimate;
 pub mod history;
-pub mod lineage;
+pub mod lsn_times;
 pub mod metrics;
 pub mod observation;
 pub mod progress;
 pub mod rate;
+pub mod reachability;
 pub mod reason;
-pub mod ring;
+pub mod series;
 pub mod settings;
 pub mod slot_use;
 pub mod state;
 pub mod threshold;
-pub mod timeline;
 pub mod tracker;
 pub mod units;
 pub mod wait;

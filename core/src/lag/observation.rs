@@ -1,7 +1,7 @@
-//! What one look at a subscription yields. `None` is what a major does not have or a role may not
+//! What one observation at a subscription yields. `None` is what a major does not have or a role may not
 //! see.
 //!
-//! Order of a look: the publisher's round trip, `received`, then the rest of the subscriber. Asked
+//! Order of an observation: the publisher's round trip, `received`, then the rest of the subscriber. Asked
 //! the other way round, changes that arrive in between would pass for lag.
 
 use std::fmt;
@@ -20,7 +20,7 @@ pub struct Observation<'a> {
 }
 
 #[derive(Debug, Clone, Copy)]
-#[expect(clippy::large_enum_variant, reason = "one is made for each look, and none is kept")]
+#[expect(clippy::large_enum_variant, reason = "one is made for each observation, and none is kept")]
 pub enum Answer {
     /// An answer that came since the last observation.
     Given(Publisher),
@@ -135,7 +135,7 @@ pub struct Subscriber<'a> {
 
 impl Subscriber<'_> {
     /// How long ago the worker received the change that it applies, and whether it waits for a lock.
-    pub fn in_hand(&self) -> Option<(Micros, bool)> {
+    pub fn change_in_progress(&self) -> Option<(Micros, bool)> {
         let worker = self.worker.filter(|worker| !worker.wait.is_activity())?;
         Some((worker.last_message_age?, worker.wait == WorkerWait::Lock))
     }

@@ -4,7 +4,7 @@ use super::{Micros, SECOND};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// Time between two looks.
+    /// Time between two observations.
     pub interval: Micros,
     /// How long nothing may be applied, with something to apply, before it is called `stalled`.
     pub stall_timeout: Micros,
@@ -22,7 +22,7 @@ impl Settings {
         self.interval * 5 / 2
     }
 
-    /// How old the last look may be while it still tells what is true now.
+    /// How old the last observation may be while it still tells what is true now.
     pub(super) fn fresh(&self) -> Micros {
         self.interval + SECOND / 4
     }

@@ -1,34 +1,34 @@
-//! One subscription: every look goes in, and what is known can be read at any time.
+//! One subscription: every observation goes in, and what is known can be read at any time.
 
 use super::applied::{Applied, Position};
-use super::contact::{Contact, Since};
-use super::estimate::{Estimate, Found};
+use super::divergence::DivergenceDetector;
+use super::estimate::{Estimate, LagEvidence};
 use super::history::{History, Sample};
-use super::lineage::Lineage;
+use super::lsn_times::{Continuity, LsnTimes};
 use super::metrics::{Metrics, OpenTransaction, distance};
 use super::observation::{Answer, Errors, Observation, Publisher, Tables};
 use super::progress::Progress;
 use super::rate::Rates;
+use super::reachability::{Reachability, SinceAnswer};
 use super::reason::Reason;
-use super::ring::{Continuity, Ring};
-use super::slot_use::{SlotUse, Use};
-use super::state::{Facts, State, Verdict, judge};
+use super::slot_use::{SlotReport, SlotUse};
+use super::state::{Diagnosis, Facts, State, diagnose};
 use super::threshold::{Alarms, Crossing};
 use super::wait::SenderWait;
 use super::{Micros, NOISE, SECOND, Settings};
 use crate::lsn::Lsn;
 
 /// How long a disabled subscription's worker may take to end.
-const SETTLING: Micros = 2 * SECOND;
+const WORKER_EXIT_TIME: Micros = 2 * SECOND;
 
 /// Belongs to one subscription by its oid. For another one, begin with a [new](Tracker::new) one.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct Tracker {
-    ring: Ring,
+    lsn_times: LsnTimes,
     history: History,
-    contact: Contact,
-    lineage: Lineage,
+    reachability: Reachability,
+    detector: DivergenceDetector,
     slot_use: SlotUse,
     applied: Applied,
     open_transaction: OpenTransaction,
@@ -41,13 +41,13 @@ pub struct Tracker {
     other: Option<i32>,
     /// Since when the subscription has been seen disabled.
     disabled: Option<Micros>,
-    last: Last,
+    last: LastObservation,
 }
 
-/// The outcome of the last look.
+/// The outcome of the last observation.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
-struct Last {
+struct LastObservation {
     at: Option<Micros>,
     interval: Micros,
     applied: Option<Lsn>,
@@ -55,20 +55,20 @@ struct Last {
     metrics: Metrics,
     eta: Option<Micros>,
     tables: Tables,
-    verdict: Verdict,
+    diagnosis: Diagnosis,
     previous: State,
     since: Micros,
 }
 
-/// What a look changed.
+/// What an observation changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outcome {
     pub change: Option<Change>,
     pub crossings: [Option<Crossing>; 3],
-    /// Lag is more than an interval and may fall by much until the next look: that should come
+    /// Lag is more than an interval and may fall by much until the next observation: that should come
     /// sooner.
     pub hurries: bool,
-    /// The subscription was just disabled, and where its slot rests is not known yet: the next look
+    /// The subscription was just disabled, and where its slot rests is not known yet: the next observation
     /// should come at once.
     pub settles: bool,
 }
@@ -89,7 +89,7 @@ pub struct Reading {
     pub reason: String,
     /// Whether waiting does not help.
     pub is_stuck: bool,
-    /// Whether changes are known to be lost: that stays true without a look.
+    /// Whether changes are known to be lost: that stays true without an observation.
     pub has_lost: bool,
     pub lag: Option<Micros>,
     pub lag_is_lower_bound: bool,
@@ -106,7 +106,7 @@ pub struct Reading {
     /// Bytes of WAL per second, smoothed.
     pub production: Option<f64>,
     pub consumption: Option<f64>,
-    /// When the last look was taken, and the publisher's last answer.
+    /// When the last observation was taken, and the publisher's last answer.
     pub sampled_at: Option<Micros>,
     pub answered_at: Option<Micros>,
 }
@@ -114,10 +114,10 @@ pub struct Reading {
 impl Tracker {
     pub const fn new() -> Self {
         Self {
-            ring: Ring::new(),
+            lsn_times: LsnTimes::new(),
             history: History::new(),
-            contact: Contact::new(),
-            lineage: Lineage::new(),
+            reachability: Reachability::new(),
+            detector: DivergenceDetector::new(),
             slot_use: SlotUse::new(),
             applied: Applied::new(),
             open_transaction: OpenTransaction::new(),
@@ -127,81 +127,95 @@ impl Tracker {
             sender: None,
             other: None,
             disabled: None,
-            last: Last::NONE,
+            last: LastObservation::NONE,
         }
     }
 
-    /// Takes in a look. There must be one every interval at least, whether the publisher has answered
+    /// Takes in an observation. There must be one every interval at least, whether the publisher has answered
     /// or not.
-    pub fn observe(&mut self, look: &Observation, settings: &Settings) -> Outcome {
-        if self.lineage.switch_slot(look.subscriber.slot) {
+    pub fn observe(&mut self, observation: &Observation, settings: &Settings) -> Outcome {
+        if self.detector.switch_slot(observation.subscriber.slot) {
             (self.applied, self.slot_use) = (Applied::new(), SlotUse::new());
         }
-        let look = &Observation { publisher: in_time(look.publisher, settings), ..*look };
-        let since = self.contact.observe(&look.publisher, look.at, settings.patience());
-        match &look.publisher {
-            Answer::Given(publisher) => self.follow(publisher, look, &since, settings),
-            Answer::Pending | Answer::Failed => self.go_on(look),
+        let observation =
+            &Observation { publisher: in_time(observation.publisher, settings), ..*observation };
+        let since =
+            self.reachability.observe(&observation.publisher, observation.at, settings.patience());
+        match &observation.publisher {
+            Answer::Given(publisher) => self.take_answer(publisher, observation, &since, settings),
+            Answer::Pending | Answer::Failed => self.without_answer(observation),
         }
-        let Last { applied, metrics: Metrics { pending, .. }, .. } = self.last;
-        self.progress.observe(look, &since, applied, pending, self.sender);
-        self.last.estimate = self.estimate(look, settings);
-        let verdict = self.judge(look, settings);
-        self.last.eta = self.eta(verdict.state, settings);
-        self.record(look.at, verdict.state, settings);
-        let change = self.enter(verdict, look.at);
-        self.last.tables = look.subscriber.tables;
-        (self.last.at, self.last.interval) = (Some(look.at), settings.interval);
-        let crossings = self.crossings(look.at, settings);
-        self.disabled =
-            if look.subscriber.enabled { None } else { self.disabled.or(Some(look.at)) };
-        let (hurries, settles) = (self.hurries(look.at, settings), self.settles(look));
+        let LastObservation { applied, metrics: Metrics { pending, .. }, .. } = self.last;
+        self.progress.observe(observation, &since, applied, pending, self.sender);
+        self.last.estimate = self.estimate(observation, settings);
+        let diagnosis = self.diagnose(observation, settings);
+        self.last.eta = self.eta(diagnosis.state, settings);
+        self.record(observation.at, diagnosis.state, settings);
+        let change = self.change_state(diagnosis, observation.at);
+        self.last.tables = observation.subscriber.tables;
+        (self.last.at, self.last.interval) = (Some(observation.at), settings.interval);
+        let crossings = self.crossings(observation.at, settings);
+        self.disabled = if observation.subscriber.enabled {
+            None
+        } else {
+            self.disabled.or(Some(observation.at))
+        };
+        let (hurries, settles) =
+            (self.hurries(observation.at, settings), self.settles(observation));
         Outcome { change, crossings, hurries, settles }
     }
 
-    fn settles(&self, look: &Observation) -> bool {
-        let is_new = self.disabled.is_some_and(|since| look.at.saturating_sub(since) < SETTLING);
-        let is_known = self.slot_use.resting().is_some();
+    fn settles(&self, observation: &Observation) -> bool {
+        let is_new = self
+            .disabled
+            .is_some_and(|since| observation.at.saturating_sub(since) < WORKER_EXIT_TIME);
+        let is_known = self.slot_use.idle_lsn().is_some();
         is_new
             && !is_known
-            && matches!(look.publisher, Answer::Given(Publisher { slot: Some(_), .. }))
+            && matches!(observation.publisher, Answer::Given(Publisher { slot: Some(_), .. }))
     }
 
     /// Where the slot was last seen at rest.
     pub fn resting(&self) -> Option<Lsn> {
-        self.slot_use.resting()
+        self.slot_use.idle_lsn()
     }
 
     /// Takes in where the slot is before a subscription that was disabled is enabled again. Returns where
     /// it rested, if somebody has moved it on since.
     pub fn check_rest(&mut self, confirmed: Lsn) -> Option<Lsn> {
-        let resting = self.slot_use.resting().filter(|resting| confirmed > *resting)?;
-        self.lineage.slot_moved(resting, confirmed);
+        let resting = self.slot_use.idle_lsn().filter(|resting| confirmed > *resting)?;
+        self.detector.slot_moved(resting, confirmed);
         Some(resting)
     }
 
     /// Takes in an answer of the publisher.
-    fn follow(
+    fn take_answer(
         &mut self,
         publisher: &Publisher,
-        look: &Observation,
-        since: &Since,
+        observation: &Observation,
+        since: &SinceAnswer,
         settings: &Settings,
     ) {
         let flush = publisher.flush_lsn;
         let slot = publisher.slot.as_ref();
-        let found = self.slot_use.observe(publisher, &look.subscriber, look.at);
-        let Use { confirmed, other, .. } = found;
+        let found = self.slot_use.observe(publisher, &observation.subscriber, observation.at);
+        let SlotReport { confirmed, other, .. } = found;
         self.other = other;
-        self.lineage.observe(publisher, &found, self.last.applied, &look.subscriber, look.at);
+        self.detector.observe(
+            publisher,
+            &found,
+            self.last.applied,
+            &observation.subscriber,
+            observation.at,
+        );
         if let Some(started) = since.restart {
-            self.ring.restarted(started);
+            self.lsn_times.restarted(started);
         }
-        if self.ring.sample(publisher.source, flush, publisher.at()) == Continuity::Broken {
+        if self.lsn_times.sample(publisher.source, flush, publisher.at()) == Continuity::Broken {
             self.applied = Applied::new();
             self.rates = Rates::new();
         }
-        let Position { passed, applied } = self.applied.observe(confirmed, &look.subscriber);
+        let Position { passed, applied } = self.applied.observe(confirmed, &observation.subscriber);
         self.rates.observe(flush, passed, since.elapsed, settings.interval);
         self.sender = slot.and_then(|slot| slot.walsender).map(|sender| sender.wait);
         let open_transaction = self.open_transaction.observe(publisher.oldest_xid, slot);
@@ -210,53 +224,54 @@ impl Tracker {
     }
 
     /// Without an answer, what the publisher said last is kept until it counts as out of reach.
-    fn go_on(&mut self, look: &Observation) {
-        self.slot_use.go_on(&look.subscriber, look.at);
-        let Position { passed, applied } = self.applied.observe(None, &look.subscriber);
+    fn without_answer(&mut self, observation: &Observation) {
+        self.slot_use.observe_without_answer(&observation.subscriber, observation.at);
+        let Position { passed, applied } = self.applied.observe(None, &observation.subscriber);
         self.last.applied = passed;
-        if self.contact.lost().is_some() {
+        if self.reachability.unreachable_since().is_some() {
             self.last.metrics = Metrics::new();
         }
-        let newest = self.ring.newest().filter(|_| self.contact.lost().is_none());
+        let newest =
+            self.lsn_times.newest().filter(|_| self.reachability.unreachable_since().is_none());
         self.last.metrics.pending = applied.zip(newest).map(|(from, to)| distance(from, to));
     }
 
-    fn estimate(&self, look: &Observation, settings: &Settings) -> Estimate {
-        let tables = look.subscriber.tables;
-        let passage = self.last.applied.and_then(|lsn| self.ring.passage(lsn));
-        let found = Found {
-            at: look.at,
-            passage: passage.filter(|_| !self.has_hole(&tables)),
-            in_hand: look
+    fn estimate(&self, observation: &Observation, settings: &Settings) -> Estimate {
+        let tables = observation.subscriber.tables;
+        let written_at = self.last.applied.and_then(|lsn| self.lsn_times.written_at(lsn));
+        let evidence = LagEvidence {
+            at: observation.at,
+            written_at: written_at.filter(|_| !self.age_is_unknown(&tables)),
+            change_in_progress: observation
                 .subscriber
-                .in_hand()
-                .map(|(age, is_locked)| (look.at.saturating_sub(age), is_locked)),
-            newest: self.contact.answered().unwrap_or(0),
-            lost: self.contact.lost().is_some(),
+                .change_in_progress()
+                .map(|(age, is_locked)| (observation.at.saturating_sub(age), is_locked)),
+            newest: self.reachability.answered().unwrap_or(0),
+            unreachable: self.reachability.unreachable_since().is_some(),
             copying: tables.are_copying(),
         };
-        self.last.estimate.next(&found, settings)
+        self.last.estimate.next(&evidence, settings)
     }
 
     /// Whether changes never arrive, without anything to tell how old the first of them is. What another
     /// subscriber takes is as old as what was applied here last.
-    fn has_hole(&self, tables: &Tables) -> bool {
-        let diverged = self.lineage.divergence().is_some() && self.other.is_none();
-        diverged || self.lineage.missing_publication().is_some() || tables.unpublished() > 0
+    fn age_is_unknown(&self, tables: &Tables) -> bool {
+        let diverged = self.detector.divergence().is_some() && self.other.is_none();
+        diverged || self.detector.missing_publication().is_some() || tables.unpublished() > 0
     }
 
-    fn judge(&self, look: &Observation, settings: &Settings) -> Verdict {
-        judge(&Facts {
-            look,
+    fn diagnose(&self, observation: &Observation, settings: &Settings) -> Diagnosis {
+        diagnose(&Facts {
+            observation,
             settings,
-            previous: self.last.verdict.state,
-            answered: self.contact.answered(),
-            lost: self.contact.lost().is_some(),
-            slot: self.lineage.slot(),
+            previous: self.last.diagnosis.state,
+            answered: self.reachability.answered(),
+            unreachable: self.reachability.unreachable_since().is_some(),
+            slot: self.detector.slot(),
             sender: self.sender,
-            divergence: self.lineage.divergence(),
+            divergence: self.detector.divergence(),
             other: self.other,
-            missing_publication: self.lineage.missing_publication(),
+            missing_publication: self.detector.missing_publication(),
             progress: &self.progress,
             estimate: &self.last.estimate,
             pending: self.last.metrics.pending,
@@ -273,7 +288,8 @@ impl Tracker {
     /// bytes do not tell.
     fn eta(&self, state: State, settings: &Settings) -> Option<Micros> {
         let pending = self.last.metrics.pending?;
-        let moving = self.progress.unmoved < settings.large_transaction() || pending <= NOISE;
+        let moving =
+            self.progress.without_progress < settings.large_transaction() || pending <= NOISE;
         let applying = matches!(state, State::CatchingUp | State::Streaming);
         if applying && moving { self.rates.eta(pending) } else { None }
     }
@@ -291,10 +307,10 @@ impl Tracker {
         self.history.push(sample, settings.history_size);
     }
 
-    fn enter(&mut self, verdict: Verdict, at: Micros) -> Option<Change> {
-        let previous = self.last.verdict.state;
-        let state = verdict.state;
-        self.last.verdict = verdict;
+    fn change_state(&mut self, diagnosis: Diagnosis, at: Micros) -> Option<Change> {
+        let previous = self.last.diagnosis.state;
+        let state = diagnosis.state;
+        self.last.diagnosis = diagnosis;
         (state != previous).then(|| {
             (self.last.previous, self.last.since) = (previous, at);
             Change { previous, state }
@@ -303,29 +319,29 @@ impl Tracker {
 
     fn hurries(&self, at: Micros, settings: &Settings) -> bool {
         let rests = matches!(
-            self.last.verdict.state,
+            self.last.diagnosis.state,
             State::SlotLost | State::Unknown | State::Unreachable
         );
         !rests && self.last.estimate.exceeds(at, settings.interval)
     }
 
-    /// What is known at `now`. Lag grows from look to look, and goes on growing without any.
+    /// What is known at `now`. Lag grows from observation to observation, and goes on growing without any.
     pub fn read(&self, now: Micros) -> Reading {
         let last = &self.last;
         let lag = last.estimate.lag(now);
-        let Verdict { state, reason } = self.verdict(now);
+        let Diagnosis { state, reason } = self.diagnosis(now);
         Reading {
             state,
             previous: last.previous,
             since: last.since,
             reason: reason.sentence(now),
             is_stuck: reason.is_stuck(),
-            has_lost: self.lineage.divergence().is_some(),
+            has_lost: self.detector.divergence().is_some(),
             lag: lag.map(|lag| lag.time),
             lag_is_lower_bound: lag.is_some_and(|lag| lag.is_lower_bound),
-            lag_precision: last.estimate.width(),
+            lag_precision: last.estimate.precision(),
             applied_lsn: last.applied,
-            flush_lsn: self.ring.newest(),
+            flush_lsn: self.lsn_times.newest(),
             metrics: last.metrics,
             eta: last.eta,
             tables: last.tables,
@@ -333,7 +349,7 @@ impl Tracker {
             production: self.rates.production.per_second(),
             consumption: self.rates.consumption.per_second(),
             sampled_at: last.at,
-            answered_at: self.contact.answered(),
+            answered_at: self.reachability.answered(),
         }
     }
 
@@ -342,16 +358,16 @@ impl Tracker {
         self.history.since(from)
     }
 
-    /// A state is true only for as long as somebody looks.
-    fn verdict(&self, now: Micros) -> Verdict {
+    /// A state is true only for as long as somebody observations.
+    fn diagnosis(&self, now: Micros) -> Diagnosis {
         let silence = (5 * self.last.interval).max(10 * SECOND);
         match self.last.at {
             Some(since)
-                if now.saturating_sub(since) > silence && self.lineage.divergence().is_none() =>
+                if now.saturating_sub(since) > silence && self.detector.divergence().is_none() =>
             {
-                Verdict { state: State::Unknown, reason: Reason::WatcherSilent { since } }
+                Diagnosis { state: State::Unknown, reason: Reason::WatcherSilent { since } }
             }
-            _ => self.last.verdict,
+            _ => self.last.diagnosis,
         }
     }
 }
@@ -370,7 +386,7 @@ impl Default for Tracker {
     }
 }
 
-impl Last {
+impl LastObservation {
     const NONE: Self = Self {
         at: None,
         interval: 0,
@@ -379,7 +395,7 @@ impl Last {
         metrics: Metrics::new(),
         eta: None,
         tables: Tables::NONE,
-        verdict: Verdict { state: State::Unknown, reason: Reason::NotSampled },
+        diagnosis: Diagnosis { state: State::Unknown, reason: Reason::NotSampled },
         previous: State::Unknown,
         since: 0,
     };
@@ -393,8 +409,8 @@ mod tests {
     };
     use crate::lag::wait::WorkerWait;
 
-    /// A look at `second` with the publisher at `flush` and everything up to `received` applied.
-    fn look(second: u64, flush: u64, received: u64) -> Observation<'static> {
+    /// An observation at `second` with the publisher at `flush` and everything up to `received` applied.
+    fn observation(second: u64, flush: u64, received: u64) -> Observation<'static> {
         let at = second * SECOND;
         let slot = Slot {
             confirmed_flush: None,
@@ -441,10 +457,10 @@ mod tests {
         Observation { at, publisher: Answer::Given(publisher), subscriber }
     }
 
-    fn after(looks: &[Observation]) -> Box<Tracker> {
+    fn after(observations: &[Observation]) -> Box<Tracker> {
         let mut tracker = Box::new(Tracker::new());
-        looks.iter().for_each(|look| {
-            tracker.observe(look, &Settings::default());
+        observations.iter().for_each(|observation| {
+            tracker.observe(observation, &Settings::default());
         });
         tracker
     }
@@ -467,7 +483,7 @@ mod tests {
     fn a_change_of_state_is_told_once_with_the_state_before() {
         let mut tracker = Tracker::new();
         let changes = [(1, 100), (2, 200), (3, 300)].map(|(second, lsn)| {
-            tracker.observe(&look(second, lsn, lsn), &Settings::default()).change
+            tracker.observe(&observation(second, lsn, lsn), &Settings::default()).change
         });
         let first = Change { previous: State::Unknown, state: State::Streaming };
         assert_eq!(changes, [Some(first), None, None]);
@@ -478,15 +494,21 @@ mod tests {
     #[test]
     fn a_look_at_what_lags_by_more_than_an_interval_hurries_the_next() {
         let mut tracker = Tracker::new();
-        let looks = [look(1, 100, 100), look(2, 200, 150), look(3, 300, 150), look(4, 400, 400)];
-        let hurries = looks.map(|look| tracker.observe(&look, &Settings::default()).hurries);
+        let observations = [
+            observation(1, 100, 100),
+            observation(2, 200, 150),
+            observation(3, 300, 150),
+            observation(4, 400, 400),
+        ];
+        let hurries = observations
+            .map(|observation| tracker.observe(&observation, &Settings::default()).hurries);
         assert_eq!(hurries, [false, false, true, false]);
     }
 
     #[test]
     fn another_slot_knows_nothing_of_what_the_last_one_confirmed() {
-        let first = look(1, 100, 100);
-        let mut second = look(2, 200, 0);
+        let first = observation(1, 100, 100);
+        let mut second = observation(2, 200, 0);
         second.subscriber = Subscriber { slot: Some("b"), received: None, ..second.subscriber };
         assert_eq!(after(&[first]).read(SECOND).applied_lsn, Some(Lsn(100)));
         assert_eq!(after(&[first, second]).read(2 * SECOND).applied_lsn, None);
@@ -495,71 +517,73 @@ mod tests {
     #[test]
     fn one_large_transaction_has_no_eta() {
         let flush = 1_000_000;
-        let mut looks: Vec<_> = (1..=10).map(|second| look(second, flush, second * 1000)).collect();
-        assert!(after(&looks).read(10 * SECOND).eta.is_some());
-        looks.extend((11..=13).map(|second| look(second, flush, 10_000)));
-        assert_eq!(after(&looks).read(13 * SECOND).eta, None);
+        let mut observations: Vec<_> =
+            (1..=10).map(|second| observation(second, flush, second * 1000)).collect();
+        assert!(after(&observations).read(10 * SECOND).eta.is_some());
+        observations.extend((11..=13).map(|second| observation(second, flush, 10_000)));
+        assert_eq!(after(&observations).read(13 * SECOND).eta, None);
     }
 
     #[test]
     fn what_was_applied_before_the_publisher_went_back_is_forgotten() {
         let confirmed = |second, flush, lsn| {
-            let mut look = look(second, flush, 0);
-            look.subscriber.received = None;
-            let Answer::Given(publisher) = &mut look.publisher else { unreachable!() };
+            let mut observation = observation(second, flush, 0);
+            observation.subscriber.received = None;
+            let Answer::Given(publisher) = &mut observation.publisher else { unreachable!() };
             publisher.slot.as_mut().unwrap().confirmed_flush = Some(Lsn(lsn));
-            look
+            observation
         };
-        let looks = [confirmed(1, 100, 90), confirmed(2, 80, 50)];
-        assert_eq!(after(&looks).read(2 * SECOND).applied_lsn, Some(Lsn(50)));
+        let observations = [confirmed(1, 100, 90), confirmed(2, 80, 50)];
+        assert_eq!(after(&observations).read(2 * SECOND).applied_lsn, Some(Lsn(50)));
     }
 
     #[test]
     fn lag_after_a_restart_counts_from_the_start() {
-        let mut lost = look(20, 0, 100);
+        let mut lost = observation(20, 0, 100);
         lost.publisher = Answer::Failed;
-        let mut back = look(61, 200, 101);
+        let mut back = observation(61, 200, 101);
         let Answer::Given(publisher) = &mut back.publisher else { unreachable!() };
         (publisher.started, publisher.uptime) = (2, SECOND);
-        let looks = [look(19, 100, 100), lost, back];
-        let reading = after(&looks).read(61 * SECOND);
+        let observations = [observation(19, 100, 100), lost, back];
+        let reading = after(&observations).read(61 * SECOND);
         assert_eq!(reading.lag, Some(990_000));
         assert_eq!(reading.lag_precision, SECOND);
     }
 
     #[test]
     fn rates_begin_anew_with_another_server() {
-        let mut other = look(3, 9_000_000, 9_000_000);
+        let mut other = observation(3, 9_000_000, 9_000_000);
         let Answer::Given(publisher) = &mut other.publisher else { unreachable!() };
         publisher.source.system_identifier = 2;
-        let reading = after(&[look(1, 100, 100), look(2, 200, 200), other]).read(3 * SECOND);
+        let reading =
+            after(&[observation(1, 100, 100), observation(2, 200, 200), other]).read(3 * SECOND);
         assert_eq!(reading.production, None);
         assert_eq!(reading.state, State::Streaming);
     }
 
     #[test]
     fn an_answer_that_took_too_long_is_none() {
-        let mut late = look(5, 300, 300);
+        let mut late = observation(5, 300, 300);
         let Answer::Given(publisher) = &mut late.publisher else { unreachable!() };
         publisher.asked = 2 * SECOND;
-        let reading = after(&[look(1, 100, 100), late]).read(5 * SECOND);
+        let reading = after(&[observation(1, 100, 100), late]).read(5 * SECOND);
         assert_eq!(reading.state, State::Unreachable);
         assert_eq!((reading.flush_lsn, reading.answered_at), (Some(Lsn(100)), Some(SECOND)));
     }
 
     #[test]
     fn what_only_the_publisher_knows_is_not_known_without_it() {
-        let mut lost = look(2, 0, 100);
+        let mut lost = observation(2, 0, 100);
         lost.publisher = Answer::Failed;
-        let reading = after(&[look(1, 150, 100), lost]).read(2 * SECOND);
+        let reading = after(&[observation(1, 150, 100), lost]).read(2 * SECOND);
         assert_eq!(reading.metrics, Metrics::new());
-        assert_eq!(after(&[look(1, 150, 100)]).read(SECOND).metrics.retained, Some(150));
+        assert_eq!(after(&[observation(1, 150, 100)]).read(SECOND).metrics.retained, Some(150));
     }
 
     #[test]
     fn history_has_every_look_and_its_gaps() {
-        let looks = [1, 2, 3, 60].map(|second| look(second, second, second));
-        let tracker = after(&looks);
+        let observations = [1, 2, 3, 60].map(|second| observation(second, second, second));
+        let tracker = after(&observations);
         let spans: Vec<_> =
             tracker.history(0).iter().map(|s| (s.from / SECOND, s.at / SECOND)).collect();
         assert_eq!(spans, [(0, 1), (1, 2), (2, 3), (59, 60)]);

@@ -4,7 +4,7 @@
 
 use super::Micros;
 use super::observation::{Name, Publications, Publisher, Subscriber, Tables};
-use super::slot_use::Use;
+use super::slot_use::SlotReport;
 use crate::lsn::Lsn;
 
 /// Changes that will never arrive.
@@ -12,7 +12,7 @@ use crate::lsn::Lsn;
 pub enum Divergence {
     /// The publisher's WAL went back to `flush`. It will skip what it now writes up to `applied`,
     /// as already applied (logical decoding skips commits before the requested start).
-    WentBack { applied: Lsn, flush: Lsn },
+    WalWentBack { applied: Lsn, flush: Lsn },
     /// The slot was made again or advanced, and now begins after what was applied.
     SlotMoved { applied: Lsn, begins: Lsn },
     /// A publication was made again. Since 18 the publisher sends nothing of what is written while a
@@ -36,7 +36,7 @@ pub enum SlotCondition {
 
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
-pub struct Lineage {
+pub struct DivergenceDetector {
     slot: Name,
     condition: SlotCondition,
     /// The origin's progress and when it was read, at the last answer.
@@ -46,7 +46,7 @@ pub struct Lineage {
     tables: Tables,
 }
 
-impl Lineage {
+impl DivergenceDetector {
     pub const fn new() -> Self {
         Self {
             slot: Name::NONE,
@@ -90,7 +90,7 @@ impl Lineage {
     pub fn observe(
         &mut self,
         publisher: &Publisher,
-        slot: &Use,
+        slot: &SlotReport,
         applied: Option<Lsn>,
         subscriber: &Subscriber,
         at: Micros,
@@ -112,7 +112,7 @@ impl Lineage {
         let (read, applied) = self.origin?;
         let flush = publisher.flush_lsn;
         (read <= publisher.asked && applied > flush)
-            .then_some(Divergence::WentBack { applied, flush })
+            .then_some(Divergence::WalWentBack { applied, flush })
     }
 
     fn slot_recreated(&self, publisher: &Publisher, applied: Option<Lsn>) -> Option<Divergence> {
@@ -152,7 +152,7 @@ impl Lineage {
     }
 }
 
-impl Default for Lineage {
+impl Default for DivergenceDetector {
     fn default() -> Self {
         Self::new()
     }
@@ -201,43 +201,43 @@ mod tests {
     }
 
     /// Looks of (asked, flush, confirmed, applied before, origin after), 2 after it was asked.
-    fn after(looks: &[(Micros, u64, Option<u64>, u64, u64)]) -> Lineage {
-        let mut lineage = Lineage::new();
-        for &(asked, flush, confirmed, applied, origin) in looks {
+    fn after(observations: &[(Micros, u64, Option<u64>, u64, u64)]) -> DivergenceDetector {
+        let mut detector = DivergenceDetector::new();
+        for &(asked, flush, confirmed, applied, origin) in observations {
             let publisher = publisher(asked, flush, confirmed);
             let subscriber = subscriber(origin, Tables::NONE);
-            let slot = Use::default();
-            lineage.observe(&publisher, &slot, Some(Lsn(applied)), &subscriber, asked + 2);
+            let slot = SlotReport::default();
+            detector.observe(&publisher, &slot, Some(Lsn(applied)), &subscriber, asked + 2);
         }
-        lineage
+        detector
     }
 
     #[test]
     fn more_applied_than_was_written_is_a_publisher_that_went_back() {
-        let lineage = after(&[(0, 100, Some(90), 90, 95), (10, 90, Some(80), 95, 95)]);
-        let expected = Divergence::WentBack { applied: Lsn(95), flush: Lsn(90) };
-        assert_eq!(lineage.divergence(), Some(expected));
+        let detector = after(&[(0, 100, Some(90), 90, 95), (10, 90, Some(80), 95, 95)]);
+        let expected = Divergence::WalWentBack { applied: Lsn(95), flush: Lsn(90) };
+        assert_eq!(detector.divergence(), Some(expected));
     }
 
     #[test]
     fn it_stays_known_when_the_publisher_has_written_as_much_again() {
-        let looks =
+        let observations =
             [(0, 100, Some(90), 90, 95), (10, 90, Some(80), 95, 95), (20, 200, Some(200), 95, 200)];
-        assert!(after(&looks).divergence().is_some());
+        assert!(after(&observations).divergence().is_some());
     }
 
     #[test]
     fn what_was_applied_after_the_question_may_exceed_the_answer() {
-        let lineage = after(&[(0, 100, Some(90), 90, 150), (1, 100, Some(90), 150, 150)]);
-        assert_eq!(lineage.divergence(), None);
-        let lineage = after(&[(0, 100, Some(90), 90, 150), (2, 100, Some(90), 150, 150)]);
-        assert!(lineage.divergence().is_some());
+        let detector = after(&[(0, 100, Some(90), 90, 150), (1, 100, Some(90), 150, 150)]);
+        assert_eq!(detector.divergence(), None);
+        let detector = after(&[(0, 100, Some(90), 90, 150), (2, 100, Some(90), 150, 150)]);
+        assert!(detector.divergence().is_some());
     }
 
     #[test]
     fn a_publisher_that_went_back_to_what_was_applied_has_lost_nothing_for_the_subscriber() {
-        let lineage = after(&[(0, 100, Some(90), 90, 90), (10, 90, Some(80), 95, 90)]);
-        assert_eq!(lineage.divergence(), None);
+        let detector = after(&[(0, 100, Some(90), 90, 90), (10, 90, Some(80), 95, 90)]);
+        assert_eq!(detector.divergence(), None);
     }
 
     #[test]
@@ -253,34 +253,34 @@ mod tests {
 
     #[test]
     fn a_slot_that_is_made_later_than_the_subscription_was_never_lost() {
-        let lineage = after(&[(0, 100, None, 0, 0), (10, 110, None, 0, 0)]);
-        assert_eq!(lineage.slot(), SlotCondition::Missing { lost: false });
-        let lineage = after(&[(0, 100, None, 0, 0), (20, 120, Some(115), 0, 0)]);
-        assert_eq!((lineage.slot(), lineage.divergence()), (SlotCondition::Present, None));
+        let detector = after(&[(0, 100, None, 0, 0), (10, 110, None, 0, 0)]);
+        assert_eq!(detector.slot(), SlotCondition::Missing { lost: false });
+        let detector = after(&[(0, 100, None, 0, 0), (20, 120, Some(115), 0, 0)]);
+        assert_eq!((detector.slot(), detector.divergence()), (SlotCondition::Present, None));
     }
 
     #[test]
     fn another_slot_begins_anew() {
-        let mut lineage = after(&[(0, 100, Some(90), 90, 90)]);
-        assert!(lineage.switch_slot(Some("a")));
-        assert!(!lineage.switch_slot(Some("a")));
-        assert_eq!(lineage.slot(), SlotCondition::Unknown);
-        assert!(lineage.switch_slot(Some("ab")));
-        assert!(lineage.switch_slot(None));
+        let mut detector = after(&[(0, 100, Some(90), 90, 90)]);
+        assert!(detector.switch_slot(Some("a")));
+        assert!(!detector.switch_slot(Some("a")));
+        assert_eq!(detector.slot(), SlotCondition::Unknown);
+        assert!(detector.switch_slot(Some("ab")));
+        assert!(detector.switch_slot(None));
     }
 
     /// Looks of a publisher of `major` at a publication whose newest oid is each of `oids`.
     fn with_publications(major: u16, oids: &[Option<u32>]) -> Option<Divergence> {
-        let mut lineage = Lineage::new();
+        let mut detector = DivergenceDetector::new();
         for oid in oids {
             let missing = oid.is_none().then(|| Name::of("move"));
             let publications = Publications { list: 1, missing, newest: oid.unwrap_or(0) };
             let publisher = Publisher { major, publications, ..publisher(1, 100, Some(90)) };
             let subscriber = subscriber(90, Tables::NONE);
-            lineage.observe(&publisher, &Use::default(), Some(Lsn(90)), &subscriber, 2);
-            assert_eq!(lineage.missing_publication(), missing);
+            detector.observe(&publisher, &SlotReport::default(), Some(Lsn(90)), &subscriber, 2);
+            assert_eq!(detector.missing_publication(), missing);
         }
-        lineage.divergence()
+        detector.divergence()
     }
 
     #[test]
@@ -295,21 +295,21 @@ mod tests {
 
     #[test]
     fn tables_that_are_published_again_leave_a_hole_unless_a_refresh_took_them_out() {
-        let looks = |looks: &[(u32, u32)]| {
-            let mut lineage = Lineage::new();
-            for &(subscribed, unpublished) in looks {
+        let observations = |observations: &[(u32, u32)]| {
+            let mut detector = DivergenceDetector::new();
+            for &(subscribed, unpublished) in observations {
                 let compared = Some(Compared { unsubscribed: 0, unpublished });
                 let tables = Tables { ready: subscribed, subscribed, waiting: 0, compared };
                 let publisher = publisher(1, 100, Some(90));
                 let subscriber = subscriber(90, tables);
-                lineage.observe(&publisher, &Use::default(), Some(Lsn(90)), &subscriber, 2);
+                detector.observe(&publisher, &SlotReport::default(), Some(Lsn(90)), &subscriber, 2);
             }
-            lineage.divergence()
+            detector.divergence()
         };
         let lost = |tables| Some(Divergence::TablesUnpublished { tables });
-        assert_eq!(looks(&[(3, 0), (3, 2), (3, 0)]), lost(2));
-        assert_eq!(looks(&[(3, 2), (2, 0)]), lost(1));
-        assert_eq!(looks(&[(3, 2), (1, 0)]), None);
-        assert_eq!(looks(&[(3, 0), (3, 1)]), None);
+        assert_eq!(observations(&[(3, 0), (3, 2), (3, 0)]), lost(2));
+        assert_eq!(observations(&[(3, 2), (2, 0)]), lost(1));
+        assert_eq!(observations(&[(3, 2), (1, 0)]), None);
+        assert_eq!(observations(&[(3, 0), (3, 1)]), None);
     }
 }

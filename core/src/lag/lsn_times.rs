@@ -2,7 +2,7 @@
 
 use super::Micros;
 use super::observation::Source;
-use super::timeline::{Entry, Timeline};
+use super::series::{Entry, Series};
 use crate::lsn::Lsn;
 
 /// At an interval of 1 s: 8 minutes of every sample, older ones to about 1 % of their age.
@@ -24,16 +24,16 @@ impl Entry for Point {
 
     /// The width of the segment that is left bounds the error of every T in it. The beginning of a
     /// plateau goes before its end, which is T of that LSN.
-    fn loss(&self, before: &Self, after: &Self) -> Micros {
+    fn removal_cost(&self, before: &Self, after: &Self) -> Micros {
         if self.lsn == before.lsn { Micros::MAX } else { after.at - before.at }
     }
 
-    fn absorb(&mut self, _: &Self) {}
+    fn merge(&mut self, _: &Self) {}
 }
 
 /// When the publisher passed an LSN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Passage {
+pub enum WrittenAt {
     /// Before the oldest sample, which is of `until`.
     Before { until: Micros },
     /// About `at`, by interpolation between two samples, of `from` and `to`.
@@ -42,7 +42,7 @@ pub enum Passage {
     Newest { at: Micros },
 }
 
-impl Passage {
+impl WrittenAt {
     /// T; of an LSN before the ring, the latest that it can be.
     pub fn at(self) -> Micros {
         match self {
@@ -52,7 +52,7 @@ impl Passage {
     }
 
     /// How wide the part of the ring is that the LSN lies in.
-    pub fn width(self) -> Micros {
+    pub fn precision(self) -> Micros {
         match self {
             Self::Within { from, to, .. } => to - from,
             Self::Before { .. } | Self::Newest { .. } => 0,
@@ -62,7 +62,7 @@ impl Passage {
     /// The first change beyond the LSN is in the worker's hands since then, so it was there by then:
     /// interpolation is off by up to the width where WAL comes in a burst. A worker that waits for a
     /// lock had nothing to wait for before, and received the change as soon as it was written.
-    pub fn in_hand(self, since: Micros, is_locked: bool) -> Self {
+    pub fn received_by_worker(self, since: Micros, is_locked: bool) -> Self {
         let Self::Within { at, from, to } = self else { return self };
         // It takes a moment from the publisher's WAL to the worker, and a sample may fall into it.
         let just = from..=to + (to - from) / 4;
@@ -79,9 +79,9 @@ impl Passage {
 /// Samples of (the publisher's flush LSN, when it was there), neither ever decreasing.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
-pub struct Ring<const N: usize = CAPACITY> {
+pub struct LsnTimes<const N: usize = CAPACITY> {
     source: Source,
-    points: Timeline<Point, N>,
+    points: Series<Point, N>,
 }
 
 /// Whether a sample continued the WAL that was known.
@@ -92,9 +92,9 @@ pub enum Continuity {
     Broken,
 }
 
-impl<const N: usize> Ring<N> {
+impl<const N: usize> LsnTimes<N> {
     pub const fn new() -> Self {
-        Self { source: Source { system_identifier: 0, timeline: 0 }, points: Timeline::new() }
+        Self { source: Source { system_identifier: 0, timeline: 0 }, points: Series::new() }
     }
 
     pub fn sample(&mut self, source: Source, lsn: Lsn, at: Micros) -> Continuity {
@@ -116,16 +116,16 @@ impl<const N: usize> Ring<N> {
     }
 
     /// `None` while there is no sample.
-    pub fn passage(&self, lsn: Lsn) -> Option<Passage> {
+    pub fn written_at(&self, lsn: Lsn) -> Option<WrittenAt> {
         let points = self.points.as_slice();
         let last = points.last()?;
         if lsn >= last.lsn {
-            return Some(Passage::Newest { at: last.at });
+            return Some(WrittenAt::Newest { at: last.at });
         }
         let after = points.partition_point(|point| point.lsn <= lsn);
         Some(match after.checked_sub(1) {
-            None => Passage::Before { until: points[0].at },
-            Some(before) => within(points[before], points[after], lsn),
+            None => WrittenAt::Before { until: points[0].at },
+            Some(before) => interpolate(points[before], points[after], lsn),
         })
     }
 
@@ -148,19 +148,19 @@ impl<const N: usize> Ring<N> {
     }
 }
 
-impl<const N: usize> Default for Ring<N> {
+impl<const N: usize> Default for LsnTimes<N> {
     fn default() -> Self {
         Self::new()
     }
 }
 
 /// `before.lsn <= lsn < after.lsn`. The later end of a plateau is `before`: the last time counts.
-fn within(before: Point, after: Point, lsn: Lsn) -> Passage {
+fn interpolate(before: Point, after: Point, lsn: Lsn) -> WrittenAt {
     let width = after.at - before.at;
     let passed = u128::from(lsn.0 - before.lsn.0) * u128::from(width);
     let share = passed / u128::from(after.lsn.0 - before.lsn.0);
     // The share is less than `width`, so it fits.
-    Passage::Within { at: before.at + share as Micros, from: before.at, to: after.at }
+    WrittenAt::Within { at: before.at + share as Micros, from: before.at, to: after.at }
 }
 
 #[cfg(test)]
@@ -171,39 +171,39 @@ mod tests {
 
     const HERE: Source = Source { system_identifier: 7, timeline: 1 };
 
-    fn ring(samples: &[(u64, Micros)]) -> Ring<64> {
-        let mut ring = Ring::new();
+    fn ring(samples: &[(u64, Micros)]) -> LsnTimes<64> {
+        let mut ring = LsnTimes::new();
         for &(lsn, at) in samples {
             assert_eq!(ring.sample(HERE, Lsn(lsn), at), Continuity::Continued);
         }
         ring
     }
 
-    fn passage(ring: &Ring<64>, lsn: u64) -> Passage {
-        ring.passage(Lsn(lsn)).unwrap()
+    fn written_at(ring: &LsnTimes<64>, lsn: u64) -> WrittenAt {
+        ring.written_at(Lsn(lsn)).unwrap()
     }
 
     #[test]
     fn an_empty_ring_knows_nothing() {
-        assert_eq!(ring(&[]).passage(Lsn(0)), None);
+        assert_eq!(ring(&[]).written_at(Lsn(0)), None);
     }
 
     #[test]
     fn between_two_samples_time_is_interpolated() {
         let ring = ring(&[(100, 1000), (200, 3000)]);
-        assert_eq!(passage(&ring, 150), Passage::Within { at: 2000, from: 1000, to: 3000 });
-        assert_eq!(passage(&ring, 100), Passage::Within { at: 1000, from: 1000, to: 3000 });
-        assert_eq!(passage(&ring, 99), Passage::Before { until: 1000 });
-        assert_eq!(passage(&ring, 200), Passage::Newest { at: 3000 });
-        assert_eq!(passage(&ring, 201), Passage::Newest { at: 3000 });
+        assert_eq!(written_at(&ring, 150), WrittenAt::Within { at: 2000, from: 1000, to: 3000 });
+        assert_eq!(written_at(&ring, 100), WrittenAt::Within { at: 1000, from: 1000, to: 3000 });
+        assert_eq!(written_at(&ring, 99), WrittenAt::Before { until: 1000 });
+        assert_eq!(written_at(&ring, 200), WrittenAt::Newest { at: 3000 });
+        assert_eq!(written_at(&ring, 201), WrittenAt::Newest { at: 3000 });
     }
 
     #[test]
     fn of_a_plateau_the_last_moment_counts_and_both_ends_are_kept() {
         let ring = ring(&[(100, 0), (200, 10), (200, 20), (200, 30), (200, 40), (300, 50)]);
-        assert_eq!(passage(&ring, 200), Passage::Within { at: 40, from: 40, to: 50 });
-        assert_eq!(passage(&ring, 150), Passage::Within { at: 5, from: 0, to: 10 });
-        assert_eq!(passage(&ring, 250), Passage::Within { at: 45, from: 40, to: 50 });
+        assert_eq!(written_at(&ring, 200), WrittenAt::Within { at: 40, from: 40, to: 50 });
+        assert_eq!(written_at(&ring, 150), WrittenAt::Within { at: 5, from: 0, to: 10 });
+        assert_eq!(written_at(&ring, 250), WrittenAt::Within { at: 45, from: 40, to: 50 });
         assert_eq!(ring.points.as_slice().len(), 4);
     }
 
@@ -219,7 +219,7 @@ mod tests {
             (150, 3501, 2000, 2000),
             (200, 2000, 3000, 3000),
         ] {
-            let at = |is_locked| passage(&ring, lsn).in_hand(since, is_locked).at();
+            let at = |is_locked| written_at(&ring, lsn).received_by_worker(since, is_locked).at();
             assert_eq!((at(false), at(true)), (busy, locked), "{lsn} since {since}");
         }
     }
@@ -230,7 +230,7 @@ mod tests {
         (51..50_000).for_each(|at| {
             ring.sample(HERE, Lsn(100 + at), at);
         });
-        assert_eq!(passage(&ring, 100).at(), 50);
+        assert_eq!(written_at(&ring, 100).at(), 50);
     }
 
     #[test]
@@ -238,8 +238,8 @@ mod tests {
         let mut ring = ring(&[(100, 10)]);
         ring.restarted(100);
         ring.sample(HERE, Lsn(200), 110);
-        assert_eq!(passage(&ring, 100), Passage::Within { at: 100, from: 100, to: 110 });
-        assert_eq!(passage(&ring, 150), Passage::Within { at: 105, from: 100, to: 110 });
+        assert_eq!(written_at(&ring, 100), WrittenAt::Within { at: 100, from: 100, to: 110 });
+        assert_eq!(written_at(&ring, 150), WrittenAt::Within { at: 105, from: 100, to: 110 });
     }
 
     #[test]
@@ -249,7 +249,7 @@ mod tests {
         for (source, lsn) in [(elsewhere, 300), (promoted, 300), (HERE, 199)] {
             let mut ring = ring(&[(100, 1000), (200, 2000)]);
             assert_eq!(ring.sample(source, Lsn(lsn), 3000), Continuity::Broken);
-            assert_eq!(passage(&ring, 150), Passage::Before { until: 3000 });
+            assert_eq!(written_at(&ring, 150), WrittenAt::Before { until: 3000 });
         }
     }
 
@@ -262,7 +262,7 @@ mod tests {
         fn no_answer_is_off_by_more_than_its_width(
             steps in prop::collection::vec((0..3u64, 1..5000u64, 1..50u64), 1..800),
         ) {
-            let mut ring = Ring::<64>::new();
+            let mut ring = LsnTimes::<64>::new();
             let mut truth = vec![];
             let (mut lsn, mut at) = (1_000, 0);
             for (kind, bytes, time) in steps {
@@ -273,14 +273,14 @@ mod tests {
             }
             for &(lsn, _) in &truth {
                 let last = truth.iter().rfind(|sample| sample.0 == lsn).unwrap().1;
-                match passage(&ring, lsn) {
-                    Passage::Newest { at } => prop_assert_eq!(at, last),
-                    within @ Passage::Within { at, .. } => {
-                        let width = within.width();
+                match written_at(&ring, lsn) {
+                    WrittenAt::Newest { at } => prop_assert_eq!(at, last),
+                    within @ WrittenAt::Within { at, .. } => {
+                        let width = within.precision();
                         prop_assert!(at.abs_diff(last) <= width, "{} {} {}", at, width, last);
                         prop_assert!(width <= 150 + (truth.last().unwrap().1 - last) / 2);
                     }
-                    Passage::Before { .. } => prop_assert!(false, "the oldest sample is kept"),
+                    WrittenAt::Before { .. } => prop_assert!(false, "the oldest sample is kept"),
                 }
             }
         }
@@ -290,7 +290,7 @@ mod tests {
             steps in prop::collection::vec((0..1000u64, 0..50u64), 2..300),
             probes in prop::collection::vec(0..300_000u64, 2..50),
         ) {
-            let mut ring = Ring::<64>::new();
+            let mut ring = LsnTimes::<64>::new();
             let (mut lsn, mut at) = (0, 0);
             for (bytes, time) in steps {
                 (lsn, at) = (lsn + bytes, at + time);
@@ -298,7 +298,7 @@ mod tests {
             }
             let mut probes = probes;
             probes.sort_unstable();
-            let times: Vec<_> = probes.iter().map(|&lsn| passage(&ring, lsn).at()).collect();
+            let times: Vec<_> = probes.iter().map(|&lsn| written_at(&ring, lsn).at()).collect();
             prop_assert!(times.is_sorted(), "{:?}", times);
         }
     }
