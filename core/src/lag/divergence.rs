@@ -1,24 +1,24 @@
-//! Whether the subscriber still follows the WAL that it has applied: a publisher that was restored
-//! or lost a crash's tail, a slot that was moved or made again, and a publication that was away for a
-//! time leave a hole that no lag shows.
+//! Detects changes that the subscriber will never receive, although lag looks normal. Causes: the
+//! publisher was restored or lost WAL in a crash, the slot was advanced or created again, or a
+//! publication was missing for some time.
 
 use super::Micros;
 use super::observation::{Name, Publications, Publisher, Subscriber, Tables};
 use super::slot_use::SlotReport;
 use crate::lsn::Lsn;
 
-/// Changes that will never arrive.
+/// Why changes will never arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Divergence {
-    /// The publisher's WAL went back to `flush`. It will skip what it now writes up to `applied`,
-    /// as already applied (logical decoding skips commits before the requested start).
+    /// The publisher's WAL went back to `flush`. The publisher skips everything that it now writes
+    /// up to `applied`: logical decoding skips commits before the requested start.
     WalWentBack { applied: Lsn, flush: Lsn },
-    /// The slot was made again or advanced, and now begins after what was applied.
+    /// The slot was created again or advanced. It now starts after what was applied.
     SlotMoved { applied: Lsn, begins: Lsn },
-    /// A publication was made again. Since 18 the publisher sends nothing of what is written while a
-    /// publication does not exist; before, it fails.
+    /// A publication was dropped and created again. Since 18 the publisher silently skips changes
+    /// made while the publication did not exist. Before 18 it raises an error.
     PublicationRecreated,
-    /// Subscribed tables were not published for a time.
+    /// Subscribed tables were not published for some time.
     TablesUnpublished { tables: u32 },
 }
 
@@ -27,7 +27,7 @@ pub enum SlotCondition {
     #[default]
     Unknown,
     Present,
-    /// Not there; `lost` if it was before.
+    /// It does not exist. `lost`: it existed before.
     Missing {
         lost: bool,
     },
@@ -39,7 +39,7 @@ pub enum SlotCondition {
 pub struct DivergenceDetector {
     slot: Name,
     condition: SlotCondition,
-    /// The origin's progress and when it was read, at the last answer.
+    /// At the last answer: the origin's progress, and when it was read.
     origin: Option<(Micros, Lsn)>,
     divergence: Option<Divergence>,
     publications: Publications,
@@ -66,7 +66,7 @@ impl DivergenceDetector {
         self.condition
     }
 
-    /// A publication that does not exist.
+    /// The name of a publication that does not exist.
     pub fn missing_publication(&self) -> Option<Name> {
         self.publications.missing
     }
@@ -75,7 +75,7 @@ impl DivergenceDetector {
         self.divergence.get_or_insert(Divergence::SlotMoved { applied, begins });
     }
 
-    /// True if the subscription now uses another slot than before.
+    /// Returns true if the subscription uses another slot than before.
     pub fn switch_slot(&mut self, name: Option<&str>) -> bool {
         let slot = name.map_or(Name::NONE, Name::of);
         let switched = slot != self.slot;
@@ -85,8 +85,8 @@ impl DivergenceDetector {
         switched
     }
 
-    /// Takes an answer and what it tells of the slot; `applied` is what was applied before it, the
-    /// subscriber was read `at`, after it.
+    /// Takes an answer of the publisher and the report about the slot. `applied`: what was applied
+    /// before the answer. `at`: when the subscriber was read, which is after the answer.
     pub fn observe(
         &mut self,
         publisher: &Publisher,
@@ -106,8 +106,8 @@ impl DivergenceDetector {
         self.tables = subscriber.tables;
     }
 
-    /// Only an origin that was read before the publisher was asked can be compared: the subscriber
-    /// may since have applied more than the publisher had then.
+    /// Compares only an origin that was read before the publisher was asked. One that was read
+    /// later may include changes that the publisher wrote after its answer.
     fn went_back(&self, publisher: &Publisher) -> Option<Divergence> {
         let (read, applied) = self.origin?;
         let flush = publisher.flush_lsn;
@@ -128,7 +128,8 @@ impl DivergenceDetector {
         (is_newer && publisher.major >= 18).then_some(Divergence::PublicationRecreated)
     }
 
-    /// Tables that are published again. A refresh takes those that are not out of the subscription.
+    /// Counts tables that are published again. Tables that a refresh removed from the subscription
+    /// do not count.
     fn tables_unpublished(&self, now: &Tables) -> Option<Divergence> {
         let before = self.tables;
         let back = before.unpublished().saturating_sub(now.unpublished());
@@ -200,7 +201,8 @@ mod tests {
         }
     }
 
-    /// Looks of (asked, flush, confirmed, applied before, origin after), 2 after it was asked.
+    /// Observations of (asked, flush, confirmed, applied before, origin after). The subscriber is
+    /// read 2 after the publisher was asked.
     fn after(observations: &[(Micros, u64, Option<u64>, u64, u64)]) -> DivergenceDetector {
         let mut detector = DivergenceDetector::new();
         for &(asked, flush, confirmed, applied, origin) in observations {
@@ -269,7 +271,8 @@ mod tests {
         assert!(detector.switch_slot(None));
     }
 
-    /// Looks of a publisher of `major` at a publication whose newest oid is each of `oids`.
+    /// Observations of a publisher of `major`. Each of `oids` is the newest oid among the
+    /// publications.
     fn with_publications(major: u16, oids: &[Option<u32>]) -> Option<Divergence> {
         let mut detector = DivergenceDetector::new();
         for oid in oids {

@@ -1,56 +1,60 @@
-//! Lag as it is known now, computed when it is read.
+//! Lag at the moment when it is read.
 //!
-//! It is `now - T(applied_lsn)`, but between two observations a subscriber that keeps pace does not stand
-//! still: with plain `now - T` a reading just before the next observation would be an interval too much, on
-//! top of what T is off by. So until that observation is next_due, lag grows
+//! T(lsn) is the time at which the publisher's WAL reached an LSN. Lag is `now - T(applied_lsn)`.
+//! But applied_lsn is known only from the last observation, and a subscriber that keeps up moves on
+//! in the meantime. Plain `now - T` would be too large by up to one interval just before the next
+//! observation. So, until the next observation is due, lag grows as follows:
 //!
-//! - from a T between the newest two samples, not beyond the time since the newest: what is pending
-//!   may have come right before it and be applied right after it;
-//! - from an older T, by what T fell behind between the last two observations.
+//! - If T lies between the newest two samples: lag stays as it was at the observation until the time
+//!   since the newest sample exceeds it. The pending change may have been written just before that
+//!   sample and applied right after it.
+//! - If T is older: lag grows as fast as T fell behind between the last two observations.
 //!
-//! That is wrong by an interval at most, whether apply stops right after an observation or catches up.
+//! The error is at most one interval, whether apply stops or catches up right after an observation.
 
 use super::lsn_times::WrittenAt;
 use super::{Micros, Settings};
 
-/// Behind by `time`, or by at least that.
+/// Lag of `time`, or of at least `time`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lag {
     pub time: Micros,
     pub is_lower_bound: bool,
 }
 
-/// What an observation leaves behind, so that lag can be told at any later moment.
+/// The result of an observation from which lag can be computed at any later time.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Estimate {
-    /// When the observation was taken.
+    /// When the observation was made.
     at: Micros,
-    /// Of applied_lsn; `None` if nothing is known.
+    /// When applied_lsn was written; `None` if nothing is known.
     written_at: Option<WrittenAt>,
     /// T(applied_lsn).
     written: Micros,
-    /// When the publisher's newest two samples were taken.
+    /// When the publisher's two newest samples were taken.
     before: Micros,
     newest: Micros,
-    /// How far T moves in a second of the clock, in thousandths: 1000 keeps pace.
+    /// How far T moves per second of the clock, in thousandths. 1000 means that the subscriber
+    /// keeps up.
     pace: u64,
-    /// Until when there should be another observation.
+    /// When the next observation is due.
     next_due: Micros,
-    /// Tables whose copy is not done miss rows of any age.
+    /// While tables are being copied, rows of any age are missing.
     copying: bool,
 }
 
-/// What an observation evidence.
+/// What one observation contributes to the estimate.
 #[derive(Debug, Clone, Copy)]
 pub struct LagEvidence {
     pub at: Micros,
     pub written_at: Option<WrittenAt>,
-    /// When the worker received the change that it applies, and whether it waits for a lock.
+    /// When the worker received the change that it is applying, and whether it waits for a lock.
     pub change_in_progress: Option<(Micros, bool)>,
     /// When the publisher's newest sample was taken.
     pub newest: Micros,
-    /// The publisher is out of reach. It may be writing: lag grows from its newest sample on.
+    /// The publisher is unreachable. It may still be writing, so lag grows from its newest sample
+    /// on.
     pub unreachable: bool,
     pub copying: bool,
 }
@@ -71,7 +75,7 @@ impl Estimate {
         }
     }
 
-    /// The estimate of the observation after this one.
+    /// The estimate after one more observation.
     pub fn next(&self, evidence: &LagEvidence, settings: &Settings) -> Self {
         let LagEvidence { at, written_at, change_in_progress, newest, unreachable, copying } =
             *evidence;
@@ -95,7 +99,7 @@ impl Estimate {
         let time = match written_at {
             _ if now >= self.next_due => now.saturating_sub(self.written).max(1),
             WrittenAt::Newest { .. } => 0,
-            _ => self.between_looks(now).max(1),
+            _ => self.between_observations(now).max(1),
         };
         let is_lower_bound = self.copying || matches!(written_at, WrittenAt::Before { .. });
         Some(Lag { time, is_lower_bound })
@@ -106,7 +110,7 @@ impl Estimate {
         self.lag(now).is_some_and(|lag| lag.time > limit)
     }
 
-    fn between_looks(&self, now: Micros) -> Micros {
+    fn between_observations(&self, now: Micros) -> Micros {
         let behind = self.at.saturating_sub(self.written);
         if self.written >= self.before {
             behind.max(now.saturating_sub(self.newest))
@@ -115,7 +119,7 @@ impl Estimate {
         }
     }
 
-    /// How wide the part of the ring is that applied_lsn lies in.
+    /// The time between the two samples around applied_lsn.
     pub fn precision(&self) -> Micros {
         self.written_at.map_or(0, WrittenAt::precision)
     }
@@ -155,14 +159,14 @@ mod tests {
     }
 
     #[test]
-    fn at_a_look_lag_is_the_age_of_what_was_applied_last() {
+    fn at_an_observation_lag_is_the_age_of_what_was_applied_last() {
         assert_eq!(lag_after(0, [within(0), within(SECOND)], false), (10 * SECOND, false));
         let bound = WrittenAt::Before { until: 9 * SECOND };
         assert_eq!(lag_after(0, [bound, bound], false), (2 * SECOND, true));
     }
 
     #[test]
-    fn between_looks_it_grows_by_what_apply_falls_behind() {
+    fn between_observations_it_grows_by_what_apply_falls_behind() {
         let grown =
             |moved| lag_after(HALF, [within(0), within(moved)], false).0 + moved - 11 * SECOND;
         assert_eq!(grown(0), HALF);
@@ -179,14 +183,14 @@ mod tests {
     }
 
     #[test]
-    fn without_another_look_and_without_the_publisher_it_grows_with_the_clock() {
+    fn without_another_observation_and_without_the_publisher_it_grows_with_the_clock() {
         let observations = [within(0), within(SECOND)];
         assert_eq!(lag_after(2 * SECOND, observations, false).0, 12 * SECOND);
         assert_eq!(lag_after(HALF, observations, true).0, 10 * SECOND + HALF);
     }
 
     #[test]
-    fn nothing_newer_is_no_lag_until_another_look_is_due_or_contact_lost() {
+    fn nothing_newer_is_no_lag_until_another_observation_is_due_or_contact_lost() {
         let observations =
             [WrittenAt::Newest { at: 10 * SECOND }, WrittenAt::Newest { at: 11 * SECOND }];
         assert_eq!(lag_after(SECOND, observations, false), (0, false));

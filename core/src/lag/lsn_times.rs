@@ -1,11 +1,12 @@
-//! T(lsn): when the publisher's WAL was at an LSN, by the watcher's clock.
+//! T(lsn): the time, by the watcher's clock, at which the publisher's WAL reached an LSN.
 
 use super::Micros;
 use super::observation::Source;
 use super::series::{Entry, Series};
 use crate::lsn::Lsn;
 
-/// At an interval of 1 s: 8 minutes of every sample, older ones to about 1 % of their age.
+/// At an interval of 1 s this keeps every sample of the last 8 minutes, and older times to about 1
+/// % of their age.
 pub const CAPACITY: usize = 1024;
 
 #[repr(C)]
@@ -22,8 +23,9 @@ impl Entry for Point {
         self.at
     }
 
-    /// The width of the segment that is left bounds the error of every T in it. The beginning of a
-    /// plateau goes before its end, which is T of that LSN.
+    /// The time between the two neighbours bounds the error of every T between them. In a plateau
+    /// (several samples with one LSN) the first sample is removed before the last, because the last
+    /// one is T of that LSN.
     fn removal_cost(&self, before: &Self, after: &Self) -> Micros {
         if self.lsn == before.lsn { Micros::MAX } else { after.at - before.at }
     }
@@ -31,19 +33,19 @@ impl Entry for Point {
     fn merge(&mut self, _: &Self) {}
 }
 
-/// When the publisher passed an LSN.
+/// When the publisher wrote the WAL after an LSN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WrittenAt {
-    /// Before the oldest sample, which is of `until`.
+    /// Before the oldest sample, which was taken at `until`.
     Before { until: Micros },
-    /// About `at`, by interpolation between two samples, of `from` and `to`.
+    /// At about `at`, interpolated between two samples that were taken at `from` and `to`.
     Within { at: Micros, from: Micros, to: Micros },
-    /// Not left behind yet at the newest sample, which is of `at`.
+    /// Nothing was written after the LSN up to the newest sample, which was taken at `at`.
     Newest { at: Micros },
 }
 
 impl WrittenAt {
-    /// T; of an LSN before the ring, the latest that it can be.
+    /// T. For an LSN before the oldest sample, the latest time that is possible.
     pub fn at(self) -> Micros {
         match self {
             Self::Before { until } => until,
@@ -51,7 +53,7 @@ impl WrittenAt {
         }
     }
 
-    /// How wide the part of the ring is that the LSN lies in.
+    /// The time between the two samples around the LSN: the bound on the error of T.
     pub fn precision(self) -> Micros {
         match self {
             Self::Within { from, to, .. } => to - from,
@@ -59,12 +61,14 @@ impl WrittenAt {
         }
     }
 
-    /// The first change beyond the LSN is in the worker's hands since then, so it was there by then:
-    /// interpolation is off by up to the width where WAL comes in a burst. A worker that waits for a
-    /// lock had nothing to wait for before, and received the change as soon as it was written.
+    /// Corrects T by the time when the apply worker received the next change. `since` is that time,
+    /// so that change was in WAL by then. Interpolation alone is wrong by up to `to - from` if the
+    /// WAL was written in a burst. A worker that waits for a lock was idle before and received the
+    /// change right after it was written, so T is `since` itself.
     pub fn received_by_worker(self, since: Micros, is_locked: bool) -> Self {
         let Self::Within { at, from, to } = self else { return self };
-        // It takes a moment from the publisher's WAL to the worker, and a sample may fall into it.
+        // A change reaches the worker a moment after it is written, and a sample may fall between
+        // the two.
         let just = from..=to + (to - from) / 4;
         let at = match is_locked {
             _ if since < from => at,
@@ -76,7 +80,7 @@ impl WrittenAt {
     }
 }
 
-/// Samples of (the publisher's flush LSN, when it was there), neither ever decreasing.
+/// Samples of the publisher's flush LSN and the time at which it was read. Neither ever decreases.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct LsnTimes<const N: usize = CAPACITY> {
@@ -84,11 +88,12 @@ pub struct LsnTimes<const N: usize = CAPACITY> {
     points: Series<Point, N>,
 }
 
-/// Whether a sample continued the WAL that was known.
+/// Whether a sample continues the known history of WAL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Continuity {
     Continued,
-    /// Another server or timeline, or its WAL went back: what was known is of no use.
+    /// It comes from another server or timeline, or the WAL went back. Earlier samples are
+    /// discarded.
     Broken,
 }
 
@@ -107,15 +112,16 @@ impl<const N: usize> LsnTimes<N> {
         if broken { Continuity::Broken } else { Continuity::Continued }
     }
 
-    /// The publisher started at `at`, and until then wrote nothing that the last sample lacks. If it
-    /// did, in the moment between that sample and a crash, the walsender had most likely sent it.
+    /// Records that the publisher started at `at` and had written nothing after the last sample
+    /// before that. If it did write between that sample and a crash, the walsender has most likely
+    /// sent it.
     pub fn restarted(&mut self, at: Micros) {
         if let Some(last) = self.last() {
             self.add(last.lsn, at);
         }
     }
 
-    /// `None` while there is no sample.
+    /// Returns `None` while there is no sample.
     pub fn written_at(&self, lsn: Lsn) -> Option<WrittenAt> {
         let points = self.points.as_slice();
         let last = points.last()?;
@@ -137,7 +143,7 @@ impl<const N: usize> LsnTimes<N> {
         self.points.as_slice().last().copied()
     }
 
-    /// Of a plateau only both ends are kept, so that an idle hour takes two points.
+    /// Keeps only the first and the last sample of a plateau, so an idle hour takes two entries.
     fn add(&mut self, lsn: Lsn, at: Micros) {
         let at = self.last().map_or(at, |last| last.at.max(at));
         let plateau = matches!(self.points.as_slice(), [.., a, b] if a.lsn == lsn && b.lsn == lsn);
@@ -154,12 +160,12 @@ impl<const N: usize> Default for LsnTimes<N> {
     }
 }
 
-/// `before.lsn <= lsn < after.lsn`. The later end of a plateau is `before`: the last time counts.
+/// Interpolates; `before.lsn <= lsn < after.lsn`. `before` is the last sample of its plateau.
 fn interpolate(before: Point, after: Point, lsn: Lsn) -> WrittenAt {
     let width = after.at - before.at;
     let passed = u128::from(lsn.0 - before.lsn.0) * u128::from(width);
     let share = passed / u128::from(after.lsn.0 - before.lsn.0);
-    // The share is less than `width`, so it fits.
+    // `share` is less than `width`, so it fits.
     WrittenAt::Within { at: before.at + share as Micros, from: before.at, to: after.at }
 }
 
@@ -256,8 +262,8 @@ mod tests {
     proptest! {
         #![proptest_config(crate::lag::property(256))]
 
-        /// Bursts, idle times and rounds of any length: the ring may be off by no more than the
-        /// width that it names, and for all it knows that is a small part of the age.
+        /// Bursts, idle times and intervals of any length: T is never wrong by more than the
+        /// precision that is returned, and that precision is a small part of the age.
         #[test]
         fn no_answer_is_off_by_more_than_its_width(
             steps in prop::collection::vec((0..3u64, 1..5000u64, 1..50u64), 1..800),

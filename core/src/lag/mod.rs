@@ -1,9 +1,10 @@
-//! The arithmetic of the lag watcher: from what one observation at the publisher and the subscriber yields
-//! to lag, state, estimates, warnings and history.
+//! The arithmetic of the lag watcher. Observations of the publisher and the subscriber go in; lag,
+//! state, estimates, warnings and history come out.
 //!
-//! Pure: no I/O, and no clock either. Every time is [`Micros`] of the watcher's monotonic clock and
-//! comes from the caller, so that a clock step on either server changes nothing. Everything that a
-//! [`Tracker`] holds is `Copy`, of fixed size and without pointers: it may live in shared memory.
+//! Pure: no I/O and no clock. Every time is in [`Micros`] of the watcher's monotonic clock and
+//! comes from the caller, so setting the clock of a server changes nothing. Everything that a
+//! [`Tracker`] holds is `Copy`, has a fixed size and contains no pointers, because trackers live in
+//! shared memory.
 
 pub mod applied;
 pub mod chart;
@@ -39,11 +40,12 @@ pub type Micros = u64;
 
 pub const SECOND: Micros = 1_000_000;
 
-/// WAL that a server writes without any change to a table (running transactions, checkpoints). Less
-/// than this pending says nothing about whether apply moves. In bytes.
+/// A server writes some WAL without any change to a table (running transactions, checkpoints).
+/// While no more than this many bytes are pending, it is not known whether apply makes progress.
 pub const NOISE: u64 = 2048;
 
-/// How properties are tested: no file is kept of failures, which become tests of their own.
+/// Configuration of the property tests. No file of failing cases is kept: a failing case becomes a
+/// test of its own.
 #[cfg(test)]
 fn property(cases: u32) -> proptest::test_runner::Config {
     proptest::test_runner::Config { cases, failure_persistence: None, ..Default::default() }

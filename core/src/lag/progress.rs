@@ -1,5 +1,6 @@
-//! How long nothing has moved, and what failed meanwhile. Time during which the publisher was out of
-//! reach does not count, nor do the errors of that time: a lost connection is an error, too.
+//! How long nothing has been applied, and which errors occurred meanwhile. Time during which the
+//! publisher was unreachable does not count. Errors of that time do not count either, because a
+//! lost connection is an error too.
 
 use super::Micros;
 use super::observation::{Errors, Observation, Tables, Worker};
@@ -13,17 +14,17 @@ pub struct Progress {
     applied: Option<Lsn>,
     tables: Tables,
     counters: Option<Errors>,
-    /// Time since applied_lsn last changed, with something to apply.
+    /// Time since applied_lsn last changed while something was pending.
     pub without_progress: Micros,
     /// Time for which the worker has been waiting for a lock.
     pub lock_wait: Micros,
-    /// Time for which there has been no worker that gets messages.
+    /// Time during which no worker received messages.
     pub without_worker: Micros,
-    /// Time for which the same worker has been there.
+    /// Time during which the worker has been the same process.
     pub same_worker: Micros,
-    /// Time for which tables have been waiting for a worker that copies, and none has been there.
+    /// Time during which tables waited to be copied and no table synchronization worker ran.
     pub without_sync_worker: Micros,
-    /// Errors of apply since applied_lsn last changed.
+    /// Errors of the apply worker since applied_lsn last changed.
     pub apply_failures: u64,
     /// Errors of table copies since a table last became ready.
     pub sync_failures: u64,
@@ -47,7 +48,7 @@ impl Progress {
         }
     }
 
-    /// The server's own counters, as they were at the last observation.
+    /// The server's counters at the last observation.
     pub fn counters(&self) -> Errors {
         self.counters.unwrap_or_default()
     }
@@ -83,8 +84,8 @@ impl Progress {
         (self.applied, self.tables) = (applied, tables);
     }
 
-    /// What was added to the counters since the last observation, which has no errors of its own if it is
-    /// the first. A counter that fell was reset.
+    /// The errors since the last observation. The first observation has none: its counters are the
+    /// starting point. A counter that fell was reset.
     fn count(&mut self, counters: &Errors) -> Errors {
         let before = self.counters.replace(*counters).unwrap_or(*counters);
         let grown = |before: u64, now: u64| now.checked_sub(before).unwrap_or(now);
@@ -96,13 +97,13 @@ impl Progress {
     }
 }
 
-/// Adds to what is counted while a condition add_while.
+/// Adds `more` while a condition holds, and starts again from 0 when it does not.
 fn add_while(counter: &mut u64, condition: bool, more: u64) {
     *counter = if condition { *counter + more } else { 0 };
 }
 
-/// A worker that fails to connect is seen now and then, but never gets a message. One whose
-/// walsender still decodes will.
+/// A worker that fails to connect appears now and then but never receives a message. One whose
+/// walsender is still decoding will receive one.
 fn is_absent(worker: Option<Worker>, sender: Option<SenderWait>) -> bool {
     let decoding = sender == Some(SenderWait::Decoding);
     worker.is_none_or(|worker| worker.last_message_age.is_none() && !decoding)

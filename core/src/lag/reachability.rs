@@ -1,4 +1,4 @@
-//! Whether the publisher can be reached, and since when not.
+//! Whether the publisher can be reached, and since when it cannot.
 
 use super::Micros;
 use super::observation::{Answer, Publisher};
@@ -7,7 +7,7 @@ use super::observation::{Answer, Publisher};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Reachability {
     last: Option<LastAnswer>,
-    /// Since when the first answer is waited for.
+    /// When the first query was sent, while it has no answer yet.
     waiting_since: Option<Micros>,
     unreachable: Option<Micros>,
 }
@@ -19,14 +19,15 @@ struct LastAnswer {
     started: i64,
 }
 
-/// What one observation says about the time since the observation before it.
+/// The time between the last answer and this observation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SinceAnswer {
-    /// The publisher was within reach all the time.
+    /// The publisher was reachable the whole time and did not restart.
     pub uninterrupted: bool,
-    /// From the last answer to this one; 0 if there is none or contact was broken.
+    /// From the last answer to this one; 0 if one of them is missing or the publisher was
+    /// unreachable in between.
     pub elapsed: Micros,
-    /// The publisher's last start, if it was since the last answer.
+    /// When the publisher started, if it restarted since the last answer.
     pub restart: Option<Micros>,
 }
 
@@ -35,12 +36,12 @@ impl Reachability {
         Self { last: None, waiting_since: None, unreachable: None }
     }
 
-    /// Since when the publisher is out of reach.
+    /// Since when the publisher has been unreachable.
     pub fn unreachable_since(&self) -> Option<Micros> {
         self.unreachable
     }
 
-    /// When its last answer was taken.
+    /// When its last answer was read.
     pub fn answered(&self) -> Option<Micros> {
         self.last.map(|last| last.at)
     }
@@ -81,7 +82,8 @@ impl Reachability {
         SinceAnswer { uninterrupted, elapsed, restart }
     }
 
-    /// The start lies between the last answer and this one, whatever the publisher's clock says.
+    /// The start lies between the last answer and this one, whatever the publisher's clock says:
+    /// `uptime` is clamped to that range.
     fn restart(&self, publisher: &Publisher, at: Micros) -> Option<Micros> {
         let last = self.last.filter(|last| last.started != publisher.started)?;
         Some(at.saturating_sub(publisher.uptime).min(at).max(last.at))

@@ -1,12 +1,12 @@
-//! Why a subscription is in its state, in one sentence that a person understands.
+//! The reason for a subscription's state, as one sentence for people.
 
 use super::Micros;
 use super::divergence::Divergence;
 use super::observation::{Name, Shortage, Tables};
 use super::units::{bytes, duration};
 
-/// What a sentence is made of. Times are points on the watcher's clock, so that a sentence is true
-/// when it is read.
+/// What the sentence is made of. Times are points on the watcher's clock, so the sentence is
+/// correct at the moment when it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     NotSampled,
@@ -37,7 +37,7 @@ pub enum Reason {
     InStep,
 }
 
-/// Why nothing moves.
+/// Why nothing is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     Lock { by: Option<i32> },
@@ -49,7 +49,7 @@ pub enum Cause {
 }
 
 impl Reason {
-    /// Whether waiting does not help: the subscriber gets nothing, or not all, of what is written.
+    /// Whether waiting cannot help: the subscriber does not receive everything that is written.
     pub fn is_stuck(&self) -> bool {
         matches!(
             self,

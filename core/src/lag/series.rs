@@ -1,5 +1,5 @@
-//! Entries in the order of time, a fixed number of them however long that time is: the newest half
-//! as they came, the older ones the farther apart the older they are.
+//! A time series in a fixed number of entries, whatever time it spans. The newest half is complete.
+//! Older entries are thinned out: the older they are, the greater the distance between them.
 
 use super::Micros;
 
@@ -8,10 +8,11 @@ pub trait Entry: Copy {
 
     fn at(&self) -> Micros;
 
-    /// What is lost when this entry goes, as a span of time that is then known less well.
+    /// The information lost when this entry is removed, expressed as the span of time that becomes
+    /// less precise.
     fn removal_cost(&self, before: &Self, after: &Self) -> Micros;
 
-    /// Takes in what it can of the entry before it, which goes.
+    /// Merges the preceding entry, which is being removed, into this one.
     fn merge(&mut self, dropped: &Self);
 }
 
@@ -40,7 +41,7 @@ impl<T: Entry, const N: usize> Series<T, N> {
         self.entries[..self.len].last_mut()
     }
 
-    /// Adds an entry no older than the last. `limit` lowers the capacity.
+    /// Adds an entry that is not older than the last one. `limit` lowers the capacity.
     pub fn push(&mut self, entry: T, limit: usize) {
         while self.len >= limit.clamp(4, N) {
             self.thin();
@@ -49,8 +50,8 @@ impl<T: Entry, const N: usize> Series<T, N> {
         self.len += 1;
     }
 
-    /// Drops the entry of the older half that is cost least. The oldest stays, as the beginning of
-    /// what is known.
+    /// Removes the entry of the older half whose removal costs least in relation to its age. The
+    /// oldest entry stays, because it marks the start of the series.
     fn thin(&mut self) {
         let entries = self.as_slice();
         let newest = entries[self.len - 1].at();

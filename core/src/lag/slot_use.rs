@@ -1,5 +1,5 @@
-//! Who used the slot: confirmed_flush_lsn tells what this subscriber has applied only while nobody but
-//! its own worker moves it. While no worker of the subscription runs, it must not move at all.
+//! Who uses the slot. confirmed_flush_lsn shows what this subscriber has applied only if no other
+//! process moves it. While no worker of the subscription runs, it must not move at all.
 
 use super::Micros;
 use super::observation::{Errors, Publisher, Slot, Subscriber, Walsender};
@@ -8,21 +8,21 @@ use crate::lsn::Lsn;
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SlotUse {
-    /// The last walsender that served a worker of ours, by when it started.
+    /// The walsender that last served our worker, identified by its start time.
     own_walsender: Option<i64>,
-    /// The walsender of the last answer.
+    /// The walsender seen in the last answer.
     last_walsender: Option<i64>,
-    /// One that serves another subscriber.
+    /// A walsender that serves another subscriber.
     foreign_walsender: Option<i64>,
     /// Since when no worker has been seen.
     without_worker: Option<WithoutWorker>,
-    /// Since when no worker that is connected has been seen.
+    /// Since when no connected worker has been seen.
     unconnected_since: Option<Micros>,
-    /// The worker of the last observation.
+    /// The pid of the worker in the last observation.
     worker: Option<i32>,
-    /// confirmed_flush_lsn since the slot has been at rest.
+    /// confirmed_flush_lsn since the slot has been idle.
     idle_lsn: Option<Lsn>,
-    /// From where to where another subscriber moved it.
+    /// The LSNs between which another subscriber moved the slot.
     moved_by_other: Option<(Lsn, Lsn)>,
 }
 
@@ -30,18 +30,19 @@ pub struct SlotUse {
 #[derive(Debug, Clone, Copy)]
 struct WithoutWorker {
     since: Micros,
-    /// A worker that came and went between two observations has most probably failed.
+    /// The counters at that time. A worker that started and ended between two observations has most
+    /// probably raised an error.
     errors: Errors,
 }
 
-/// What an answer tells of the slot.
+/// What one answer of the publisher tells about the slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SlotReport {
-    /// confirmed_flush_lsn, if it is this subscriber's word.
+    /// confirmed_flush_lsn, if this subscriber's worker reported it.
     pub confirmed: Option<Lsn>,
-    /// From where to where somebody else moved it, with nobody connected now.
+    /// The LSNs between which somebody else moved the slot. Nobody is connected to it now.
     pub moved: Option<(Lsn, Lsn)>,
-    /// The process on the publisher that serves another subscriber.
+    /// The pid on the publisher of a walsender that serves another subscriber.
     pub other: Option<i32>,
 }
 
@@ -59,12 +60,12 @@ impl SlotUse {
         }
     }
 
-    /// confirmed_flush_lsn as it was when no worker ran.
+    /// confirmed_flush_lsn while no worker ran.
     pub fn idle_lsn(&self) -> Option<Lsn> {
         self.idle_lsn
     }
 
-    /// Takes an answer; the subscriber was read `at`, after it.
+    /// Takes an answer. `at`: when the subscriber was read, which is after the answer.
     pub fn observe(
         &mut self,
         publisher: &Publisher,
@@ -88,7 +89,7 @@ impl SlotUse {
         found
     }
 
-    /// Without an answer there is nothing to compare, but a worker may have come.
+    /// Without an answer there is no slot to compare, but a worker may have started.
     pub fn observe_without_answer(&mut self, subscriber: &Subscriber, at: Micros) {
         self.note_worker(subscriber, at);
         if is_connected(subscriber) {
@@ -96,7 +97,8 @@ impl SlotUse {
         }
     }
 
-    /// Whether no worker ran from before the publisher was asked until now, as far as can be seen.
+    /// Whether no worker ran from before the publisher was asked until now, as far as observations
+    /// show.
     fn had_no_worker(&self, publisher: &Publisher, subscriber: &Subscriber) -> bool {
         let before = self.without_worker.is_some_and(|without_worker| {
             without_worker.since <= publisher.asked && without_worker.errors == subscriber.errors
@@ -104,9 +106,10 @@ impl SlotUse {
         before && subscriber.worker.is_none()
     }
 
-    /// A walsender serves our worker if that is connected. It serves another subscriber's if it is there
-    /// from one answer to the next without a connected worker of ours: one that fails starts anew, up to
-    /// ten times a second on 17, while one that waits for its first message stays the same.
+    /// A walsender serves our worker if that worker is connected. It serves another subscriber if
+    /// it stays from one answer to the next while we have no connected worker. A worker of ours
+    /// that fails gets a new walsender each time, up to ten times a second on 17. One that waits
+    /// for its first message keeps its walsender.
     fn identify_walsender(
         &mut self,
         sender: Option<Walsender>,
@@ -129,7 +132,7 @@ impl SlotUse {
         }
     }
 
-    /// While a worker of ours is there. One that is not connected yet has moved nothing.
+    /// Our worker is running. If it is not connected yet, it has moved nothing.
     fn with_worker(
         &mut self,
         slot: &Slot,
@@ -151,8 +154,8 @@ impl SlotUse {
         }
     }
 
-    /// While none is. The first word of the slot is believed, and what a walsender of ours still had to
-    /// say when its worker ended.
+    /// No worker of ours is running. Two values of confirmed_flush_lsn are accepted: the first one
+    /// seen, and one reported by our own walsender while it ends.
     fn without_worker(
         &mut self,
         slot: &Slot,
@@ -173,7 +176,8 @@ impl SlotUse {
         match (moved, other) {
             (moved, Some(other)) => {
                 self.moved_by_other = moved.or(self.moved_by_other);
-                // An enabled subscription lags behind; a disabled one has lost what it does not get.
+                // An enabled subscription only lags. A disabled one has lost the changes that
+                // another subscriber took.
                 let moved = moved.filter(|_| !enabled);
                 SlotReport { other: Some(other.pid), moved, ..SlotReport::default() }
             }
@@ -200,8 +204,8 @@ impl SlotUse {
     }
 }
 
-/// Whether its worker has got a message from the publisher. When it got the last one does not tell: that
-/// begins with its own start.
+/// Whether the worker has received a message from the publisher. The time of the last message does
+/// not tell: it starts as the worker's own start time.
 fn is_connected(subscriber: &Subscriber) -> bool {
     let received = subscriber.received.map(|received| received.pid);
     subscriber.worker.is_some_and(|worker| received == Some(worker.pid))
@@ -213,12 +217,12 @@ mod tests {
     use crate::lag::observation::{Publications, Received, Source, Tables, Worker};
     use crate::lag::wait::{SenderWait, WorkerWait};
 
-    /// An observation, of which the publisher's part is moved_by_other before the subscriber's.
+    /// An observation. The publisher's part is read before the subscriber's.
     #[derive(Clone, Copy)]
     struct Observed {
         confirmed: u64,
         sender: Option<i64>,
-        /// Whether a worker of ours is there, and has got a message.
+        /// Whether our worker runs, and if so, whether it has received a message.
         worker: Option<bool>,
         errors: u64,
     }
@@ -316,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_came_and_failed_between_two_looks_may_have_moved_it() {
+    fn a_worker_that_came_and_failed_between_two_observations_may_have_moved_it() {
         let failed = Observed { errors: 1, ..at(30, NOBODY) };
         let observations = [OURS, NOBODY, NOBODY, failed];
         assert_eq!(after(&observations), SlotReport::default());

@@ -1,4 +1,4 @@
-//! What a subscription is doing, and why.
+//! The state of a subscription, and the reason for it.
 
 use std::fmt;
 
@@ -53,7 +53,7 @@ pub struct Diagnosis {
     pub reason: Reason,
 }
 
-/// What is known after an observation.
+/// Everything that decides about the state after an observation.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
     pub observation: &'a Observation<'a>,
@@ -62,10 +62,10 @@ pub struct Facts<'a> {
     pub answered: Option<Micros>,
     pub unreachable: bool,
     pub slot: SlotCondition,
-    /// What the slot's walsender waits for; `None` if there is none.
+    /// What the slot's walsender waits for; `None` if the slot has no walsender.
     pub sender: Option<SenderWait>,
     pub divergence: Option<Divergence>,
-    /// The process on the publisher that serves another subscriber by the slot.
+    /// The pid on the publisher of a walsender that serves another subscriber through this slot.
     pub other: Option<i32>,
     pub missing_publication: Option<Name>,
     pub progress: &'a Progress,
@@ -73,7 +73,8 @@ pub struct Facts<'a> {
     pub pending: Option<u64>,
 }
 
-/// The first that applies, from what nothing heals to what is well.
+/// Returns the first state that applies. The order is from what does not recover by itself to what
+/// is healthy.
 pub fn diagnose(facts: &Facts) -> Diagnosis {
     facts
         .slot_in_use()
@@ -112,7 +113,8 @@ impl Facts<'_> {
         diagnosis(state, Reason::Diverged(divergence))
     }
 
-    /// A subscription that is disabled and never had its slot waits for it to be made.
+    /// A disabled subscription that never had its slot is not an error: the slot is still to be
+    /// created.
     fn slot_lost(&self) -> Option<Diagnosis> {
         let subscriber = &self.observation.subscriber;
         subscriber.slot?;
@@ -164,8 +166,8 @@ impl Facts<'_> {
         diagnosis(State::Stalled, Reason::Stalled { cause, since })
     }
 
-    /// A missing worker and a lock are evidence by themselves. Where silence is the only one, there
-    /// must be more pending than noise and nobody busy.
+    /// A missing worker or a lock is enough evidence. If the only evidence is that nothing arrives,
+    /// more than [`NOISE`] must be pending and neither the worker nor the walsender may be busy.
     fn stall_cause(&self) -> Option<Cause> {
         let timeout = self.settings.stall_timeout;
         let pending = self.pending.unwrap_or(0);
@@ -189,7 +191,8 @@ impl Facts<'_> {
         (pending > NOISE && !self.is_busy(&worker)).then(|| self.silence())
     }
 
-    /// After a reconnect the walsender reads again from restart_lsn: 11 s of silence were seen.
+    /// After a reconnect the walsender reads again from restart_lsn. 11 s without a message were
+    /// measured.
     fn is_busy(&self, worker: &Worker) -> bool {
         worker.last_message_age.is_some_and(|age| age < self.settings.stall_timeout)
             || !worker.wait.is_activity()
@@ -258,12 +261,12 @@ impl Facts<'_> {
         }
     }
 
-    /// For how long the same worker has been at the same place.
+    /// How long the same worker has been applying the same transaction.
     fn applying(&self) -> Micros {
         self.progress.without_progress.min(self.progress.same_worker)
     }
 
-    /// Nothing lags, but what was looked at says that rows differ, or not all was looked at.
+    /// There is no lag, but rows are known to differ, or not everything could be checked.
     fn unverified(&self) -> Option<Diagnosis> {
         let Subscriber { tables, errors, .. } = &self.observation.subscriber;
         let changes = errors.conflicts.map_or(0, |conflicts| conflicts.silent);
@@ -306,7 +309,7 @@ mod tests {
         compared: Some(Compared { unsubscribed: 0, unpublished: 0 }),
     };
 
-    /// A subscription in step, to be changed by a test in one respect.
+    /// A healthy subscription. Each test changes one thing in it.
     struct Case {
         enabled: bool,
         worker: Option<Worker>,
@@ -344,7 +347,7 @@ mod tests {
             }
         }
 
-        /// Nothing was applied for `seconds`, with more than noise to apply.
+        /// Nothing was applied for `seconds`, with more than [`NOISE`] pending.
         fn without_progress(seconds: u64, worker: Worker) -> Self {
             let without_progress = seconds * SECOND;
             let mut progress = Progress::new();
@@ -445,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_not_streaming_unless_all_was_looked_at() {
+    fn it_is_not_streaming_unless_everything_was_checked() {
         let with = |change: fn(&mut Case)| {
             let mut case = Case::well();
             change(&mut case);

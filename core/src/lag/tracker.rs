@@ -1,4 +1,5 @@
-//! One subscription: every observation goes in, and what is known can be read at any time.
+//! The tracker of one subscription. Every observation goes in, and the current state and lag can be
+//! read at any time.
 
 use super::applied::{Applied, Position};
 use super::divergence::DivergenceDetector;
@@ -18,10 +19,11 @@ use super::wait::SenderWait;
 use super::{Micros, NOISE, SECOND, Settings};
 use crate::lsn::Lsn;
 
-/// How long a disabled subscription's worker may take to end.
+/// How long the worker of a disabled subscription may take to exit.
 const WORKER_EXIT_TIME: Micros = 2 * SECOND;
 
-/// Belongs to one subscription by its oid. For another one, begin with a [new](Tracker::new) one.
+/// Belongs to one subscription, identified by its oid. Start with a [new](Tracker::new) one for
+/// another.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct Tracker {
@@ -37,9 +39,9 @@ pub struct Tracker {
     alarms: Alarms,
     /// What the slot's walsender waited for at the last answer.
     sender: Option<SenderWait>,
-    /// Who else uses the slot, as of the last answer.
+    /// The pid of a walsender that serves another subscriber through the slot, at the last answer.
     other: Option<i32>,
-    /// Since when the subscription has been seen disabled.
+    /// Since when the subscription has been disabled, as far as observations show.
     disabled: Option<Micros>,
     last: LastObservation,
 }
@@ -79,24 +81,24 @@ pub struct Change {
     pub state: State,
 }
 
-/// What is known of a subscription at one moment. Times are spans unless they say otherwise.
+/// What is known about a subscription at one moment. Times are spans unless stated otherwise.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
     pub state: State,
-    /// The state before, and when this one began.
+    /// The state before this one.
     pub previous: State,
     pub since: Micros,
     pub reason: String,
-    /// Whether waiting does not help.
+    /// Whether waiting cannot help, see [`Reason::is_stuck`].
     pub is_stuck: bool,
-    /// Whether changes are known to be lost: that stays true without an observation.
+    /// Whether changes are known to be lost. This stays true even without further observations.
     pub has_lost: bool,
     pub lag: Option<Micros>,
     pub lag_is_lower_bound: bool,
-    /// The time between the two samples of the publisher that lag lies between.
+    /// The time between the two samples of the publisher around applied_lsn.
     pub lag_precision: Micros,
     pub applied_lsn: Option<Lsn>,
-    /// Of the publisher's last answer.
+    /// The publisher's flush LSN at its last answer.
     pub flush_lsn: Option<Lsn>,
     pub metrics: Metrics,
     pub eta: Option<Micros>,
@@ -106,7 +108,7 @@ pub struct Reading {
     /// Bytes of WAL per second, smoothed.
     pub production: Option<f64>,
     pub consumption: Option<f64>,
-    /// When the last observation was taken, and the publisher's last answer.
+    /// When the last observation was made, and when the publisher last answered.
     pub sampled_at: Option<Micros>,
     pub answered_at: Option<Micros>,
 }
@@ -131,8 +133,8 @@ impl Tracker {
         }
     }
 
-    /// Takes in an observation. There must be one every interval at least, whether the publisher has answered
-    /// or not.
+    /// Takes an observation. There must be at least one per interval, also while the publisher does
+    /// not answer.
     pub fn observe(&mut self, observation: &Observation, settings: &Settings) -> Outcome {
         if self.detector.switch_slot(observation.subscriber.slot) {
             (self.applied, self.slot_use) = (Applied::new(), SlotUse::new());
@@ -175,20 +177,21 @@ impl Tracker {
             && matches!(observation.publisher, Answer::Given(Publisher { slot: Some(_), .. }))
     }
 
-    /// Where the slot was last seen at rest.
+    /// confirmed_flush_lsn while no worker ran, if that is known.
     pub fn resting(&self) -> Option<Lsn> {
         self.slot_use.idle_lsn()
     }
 
-    /// Takes in where the slot is before a subscription that was disabled is enabled again. Returns where
-    /// it rested, if somebody has moved it on since.
+    /// Takes the slot's confirmed_flush_lsn before a disabled subscription is enabled again. If
+    /// somebody has moved the slot since it became idle, records the loss and returns the LSN at
+    /// which it was idle.
     pub fn check_rest(&mut self, confirmed: Lsn) -> Option<Lsn> {
         let resting = self.slot_use.idle_lsn().filter(|resting| confirmed > *resting)?;
         self.detector.slot_moved(resting, confirmed);
         Some(resting)
     }
 
-    /// Takes in an answer of the publisher.
+    /// Takes an answer of the publisher.
     fn take_answer(
         &mut self,
         publisher: &Publisher,
@@ -223,7 +226,7 @@ impl Tracker {
         self.last.applied = passed;
     }
 
-    /// Without an answer, what the publisher said last is kept until it counts as out of reach.
+    /// Without an answer, the last one stays valid until the publisher counts as unreachable.
     fn without_answer(&mut self, observation: &Observation) {
         self.slot_use.observe_without_answer(&observation.subscriber, observation.at);
         let Position { passed, applied } = self.applied.observe(None, &observation.subscriber);
@@ -253,8 +256,9 @@ impl Tracker {
         self.last.estimate.next(&evidence, settings)
     }
 
-    /// Whether changes never arrive, without anything to tell how old the first of them is. What another
-    /// subscriber takes is as old as what was applied here last.
+    /// Whether some changes never arrive and the age of the first of them is unknown. If another
+    /// subscriber takes changes from the slot, the age is known: that of what was applied here
+    /// last.
     fn age_is_unknown(&self, tables: &Tables) -> bool {
         let diverged = self.detector.divergence().is_some() && self.other.is_none();
         diverged || self.detector.missing_publication().is_some() || tables.unpublished() > 0
@@ -284,8 +288,8 @@ impl Tracker {
         self.alarms.observe(pending, lag, retained, settings)
     }
 
-    /// `None` also while one large transaction applies: it moves nothing until its end, which its
-    /// bytes do not tell.
+    /// `None` while one large transaction is applied, too: nothing is applied until it ends, and
+    /// its size does not tell when that is.
     fn eta(&self, state: State, settings: &Settings) -> Option<Micros> {
         let pending = self.last.metrics.pending?;
         let moving =
@@ -325,7 +329,8 @@ impl Tracker {
         !rests && self.last.estimate.exceeds(at, settings.interval)
     }
 
-    /// What is known at `now`. Lag grows from observation to observation, and goes on growing without any.
+    /// What is known at `now`. Lag grows between two observations, and goes on growing if no
+    /// further one is made.
     pub fn read(&self, now: Micros) -> Reading {
         let last = &self.last;
         let lag = last.estimate.lag(now);
@@ -358,7 +363,7 @@ impl Tracker {
         self.history.since(from)
     }
 
-    /// A state is true only for as long as somebody observations.
+    /// A state is valid only while observations continue.
     fn diagnosis(&self, now: Micros) -> Diagnosis {
         let silence = (5 * self.last.interval).max(10 * SECOND);
         match self.last.at {
@@ -372,7 +377,8 @@ impl Tracker {
     }
 }
 
-/// An answer that took too long does not tell when it was true. The next one will.
+/// Discards an answer that took too long: it is unknown at which moment it was true. The next one
+/// counts again.
 fn in_time(answer: Answer, settings: &Settings) -> Answer {
     match answer {
         Answer::Given(publisher) if publisher.took() > settings.patience() => Answer::Pending,
@@ -473,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn before_the_first_look_nothing_is_known() {
+    fn before_the_first_observation_nothing_is_known() {
         let reading = Tracker::new().read(5 * SECOND);
         assert_eq!((reading.state, reading.lag, reading.sampled_at), (State::Unknown, None, None));
         assert!(reading.reason.contains("not looked"));
@@ -492,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_at_what_lags_by_more_than_an_interval_hurries_the_next() {
+    fn more_lag_than_an_interval_makes_the_next_observation_come_sooner() {
         let mut tracker = Tracker::new();
         let observations = [
             observation(1, 100, 100),
@@ -581,7 +587,7 @@ mod tests {
     }
 
     #[test]
-    fn history_has_every_look_and_its_gaps() {
+    fn history_has_every_observation_and_its_gaps() {
         let observations = [1, 2, 3, 60].map(|second| observation(second, second, second));
         let tracker = after(&observations);
         let spans: Vec<_> =

@@ -48,7 +48,7 @@ impl Watcher {
             self.observation(world, publisher, received);
         } else if world.now >= self.next {
             self.begun = Some((self.ask(world), world.subscriber.received()));
-            // Looks come a little late, as in life.
+            // Observations are a little late, as with real servers.
             self.next = world.now + self.settings.interval + world.now / SECOND % 3 * STEP;
         }
         self.score.step(world);
