@@ -125,7 +125,7 @@ impl Watcher {
         self.links.ask();
         self.links.answer_until(start + ANSWER_TIME);
         let outcomes = self.look(|_| true);
-        self.hurries = outcomes.iter().any(|outcome| outcome.hurries);
+        self.hurries = outcomes.iter().any(|outcome| outcome.observe_sooner);
         self.settles = outcomes.iter().any(|outcome| outcome.settles);
         self.finish(start);
         true

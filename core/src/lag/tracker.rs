@@ -69,7 +69,7 @@ pub struct Outcome {
     pub crossings: [Option<Crossing>; 3],
     /// Lag is more than an interval and may fall by much until the next observation: that should come
     /// sooner.
-    pub hurries: bool,
+    pub observe_sooner: bool,
     /// The subscription was just disabled, and where its slot rests is not known yet: the next observation
     /// should come at once.
     pub settles: bool,
@@ -162,9 +162,9 @@ impl Tracker {
         } else {
             self.disabled.or(Some(observation.at))
         };
-        let (hurries, settles) =
-            (self.hurries(observation.at, settings), self.settles(observation));
-        Outcome { change, crossings, hurries, settles }
+        let (observe_sooner, settles) =
+            (self.observe_sooner(observation.at, settings), self.settles(observation));
+        Outcome { change, crossings, observe_sooner, settles }
     }
 
     fn settles(&self, observation: &Observation) -> bool {
@@ -321,7 +321,7 @@ impl Tracker {
         })
     }
 
-    fn hurries(&self, at: Micros, settings: &Settings) -> bool {
+    fn observe_sooner(&self, at: Micros, settings: &Settings) -> bool {
         let rests = matches!(
             self.last.diagnosis.state,
             State::SlotLost | State::Unknown | State::Unreachable
@@ -506,9 +506,9 @@ mod tests {
             observation(3, 300, 150),
             observation(4, 400, 400),
         ];
-        let hurries = observations
-            .map(|observation| tracker.observe(&observation, &Settings::default()).hurries);
-        assert_eq!(hurries, [false, false, true, false]);
+        let observe_sooner = observations
+            .map(|observation| tracker.observe(&observation, &Settings::default()).observe_sooner);
+        assert_eq!(observe_sooner, [false, false, true, false]);
     }
 
     #[test]
