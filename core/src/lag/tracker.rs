@@ -72,7 +72,7 @@ pub struct Outcome {
     pub observe_sooner: bool,
     /// The subscription was just disabled, and where its slot rests is not known yet: the next observation
     /// should come at once.
-    pub settles: bool,
+    pub observe_at_once: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,12 +162,12 @@ impl Tracker {
         } else {
             self.disabled.or(Some(observation.at))
         };
-        let (observe_sooner, settles) =
-            (self.observe_sooner(observation.at, settings), self.settles(observation));
-        Outcome { change, crossings, observe_sooner, settles }
+        let (observe_sooner, observe_at_once) =
+            (self.observe_sooner(observation.at, settings), self.observe_at_once(observation));
+        Outcome { change, crossings, observe_sooner, observe_at_once }
     }
 
-    fn settles(&self, observation: &Observation) -> bool {
+    fn observe_at_once(&self, observation: &Observation) -> bool {
         let is_new = self
             .disabled
             .is_some_and(|since| observation.at.saturating_sub(since) < WORKER_EXIT_TIME);
