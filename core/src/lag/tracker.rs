@@ -178,17 +178,17 @@ impl Tracker {
     }
 
     /// confirmed_flush_lsn while no worker ran, if that is known.
-    pub fn resting(&self) -> Option<Lsn> {
+    pub fn idle_slot_lsn(&self) -> Option<Lsn> {
         self.slot_use.idle_lsn()
     }
 
     /// Takes the slot's confirmed_flush_lsn before a disabled subscription is enabled again. If
     /// somebody has moved the slot since it became idle, records the loss and returns the LSN at
     /// which it was idle.
-    pub fn check_rest(&mut self, confirmed: Lsn) -> Option<Lsn> {
-        let resting = self.slot_use.idle_lsn().filter(|resting| confirmed > *resting)?;
-        self.detector.slot_moved(resting, confirmed);
-        Some(resting)
+    pub fn check_idle_slot(&mut self, confirmed: Lsn) -> Option<Lsn> {
+        let idle_slot_lsn = self.slot_use.idle_lsn().filter(|idle_slot_lsn| confirmed > *idle_slot_lsn)?;
+        self.detector.slot_moved(idle_slot_lsn, confirmed);
+        Some(idle_slot_lsn)
     }
 
     /// Takes an answer of the publisher.
