@@ -92,7 +92,7 @@ pub struct Reading {
     /// Whether waiting cannot help, see [`Reason::is_stuck`].
     pub is_stuck: bool,
     /// Whether changes are known to be lost. This stays true even without further observations.
-    pub has_lost: bool,
+    pub changes_lost: bool,
     pub lag: Option<Micros>,
     pub lag_is_lower_bound: bool,
     /// The time between the two samples of the publisher around applied_lsn.
@@ -341,7 +341,7 @@ impl Tracker {
             since: last.since,
             reason: reason.sentence(now),
             is_stuck: reason.is_stuck(),
-            has_lost: self.detector.divergence().is_some(),
+            changes_lost: self.detector.divergence().is_some(),
             lag: lag.map(|lag| lag.time),
             lag_is_lower_bound: lag.is_some_and(|lag| lag.is_lower_bound),
             lag_precision: last.estimate.precision(),
