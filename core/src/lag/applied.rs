@@ -114,7 +114,7 @@ mod tests {
             }),
             origin: None,
             tables: Tables::default(),
-            copiers: 0,
+            sync_workers: 0,
             shortage: None,
             errors: Errors::default(),
         }

@@ -195,7 +195,7 @@ mod tests {
             worker: None,
             origin: Some(Lsn(origin)),
             tables,
-            copiers: 0,
+            sync_workers: 0,
             shortage: None,
             errors: Errors::default(),
         }

@@ -129,7 +129,7 @@ pub struct Subscriber<'a> {
     pub origin: Option<Lsn>,
     pub tables: Tables,
     /// Running table synchronization workers of the subscription.
-    pub copiers: u32,
+    pub sync_workers: u32,
     /// The limit on workers that is reached, if any.
     pub shortage: Option<Shortage>,
     pub errors: Errors,

@@ -77,7 +77,7 @@ impl Progress {
         add_while(&mut self.same_worker, pid.is_some() && pid == self.worker, since.elapsed);
         self.worker = pid;
         let waiting =
-            observation.subscriber.tables.waiting > 0 && observation.subscriber.copiers == 0;
+            observation.subscriber.tables.waiting > 0 && observation.subscriber.sync_workers == 0;
         add_while(&mut self.without_sync_worker, waiting && !copied, since.elapsed);
         add_while(&mut self.apply_failures, !moved && pending != Some(0), counted.apply);
         add_while(&mut self.sync_failures, !copied, counted.sync);
@@ -146,7 +146,7 @@ mod tests {
                 worker: self.worker,
                 origin: None,
                 tables: Tables { ready: self.ready, subscribed: 3, ..Tables::NONE },
-                copiers: 0,
+                sync_workers: 0,
                 shortage: None,
                 errors: self.errors,
             };

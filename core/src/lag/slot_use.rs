@@ -275,7 +275,7 @@ mod tests {
             worker: observation.worker.map(worker),
             origin: None,
             tables: Tables::NONE,
-            copiers: 0,
+            sync_workers: 0,
             shortage: None,
             errors: Errors { apply: observation.errors, ..Errors::default() },
         };

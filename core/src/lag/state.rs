@@ -370,7 +370,7 @@ mod tests {
                 worker: self.worker,
                 origin: None,
                 tables: self.tables,
-                copiers: 0,
+                sync_workers: 0,
                 shortage: None,
                 errors: self.errors,
             };

@@ -456,7 +456,7 @@ mod tests {
                 compared: Some(Compared::default()),
                 ..Tables::NONE
             },
-            copiers: 0,
+            sync_workers: 0,
             shortage: None,
             errors: Errors::default(),
         };
