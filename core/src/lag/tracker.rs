@@ -186,7 +186,8 @@ impl Tracker {
     /// somebody has moved the slot since it became idle, records the loss and returns the LSN at
     /// which it was idle.
     pub fn check_idle_slot(&mut self, confirmed: Lsn) -> Option<Lsn> {
-        let idle_slot_lsn = self.slot_use.idle_lsn().filter(|idle_slot_lsn| confirmed > *idle_slot_lsn)?;
+        let idle_slot_lsn =
+            self.slot_use.idle_lsn().filter(|idle_slot_lsn| confirmed > *idle_slot_lsn)?;
         self.detector.slot_moved(idle_slot_lsn, confirmed);
         Some(idle_slot_lsn)
     }
