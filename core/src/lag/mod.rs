@@ -6,24 +6,24 @@
 //! [`Tracker`] holds is `Copy`, has a fixed size and contains no pointers, because trackers live in
 //! shared memory.
 
-pub mod applied;
+mod applied;
 pub mod chart;
-pub mod divergence;
-pub mod estimate;
+mod divergence;
+mod estimate;
 pub mod history;
-pub mod lsn_times;
-pub mod metrics;
+mod lsn_times;
+mod metrics;
 pub mod observation;
-pub mod progress;
-pub mod rate;
-pub mod reachability;
-pub mod reason;
-pub mod series;
-pub mod settings;
-pub mod slot_use;
-pub mod state;
+mod progress;
+mod rate;
+mod reachability;
+mod reason;
+mod series;
+mod settings;
+mod slot_use;
+mod state;
 pub mod threshold;
-pub mod tracker;
+mod tracker;
 pub mod units;
 pub mod wait;
 
@@ -42,7 +42,7 @@ pub const SECOND: Micros = 1_000_000;
 
 /// A server writes some WAL without any change to a table (running transactions, checkpoints).
 /// While no more than this many bytes are pending, it is not known whether apply makes progress.
-pub const NOISE: u64 = 2048;
+const NOISE: u64 = 2048;
 
 /// Configuration of the property tests. No file of failing cases is kept: a failing case becomes a
 /// test of its own.
