@@ -1,11 +1,13 @@
-//! The rules of pgmig_extras that need no server: what a name, a connection string, a publication
-//! spec and a subscription's options must be, and the SQL text that follows from them.
+//! The rules of pgmig_extras that need no server: names, connection strings, publications,
+//! subscription options, lag, and what is secret in a text.
 //!
-//! Nothing here does I/O or knows PostgreSQL's process; all of it runs under plain `cargo test`.
+//! Nothing here does I/O or calls PostgreSQL, so all of it runs under plain `cargo test`.
+//! `hosts` is the one exception: it follows the links of a directory.
 
 pub mod conninfo;
 pub mod error;
 pub mod error_text;
+pub mod fairness;
 mod hosts;
 mod json;
 pub mod lag;
@@ -14,7 +16,6 @@ pub mod lsn;
 pub mod name;
 pub mod publication;
 pub mod secret;
-pub mod share;
 pub mod sql;
 pub mod subscription;
 pub mod wire;

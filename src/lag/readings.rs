@@ -115,7 +115,7 @@ fn known() -> Option<Vec<(Oid, Known)>> {
         let entry = entries.get(&it.subscription.to_u32()).cloned();
         let is_present = presence(&places, it.database) == Presence::Watched;
         let known = match entry {
-            Some((None, reading)) if reading.has_lost => Known::Watched(Box::new(reading)),
+            Some((None, reading)) if reading.changes_lost => Known::Watched(Box::new(reading)),
             _ if !it.enabled && !is_present => Known::Unwatched(Unwatched::Disabled),
             Some((Some(refusal), _)) => Known::Unwatched(Unwatched::Refused(refusal)),
             // What was seen last says more than that nobody looks now, while it is true.

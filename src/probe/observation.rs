@@ -21,7 +21,7 @@ pub fn observation<'a>(
         worker: look.worker,
         origin: look.origin,
         tables,
-        copiers: look.copiers,
+        sync_workers: look.copiers,
         shortage: look.shortage,
         errors: look.errors,
     };

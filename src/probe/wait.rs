@@ -5,8 +5,8 @@
 use std::time::{Duration, Instant};
 
 use pgmig_core::lag::observation::Tables;
-use pgmig_core::lag::reason::{Reason, with_last_error};
-use pgmig_core::lag::{Micros, Reading, Settings, State, Tracker};
+
+use pgmig_core::lag::{Micros, Reading, Reason, Settings, State, Tracker, with_last_error};
 use pgmig_core::lsn::Lsn;
 use pgrx::pg_sys::Oid;
 

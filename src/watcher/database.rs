@@ -125,8 +125,8 @@ impl Watcher {
         self.links.ask();
         self.links.answer_until(start + ANSWER_TIME);
         let outcomes = self.look(|_| true);
-        self.hurries = outcomes.iter().any(|outcome| outcome.hurries);
-        self.settles = outcomes.iter().any(|outcome| outcome.settles);
+        self.hurries = outcomes.iter().any(|outcome| outcome.observe_sooner);
+        self.settles = outcomes.iter().any(|outcome| outcome.observe_at_once);
         self.finish(start);
         true
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use pgmig_core::share;
+use pgmig_core::fairness;
 use pgrx::pg_sys::{Datum, Oid};
 use pgrx::prelude::*;
 
@@ -95,7 +95,7 @@ impl Launcher {
         let enabled = subscriptions.iter().filter(|it| it.enabled);
         let wanted: BTreeSet<(u32, u32)> =
             enabled.map(|it| (it.database.to_u32(), it.owner.to_u32())).collect();
-        let chosen = share::databases(&wanted, process::limit());
+        let chosen = fairness::databases(&wanted, process::limit());
         let staying = self.staying(&subscriptions, &wanted, process::limit() - chosen.len());
         process::keep_only(|database| {
             let database = database.to_u32();

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use pgmig_core::fairness::{self, Occupant};
 use pgmig_core::lag::{Micros, Reading, Tracker};
-use pgmig_core::share::{self, Tenant};
 use pgrx::pg_sys::Oid;
 
 use super::place::Process;
@@ -56,7 +56,7 @@ impl Entry {
         }
     }
 
-    fn tenant(&self) -> Tenant {
+    fn tenant(&self) -> Occupant {
         tenant(self.subscription, self.owner, self.enabled)
     }
 
@@ -67,8 +67,8 @@ impl Entry {
     }
 }
 
-fn tenant(subscription: Oid, owner: Oid, enabled: bool) -> Tenant {
-    Tenant { subscription: subscription.to_u32(), owner: owner.to_u32(), enabled }
+fn tenant(subscription: Oid, owner: Oid, enabled: bool) -> Occupant {
+    Occupant { subscription: subscription.to_u32(), owner: owner.to_u32(), enabled }
 }
 
 // SAFETY: numbers, oids and bytes of names; zero is no process and no slot.
@@ -109,8 +109,8 @@ pub fn admit(it: &Subscribed) -> bool {
         }
         // Nothing is allocated under the lock but this, which is small.
         let taken = || {
-            let places: Vec<Tenant> = entries.iter().map(Entry::tenant).collect();
-            share::place_to_take(&places, tenant(it.subscription, it.owner, it.enabled))
+            let places: Vec<Occupant> = entries.iter().map(Entry::tenant).collect();
+            fairness::place_to_reassign(&places, tenant(it.subscription, it.owner, it.enabled))
         };
         let Some(place) = of(Oid::INVALID).or_else(taken) else { return false };
         entries[place] = Entry::of(it);

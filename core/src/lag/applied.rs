@@ -1,11 +1,12 @@
-//! applied_lsn: up to where the subscriber has applied what the publisher wrote. It says nothing of
-//! what is durable there.
+//! applied_lsn: the LSN up to which the subscriber has applied the publisher's transactions.
+//! Whether these are durable on the subscriber is a different question.
 
 use super::observation::{Received, Subscriber, Worker};
 use super::wait::WorkerWait;
 use crate::lsn::Lsn;
 
-/// All transactions that end by `lsn` were seen to be applied while the origin was at `origin`.
+/// Evidence that all transactions that end at or before `lsn` were applied, taken while the
+/// replication origin was at `origin`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Proof {
@@ -13,7 +14,7 @@ struct Proof {
     origin: Option<Lsn>,
 }
 
-/// Belongs to one slot of one [`Source`](super::observation::Source); for another, begin anew.
+/// Belongs to one slot of one [`Source`](super::observation::Source). Start a new one for another.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Applied {
@@ -22,13 +23,15 @@ pub struct Applied {
     drained: Option<Proof>,
 }
 
-/// How far the subscriber is.
+/// How far the subscriber has applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Position {
-    /// All transactions that end by it are applied. Part of a transaction that is being applied lies
-    /// before it: the time of the next change to come is that of this LSN.
+    /// All transactions that end at or before this LSN are applied. Changes of a transaction that
+    /// is being applied may lie before it, so the next change to be applied is the first one after
+    /// this LSN.
     pub passed: Option<Lsn>,
-    /// The same without that part, of which nothing is to be seen yet.
+    /// The same, not counting changes of a transaction that is being applied: none of them is
+    /// visible yet.
     pub applied: Option<Lsn>,
 }
 
@@ -37,14 +40,16 @@ impl Applied {
         Self { confirmed: None, proof: None, drained: None }
     }
 
-    /// The greatest of three, `None` without any of them:
+    /// Returns the greatest of three LSNs, `None` without any of them:
     ///
-    /// - the slot's confirmed_flush_lsn, where it is [this subscriber's word](super::slot_use), as a
-    ///   running maximum: it is written to disk now and then, so
-    ///   a crash of the publisher takes it back, yet the subscriber has forgotten nothing;
-    /// - the origin's progress as it is now: a crash of the subscriber loses it, and the rows;
-    /// - what its worker has [proven](proven). That holds for later, too, unless the origin falls
-    ///   below where it was: then the subscriber crashed and forgot rows.
+    /// - The slot's confirmed_flush_lsn, where it is [reported by this
+    ///   subscriber](super::slot_use). The maximum over time counts: the publisher writes it to
+    ///   disk only now and then, so a crash of the publisher sets it back although the subscriber
+    ///   has lost nothing.
+    /// - The current progress of the replication origin. A crash of the subscriber sets it back,
+    ///   and rows are really lost then.
+    /// - What the worker has [proven](proven). It stays valid until the origin's progress falls
+    ///   below its value at that time: then the subscriber crashed and lost rows.
     pub fn observe(&mut self, confirmed: Option<Lsn>, subscriber: &Subscriber) -> Position {
         let origin = subscriber.origin;
         self.confirmed = self.confirmed.max(confirmed);
@@ -57,14 +62,16 @@ impl Applied {
     }
 }
 
-/// The worker counts a message as received before it applies it, and takes the next one when that
-/// is done (LogicalRepApplyLoop, worker.c). Messages come in the order of commits, and none before
-/// all that was committed by its LSN (logical.c sets write_location to the LSN of the change or the
-/// end of the commit; a keepalive has what is decoded). A leader waits for its parallel worker at
-/// each commit. So what ends before `received` is applied, however long the worker is busy.
+/// The worker counts a message as received before it applies it, and reads the next one after that
+/// (LogicalRepApplyLoop, worker.c). Messages arrive in commit order. A message with an LSN is sent
+/// only after everything that was committed before that LSN (logical.c sets write_location to the
+/// LSN of the change or to the end of the commit; a keepalive carries what is decoded so far). A
+/// leader waits for its parallel worker at each commit. So every transaction that ends before
+/// `received` is applied, however long the worker stays busy.
 ///
-/// What ends right there is applied, too, if `received` was read first and the same worker is then
-/// found waiting in `LogicalApplyMain`: it does so only when it has nothing left. All majors.
+/// A transaction that ends exactly at `received` is applied too if `received` was read first and
+/// the same worker is then seen waiting in `LogicalApplyMain`: it waits there only when it has
+/// nothing left to apply. True on all majors.
 fn proven(subscriber: &Subscriber) -> Option<Lsn> {
     let Received { lsn, .. } = subscriber.received?;
     Some(drained(subscriber).unwrap_or(Lsn(lsn.0.saturating_sub(1))))
@@ -76,7 +83,8 @@ fn drained(subscriber: &Subscriber) -> Option<Lsn> {
     subscriber.worker.is_some_and(waiting).then_some(lsn)
 }
 
-/// What was proven before, unless rows were forgotten since, or what is now.
+/// Keeps the earlier evidence unless the subscriber has lost rows since, or there is newer
+/// evidence.
 fn later(before: Option<Proof>, now: Option<Lsn>, origin: Option<Lsn>) -> Option<Proof> {
     let before = before.filter(|proof| proof.origin <= origin);
     let now = now.map(|lsn| Proof { lsn, origin });
@@ -106,7 +114,7 @@ mod tests {
             }),
             origin: None,
             tables: Tables::default(),
-            copiers: 0,
+            sync_workers: 0,
             shortage: None,
             errors: Errors::default(),
         }
@@ -161,8 +169,8 @@ mod tests {
         let idle = with_origin(30, subscriber(Some((1, 100)), Some((1, WAITING))));
         let busy = with_origin(30, subscriber(Some((1, 101)), Some((1, BUSY))));
         let other = with_origin(30, subscriber(Some((2, 40)), Some((2, WAITING))));
-        for look in [idle, busy, other] {
-            assert_eq!(applied.observe(None, &look).passed, Some(Lsn(100)));
+        for observation in [idle, busy, other] {
+            assert_eq!(applied.observe(None, &observation).passed, Some(Lsn(100)));
         }
     }
 
@@ -195,18 +203,18 @@ mod tests {
         #![proptest_config(crate::lag::property(256))]
 
         #[test]
-        fn it_is_never_less_than_what_one_look_shows_nor_more_than_any_look_ever_showed(
-            looks in prop::collection::vec((0..100u64, 0..100u64, 0..100u64, any::<bool>()), 1..50),
+        fn it_is_never_less_than_what_one_observation_shows_nor_more_than_any_observation_ever_showed(
+            observations in prop::collection::vec((0..100u64, 0..100u64, 0..100u64, any::<bool>()), 1..50),
         ) {
             let mut applied = Applied::new();
             let mut ever = 0;
-            for (confirmed, origin, received, waits) in looks {
+            for (confirmed, origin, received, waits) in observations {
                 let wait = if waits { WAITING } else { BUSY };
-                let look = with_origin(origin, subscriber(Some((1, received)), Some((1, wait))));
+                let observation = with_origin(origin, subscriber(Some((1, received)), Some((1, wait))));
                 let proven = if waits { received } else { received.saturating_sub(1) };
                 let shown = confirmed.max(origin).max(proven);
                 ever = ever.max(shown);
-                let lsn = applied.observe(Some(Lsn(confirmed)), &look).passed.unwrap();
+                let lsn = applied.observe(Some(Lsn(confirmed)), &observation).passed.unwrap();
                 prop_assert!((shown..=ever).contains(&lsn.0));
             }
         }

@@ -1,5 +1,5 @@
-//! A chart of lag in text, for psql and `\\watch`: its size and layout stay the same from one look to
-//! the next.
+//! A chart of lag in text, for psql and `\\watch`. Its size and layout stay the same from one call
+//! to the next.
 
 use std::fmt::Write;
 use std::ops::RangeInclusive;
@@ -17,7 +17,7 @@ const HALF: usize = HEIGHT / 2;
 /// Columns left of the bars, with the axis.
 const MARGIN: usize = 9;
 
-/// Columns of bars: fewer say nothing, and more no terminal shows.
+/// Columns of bars. Fewer are not readable, more do not fit a terminal.
 const COLUMNS: RangeInclusive<usize> = 20..=400;
 
 /// Changes of state that are explained below the chart.
@@ -26,14 +26,14 @@ const EXPLAINED: usize = 5;
 /// Part of a cell, from none to full, in eighths.
 const BLOCKS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// Ends of the scale, in seconds, that are round and have a round half.
+/// Upper ends of the scale, in seconds. Each is a round number whose half is round too.
 const SCALES: [u64; 18] = [
     1, 2, 4, 10, 20, 40, 60, 120, 240, 600, 1200, 2400, 3600, 7200, 14_400, 28_800, 43_200, 86_400,
 ];
 
-/// Draws what was sampled from `from` to `now` in lines of `width` characters. A bar is the worst of
-/// its time; one drawn with `▒` is a lower bound. Where there is none, nothing is known. Without samples
-/// it is one line.
+/// Draws the samples from `from` to `now` in lines of `width` characters. A bar shows the worst
+/// value of its time; a bar drawn with `▒` is a lower bound; a missing bar means that nothing is
+/// known. Without samples the chart is one line.
 pub fn chart(samples: &[Sample], from: Micros, now: Micros, width: usize) -> String {
     let columns = width.saturating_sub(MARGIN).clamp(*COLUMNS.start(), *COLUMNS.end());
     let window = Window { from, span: now.saturating_sub(from).max(SECOND), columns };
@@ -53,7 +53,7 @@ pub fn chart(samples: &[Sample], from: Micros, now: Micros, width: usize) -> Str
     parts.concat()
 }
 
-/// The same chart for a client that has no such characters: bars are coarser.
+/// The same chart in ASCII, for a client that cannot show these characters. The bars are coarser.
 pub fn ascii(chart: &str) -> String {
     let plain = |letter| match letter {
         '▁' | '▂' => '.',
@@ -118,13 +118,13 @@ impl Window {
         ((offset / u128::from(self.span)) as usize).min(self.columns - 1)
     }
 
-    /// The worst of every column that some sample covers.
+    /// For each column the worst value of the samples that cover it.
     fn bars(&self, samples: &[Sample]) -> Vec<Option<Bar>> {
         let mut bars = vec![None; self.columns];
         for sample in samples.iter().filter(|sample| sample.at > self.from) {
             let Some(lag) = sample.lag() else { continue };
             let bar = Bar { lag, is_lower_bound: sample.lag_is_lower_bound };
-            // What ends where a column begins does not reach into it.
+            // A sample that ends where a column begins does not cover that column.
             for worst in &mut bars[self.column(sample.from)..=self.column(sample.at - 1)] {
                 *worst = Some(worst.map_or(bar, |worst: Bar| worst.worse(bar)));
             }
@@ -132,7 +132,7 @@ impl Window {
         bars
     }
 
-    /// The last ones have letters, earlier ones a dot.
+    /// The last changes get letters, earlier ones a dot.
     fn changes(&self, samples: &[Sample]) -> Vec<Change> {
         let pairs = samples.windows(2).filter(|pair| pair[0].state != pair[1].state);
         let inside = pairs.filter(|pair| pair[1].at >= self.from);
@@ -149,7 +149,7 @@ impl Window {
         changes
     }
 
-    /// The line under the bars, and below it the times of its beginning, its middle and its end.
+    /// The line under the bars and, below it, the times of its start, middle and end.
     fn axis(&self) -> String {
         let middle = self.columns / 2;
         let mut line = vec!['─'; self.columns];
@@ -173,18 +173,18 @@ impl Window {
     }
 }
 
-/// A line of the chart with its label, which ends in the margin's last column.
+/// A line of the chart with its label, which is aligned to the right of the margin.
 fn labelled(label: &str, cells: Vec<char>) -> String {
     let cells: String = cells.into_iter().collect();
     format!("{label:>MARGIN$}{}", cells.trim_end()) + "\n"
 }
 
-/// What does not fit is cut off.
+/// Text that does not fit is cut off.
 fn write_at(cells: &mut [char], column: usize, text: &str) {
     cells[column..].iter_mut().zip(text.chars()).for_each(|(cell, letter)| *cell = letter);
 }
 
-/// The lines of bars from the top down, with the scale's top and middle named.
+/// The lines of bars from top to bottom. The top and the middle of the scale have labels.
 fn rows(bars: &[Option<Bar>], top: Micros) -> String {
     let row = |row: usize| {
         let label = match row + 1 {
@@ -197,7 +197,8 @@ fn rows(bars: &[Option<Bar>], top: Micros) -> String {
     (0..HEIGHT).rev().map(row).collect()
 }
 
-/// A bar's part in one row. No lag is an eighth of the lowest cell, since a gap has nothing there.
+/// A bar's part in one line. A lag of 0 still fills an eighth of the lowest cell, because an empty
+/// column means that nothing is known.
 fn cell(bar: Option<Bar>, row: usize, top: Micros) -> char {
     let Some(bar) = bar else { return ' ' };
     let eighths = HEIGHT as u128 * 8 * u128::from(bar.lag) / u128::from(top);
@@ -214,7 +215,7 @@ fn legend(changes: &[Change], now: Micros) -> String {
     text
 }
 
-/// The least round time that is not below `lag`, so that the scale changes seldom.
+/// The smallest round time that is not below `lag`, so that the scale changes rarely.
 fn scale(lag: Micros) -> Micros {
     const TWO_DAYS: Micros = 2 * 86_400 * SECOND;
     let round = SCALES.into_iter().map(|seconds| seconds * SECOND).find(|scale| *scale >= lag);

@@ -1,21 +1,21 @@
-//! Samples of the last hours: the newest as they came, older ones joined with their neighbours. A
-//! joined sample keeps the worst, so that no spike gets lost.
+//! Samples of the last hours. The newest are complete, older ones are joined with their neighbours.
+//! A joined sample keeps the worst values, so that no peak is lost.
 
 use super::Micros;
 use super::estimate::Lag;
+use super::series::{Entry, Series};
 use super::state::State;
-use super::timeline::{Entry, Timeline};
 
-/// Samples that fit. At an interval of 1 s, 8 minutes of every sample.
+/// The number of samples. At an interval of 1 s the newest 8 minutes are complete.
 pub const CAPACITY: usize = 1024;
 
-/// Joining samples on both sides of a gap or of a change of state hides it; this many times as much
-/// time elsewhere is given up first.
+/// Joining two samples across a gap or a change of state would hide it. So this many times as much
+/// time is joined elsewhere first.
 const DEAR: Micros = 16;
 
 const NOT_KNOWN: u64 = u64::MAX;
 
-/// What was seen from `from` to `at`.
+/// What was observed from `from` to `at`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
@@ -60,7 +60,7 @@ impl Sample {
         known(self.retained)
     }
 
-    /// Nothing was seen between the end of `before` and the beginning of this one.
+    /// Whether nothing was observed between the end of `before` and the start of this one.
     pub fn follows_a_gap(&self, before: &Self) -> bool {
         self.from > before.at
     }
@@ -89,12 +89,12 @@ impl Entry for Sample {
         self.at
     }
 
-    fn loss(&self, _: &Self, after: &Self) -> Micros {
+    fn removal_cost(&self, _: &Self, after: &Self) -> Micros {
         let hides = after.follows_a_gap(self) || after.state != self.state;
         (after.at - self.from) * if hides { DEAR } else { 1 }
     }
 
-    fn absorb(&mut self, dropped: &Self) {
+    fn merge(&mut self, dropped: &Self) {
         self.from = dropped.from;
         self.lag = greater(self.lag, dropped.lag);
         self.pending = greater(self.pending, dropped.pending);
@@ -106,20 +106,20 @@ impl Entry for Sample {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct History<const N: usize = CAPACITY> {
-    samples: Timeline<Sample, N>,
+    samples: Series<Sample, N>,
 }
 
 impl<const N: usize> History<N> {
     pub const fn new() -> Self {
-        Self { samples: Timeline::new() }
+        Self { samples: Series::new() }
     }
 
-    /// Adds a sample later than the last one; `limit` is the number to keep.
+    /// Adds a sample that is later than the last one. `limit`: the number to keep.
     pub fn push(&mut self, sample: Sample, limit: usize) {
         self.samples.push(sample, limit);
     }
 
-    /// Those that reach beyond `from`, oldest first.
+    /// The samples that end at or after `from`, oldest first.
     pub fn since(&self, from: Micros) -> &[Sample] {
         let samples = self.samples.as_slice();
         &samples[samples.partition_point(|sample| sample.at < from)..]
@@ -149,7 +149,7 @@ mod tests {
             (later.lag(), later.pending_bytes(), later.retained_bytes()),
             (Some(5), Some(5), None)
         );
-        later.absorb(&Sample::new(0, 1, State::Streaming, None, None, Some(9)));
+        later.merge(&Sample::new(0, 1, State::Streaming, None, None, Some(9)));
         assert_eq!(
             (later.lag(), later.pending_bytes(), later.retained_bytes()),
             (Some(5), Some(5), Some(9))

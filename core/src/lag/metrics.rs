@@ -1,23 +1,23 @@
-//! What is measured in bytes, as the documentation defines it.
+//! The metrics in bytes. docs/reference.md defines them.
 
 use super::observation::{Publisher, Slot};
 use crate::lsn::Lsn;
 
-/// Bytes of WAL; `None` where this role can't see it or the publisher is out of reach.
+/// Bytes of WAL. `None` if this role may not see the value or the publisher is unreachable.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Metrics {
-    /// Written and not applied.
+    /// Written by the publisher and not applied.
     pub pending: Option<u64>,
-    /// Written and not sent.
+    /// Written and not sent yet.
     pub decode_backlog: Option<u64>,
-    /// Sent, and not applied as far as the subscriber says.
+    /// Sent and not applied yet, as far as the subscriber has reported.
     pub inflight: Option<u64>,
-    /// Kept for the slot.
+    /// Kept on the publisher for the slot.
     pub retained: Option<u64>,
-    /// What may still be written before the slot is lost; `None` is no limit.
+    /// What the publisher may still write before the slot is lost; `None` if there is no limit.
     pub headroom: Option<i64>,
-    /// Spilled of the oldest open transaction.
+    /// Spilled to disk for the oldest open transaction.
     pub open_transaction: Option<u64>,
 }
 
@@ -33,7 +33,8 @@ impl Metrics {
         }
     }
 
-    /// Of one answer of the publisher, except what needs more than that.
+    /// The metrics that follow from one answer of the publisher. `open_transaction` needs earlier
+    /// answers and is left out.
     pub fn measure(publisher: &Publisher, applied: Option<Lsn>) -> Self {
         let slot = publisher.slot.as_ref();
         let walsender = slot.and_then(|slot| slot.walsender.as_ref());
@@ -56,9 +57,9 @@ pub fn distance(from: Lsn, to: Lsn) -> u64 {
     to.0.saturating_sub(from.0)
 }
 
-/// `spill_bytes` of a slot never falls, and the walsender counts again what it decodes again after
-/// a reconnect. So the size of the open transaction is what was added since the oldest transaction
-/// or the walsender last changed.
+/// Estimates the size of the open transaction from a slot's `spill_bytes`. That counter never
+/// falls, and after a reconnect the walsender counts again what it decodes again. So the size is
+/// what was added since the oldest transaction or the walsender last changed.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OpenTransaction {

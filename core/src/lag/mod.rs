@@ -1,28 +1,29 @@
-//! The arithmetic of the lag watcher: from what one look at the publisher and the subscriber yields
-//! to lag, state, estimates, warnings and history.
+//! The arithmetic of the lag watcher. Observations of the publisher and the subscriber go in; lag,
+//! state, estimates, warnings and history come out.
 //!
-//! Pure: no I/O, and no clock either. Every time is [`Micros`] of the watcher's monotonic clock and
-//! comes from the caller, so that a clock step on either server changes nothing. Everything that a
-//! [`Tracker`] holds is `Copy`, of fixed size and without pointers: it may live in shared memory.
+//! Pure: no I/O and no clock. Every time is in [`Micros`] of the watcher's monotonic clock and
+//! comes from the caller, so setting the clock of a server changes nothing. Everything that a
+//! [`Tracker`] holds is `Copy`, has a fixed size and contains no pointers, because trackers live in
+//! shared memory.
 
-pub mod applied;
+mod applied;
 pub mod chart;
-pub mod contact;
-pub mod estimate;
+mod divergence;
+mod estimate;
 pub mod history;
-pub mod lineage;
-pub mod metrics;
+mod lsn_times;
+mod metrics;
 pub mod observation;
-pub mod progress;
-pub mod rate;
-pub mod reason;
-pub mod ring;
-pub mod settings;
-pub mod slot_use;
-pub mod state;
+mod progress;
+mod rate;
+mod reachability;
+mod reason;
+mod series;
+mod settings;
+mod slot_use;
+mod state;
 pub mod threshold;
-pub mod timeline;
-pub mod tracker;
+mod tracker;
 pub mod units;
 pub mod wait;
 
@@ -30,6 +31,7 @@ pub mod wait;
 mod simulation;
 
 pub use observation::Observation;
+pub use reason::{Reason, with_last_error};
 pub use settings::Settings;
 pub use state::State;
 pub use tracker::{Outcome, Reading, Tracker};
@@ -39,11 +41,12 @@ pub type Micros = u64;
 
 pub const SECOND: Micros = 1_000_000;
 
-/// WAL that a server writes without any change to a table (running transactions, checkpoints). Less
-/// than this pending says nothing about whether apply moves. In bytes.
-pub const NOISE: u64 = 2048;
+/// A server writes some WAL without any change to a table (running transactions, checkpoints).
+/// While no more than this many bytes are pending, it is not known whether apply makes progress.
+const NOISE: u64 = 2048;
 
-/// How properties are tested: no file is kept of failures, which become tests of their own.
+/// Configuration of the property tests. No file of failing cases is kept: a failing case becomes a
+/// test of its own.
 #[cfg(test)]
 fn property(cases: u32) -> proptest::test_runner::Config {
     proptest::test_runner::Config { cases, failure_persistence: None, ..Default::default() }

@@ -1,8 +1,8 @@
-//! What one look at a subscription yields. `None` is what a major does not have or a role may not
-//! see.
+//! One observation of a subscription. A value is `None` if the server's major does not have it or
+//! the role may not see it.
 //!
-//! Order of a look: the publisher's round trip, `received`, then the rest of the subscriber. Asked
-//! the other way round, changes that arrive in between would pass for lag.
+//! The order matters: first the publisher's round trip, then `received`, then the rest of the
+//! subscriber. In any other order, changes that arrive between two reads would count as lag.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ pub struct Observation<'a> {
 }
 
 #[derive(Debug, Clone, Copy)]
-#[expect(clippy::large_enum_variant, reason = "one is made for each look, and none is kept")]
+#[expect(clippy::large_enum_variant, reason = "one is made for each observation, and none is kept")]
 pub enum Answer {
     /// An answer that came since the last observation.
     Given(Publisher),
@@ -32,11 +32,11 @@ pub enum Answer {
 
 #[derive(Debug, Clone, Copy)]
 pub struct Publisher {
-    /// The two ends of the round trip.
+    /// When the query was sent and when its answer had arrived.
     pub asked: Micros,
     pub answered: Micros,
     pub source: Source,
-    /// `pg_postmaster_start_time()` in any unit: it is compared, never computed with.
+    /// `pg_postmaster_start_time()`. Only compared for equality, so the unit does not matter.
     pub started: i64,
     pub major: u16,
     /// `clock_timestamp() - pg_postmaster_start_time()`.
@@ -50,22 +50,24 @@ pub struct Publisher {
     pub publications: Publications,
 }
 
-/// The subscription's publications as they are on the publisher.
+/// The subscription's publications, as the publisher has them.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Publications {
-    /// Which ones were asked for: equal for equal lists of names.
+    /// A hash of the subscription's list of publication names.
     pub list: u64,
-    /// One that does not exist.
+    /// The name of one that does not exist.
     pub missing: Option<Name>,
-    /// The greatest oid among them: one that is made again has a greater one.
+    /// The greatest oid among them. A publication that is dropped and created again gets a greater
+    /// one.
     pub newest: u32,
 }
 
 impl Publications {
     pub const NONE: Self = Self { list: 0, missing: None, newest: 0 };
 
-    /// What is known with the next answer: the greatest oid ever, also of one that is gone.
+    /// Combines this answer with the next one: keeps the greatest oid ever seen, also of a
+    /// publication that was dropped.
     pub fn followed_by(self, next: Self) -> Self {
         let newest =
             if self.list == next.list { self.newest.max(next.newest) } else { next.newest };
@@ -74,7 +76,7 @@ impl Publications {
 }
 
 impl Publisher {
-    /// When `flush_lsn` was read, as well as can be told.
+    /// The best estimate of when the publisher read `flush_lsn`: the middle of the round trip.
     pub fn at(&self) -> Micros {
         self.asked + self.took() / 2
     }
@@ -84,7 +86,7 @@ impl Publisher {
     }
 }
 
-/// One history of WAL: LSNs of another one can't be compared.
+/// Identifies a history of WAL. LSNs of two different histories cannot be compared.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Source {
@@ -98,7 +100,7 @@ pub struct Slot {
     pub restart_lsn: Option<Lsn>,
     /// `wal_status` is `lost`, or there is an `invalidation_reason` (17) or a conflict (16).
     pub invalidated: bool,
-    /// In bytes; below zero when WAL that the slot needs may go at the next checkpoint.
+    /// In bytes. Negative once the next checkpoint may remove WAL that the slot needs.
     pub safe_wal_size: Option<i64>,
     /// `spill_bytes` of pg_stat_get_replication_slot() (14).
     pub spill_bytes: Option<u64>,
@@ -108,7 +110,7 @@ pub struct Slot {
 #[derive(Debug, Clone, Copy)]
 pub struct Walsender {
     pub pid: i32,
-    /// `backend_start` in any unit: it is compared, never computed with.
+    /// `backend_start`. Only compared for equality, so the unit does not matter.
     pub started: i64,
     pub wait: SenderWait,
     pub sent_lsn: Option<Lsn>,
@@ -118,24 +120,25 @@ pub struct Walsender {
 #[derive(Debug, Clone, Copy)]
 pub struct Subscriber<'a> {
     pub enabled: bool,
-    /// `subslotname`; `None` is NONE.
+    /// `subslotname`; `None` if the subscription has no slot (NONE).
     pub slot: Option<&'a str>,
-    /// Read before the rest.
+    /// Read before the other fields, see the top of this file.
     pub received: Option<Received>,
     pub worker: Option<Worker>,
     /// `pg_replication_origin_progress(…, false)`.
     pub origin: Option<Lsn>,
     pub tables: Tables,
-    /// Running table synchronization workers.
-    pub copiers: u32,
-    /// Which limit on workers is reached.
+    /// Running table synchronization workers of the subscription.
+    pub sync_workers: u32,
+    /// The limit on workers that is reached, if any.
     pub shortage: Option<Shortage>,
     pub errors: Errors,
 }
 
 impl Subscriber<'_> {
-    /// How long ago the worker received the change that it applies, and whether it waits for a lock.
-    pub fn in_hand(&self) -> Option<(Micros, bool)> {
+    /// How long ago the worker received the change that it is applying now, and whether it waits
+    /// for a lock. `None` while it waits for messages.
+    pub fn change_in_progress(&self) -> Option<(Micros, bool)> {
         let worker = self.worker.filter(|worker| !worker.wait.is_activity())?;
         Some((worker.last_message_age?, worker.wait == WorkerWait::Lock))
     }
@@ -147,19 +150,20 @@ pub struct Received {
     pub lsn: Lsn,
 }
 
-/// The apply worker, for parallel apply the leader.
+/// The apply worker. With parallel apply, this is the leader.
 #[derive(Debug, Clone, Copy)]
 pub struct Worker {
     pub pid: i32,
-    /// Its wait, or that of a parallel worker of it that waits for a [lock](WorkerWait::Lock).
+    /// What it waits for. If one of its parallel workers waits for a [lock](WorkerWait::Lock), that
+    /// wait.
     pub wait: WorkerWait,
-    /// One of the processes that hold the lock.
+    /// The pid of one of the processes that hold the lock.
     pub blocked_by: Option<i32>,
     /// `clock_timestamp() - last_msg_receipt_time`.
     pub last_message_age: Option<Micros>,
 }
 
-/// A limit that leaves no room for a worker.
+/// A setting that leaves no free worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shortage {
     /// max_logical_replication_workers
@@ -173,16 +177,16 @@ pub enum Shortage {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tables {
-    /// Subscribed and in state `r`.
+    /// Subscribed, and in state `r` (ready).
     pub ready: u32,
-    /// Subscribed, and a table synchronization worker has to do something: states i, d and f.
+    /// Subscribed, and in state `i`, `d` or `f`: a table synchronization worker has work to do.
     pub waiting: u32,
     pub subscribed: u32,
-    /// How these compare with the publisher's list; `None` while that is not known.
+    /// The difference from the publisher's list of tables; `None` while that list is not known.
     pub compared: Option<Compared>,
 }
 
-/// What the publisher's list of tables and the subscription's do not share.
+/// Tables that are in only one of two lists: the publisher's and the subscription's.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Compared {
@@ -195,7 +199,7 @@ pub struct Compared {
 impl Tables {
     pub const NONE: Self = Self { ready: 0, waiting: 0, subscribed: 0, compared: None };
 
-    /// Subscribed, or published and not subscribed yet.
+    /// All tables: those that are subscribed, and those that are published but not subscribed yet.
     pub fn total(&self) -> u32 {
         self.subscribed + self.compared.map_or(0, |compared| compared.unsubscribed)
     }
@@ -209,8 +213,8 @@ impl Tables {
     }
 }
 
-/// Counters of pg_stat_subscription_stats, with the failures of workers that it does not count. They
-/// start again when the statistics are reset.
+/// Counters of pg_stat_subscription_stats, plus the worker failures that it does not count. A reset
+/// of the statistics sets them to 0.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Errors {
@@ -225,12 +229,14 @@ pub struct Errors {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Conflicts {
     pub all: u64,
-    /// Those that raise no error: a change that found no row was left out, or one was made to a row
-    /// that was changed here. The others stop apply until they are resolved.
+    /// Conflicts that raise no error: the change found no row and was skipped, or it overwrote a
+    /// row that another origin had changed. All other conflicts stop apply until somebody resolves
+    /// them.
     pub silent: u64,
 }
 
-/// A name of PostgreSQL's, of fixed size: padded with zeros, which no name contains; none is empty.
+/// A PostgreSQL name in a fixed number of bytes, padded with zero bytes (no name contains one). All
+/// zeros is no name.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Name([u8; name::MAX_LEN]);
@@ -238,7 +244,7 @@ pub struct Name([u8; name::MAX_LEN]);
 impl Name {
     pub const NONE: Self = Self([0; name::MAX_LEN]);
 
-    /// Longer ones are cut.
+    /// A longer name is truncated at a character boundary.
     pub fn of(name: &str) -> Self {
         let mut padded = Self::NONE;
         let end = name.floor_char_boundary(name::MAX_LEN);

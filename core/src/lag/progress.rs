@@ -1,9 +1,10 @@
-//! How long nothing has moved, and what failed meanwhile. Time during which the publisher was out of
-//! reach does not count, nor do the errors of that time: a lost connection is an error, too.
+//! How long nothing has been applied, and which errors occurred meanwhile. Time during which the
+//! publisher was unreachable does not count. Errors of that time do not count either, because a
+//! lost connection is an error too.
 
 use super::Micros;
-use super::contact::Since;
 use super::observation::{Errors, Observation, Tables, Worker};
+use super::reachability::SinceAnswer;
 use super::wait::{SenderWait, WorkerWait};
 use crate::lsn::Lsn;
 
@@ -13,17 +14,17 @@ pub struct Progress {
     applied: Option<Lsn>,
     tables: Tables,
     counters: Option<Errors>,
-    /// Time since applied_lsn last changed, with something to apply.
-    pub unmoved: Micros,
+    /// Time since applied_lsn last changed while something was pending.
+    pub without_progress: Micros,
     /// Time for which the worker has been waiting for a lock.
-    pub locked: Micros,
-    /// Time for which there has been no worker that gets messages.
-    pub absent: Micros,
-    /// Time for which the same worker has been there.
-    pub serving: Micros,
-    /// Time for which tables have been waiting for a worker that copies, and none has been there.
-    pub uncopied: Micros,
-    /// Errors of apply since applied_lsn last changed.
+    pub lock_wait: Micros,
+    /// Time during which no worker received messages.
+    pub without_worker: Micros,
+    /// Time during which the worker has been the same process.
+    pub same_worker: Micros,
+    /// Time during which tables waited to be copied and no table synchronization worker ran.
+    pub without_sync_worker: Micros,
+    /// Errors of the apply worker since applied_lsn last changed.
     pub apply_failures: u64,
     /// Errors of table copies since a table last became ready.
     pub sync_failures: u64,
@@ -36,54 +37,55 @@ impl Progress {
             applied: None,
             tables: Tables::NONE,
             counters: None,
-            unmoved: 0,
-            locked: 0,
-            absent: 0,
-            serving: 0,
-            uncopied: 0,
+            without_progress: 0,
+            lock_wait: 0,
+            without_worker: 0,
+            same_worker: 0,
+            without_sync_worker: 0,
             apply_failures: 0,
             sync_failures: 0,
             worker: None,
         }
     }
 
-    /// The server's own counters, as they were at the last look.
+    /// The server's counters at the last observation.
     pub fn counters(&self) -> Errors {
         self.counters.unwrap_or_default()
     }
 
     pub fn observe(
         &mut self,
-        look: &Observation,
-        since: &Since,
+        observation: &Observation,
+        since: &SinceAnswer,
         applied: Option<Lsn>,
         pending: Option<u64>,
         sender: Option<SenderWait>,
     ) {
-        let new = self.count(&look.subscriber.errors);
-        let counted = if since.unbroken { new } else { Errors::default() };
+        let new = self.count(&observation.subscriber.errors);
+        let counted = if since.uninterrupted { new } else { Errors::default() };
         let moved = applied != self.applied;
-        let tables = Tables { compared: None, ..look.subscriber.tables };
+        let tables = Tables { compared: None, ..observation.subscriber.tables };
         let copied = tables != self.tables;
-        let worker = look.subscriber.worker;
+        let worker = observation.subscriber.worker;
         let locked = worker.is_some_and(|worker| worker.wait == WorkerWait::Lock);
 
         let waits = pending != Some(0);
-        lasts(&mut self.unmoved, !moved && waits, since.elapsed);
-        lasts(&mut self.locked, locked, since.elapsed);
-        lasts(&mut self.absent, is_absent(worker, sender), since.elapsed);
+        add_while(&mut self.without_progress, !moved && waits, since.elapsed);
+        add_while(&mut self.lock_wait, locked, since.elapsed);
+        add_while(&mut self.without_worker, is_absent(worker, sender), since.elapsed);
         let pid = worker.map(|worker| worker.pid);
-        lasts(&mut self.serving, pid.is_some() && pid == self.worker, since.elapsed);
+        add_while(&mut self.same_worker, pid.is_some() && pid == self.worker, since.elapsed);
         self.worker = pid;
-        let waiting = look.subscriber.tables.waiting > 0 && look.subscriber.copiers == 0;
-        lasts(&mut self.uncopied, waiting && !copied, since.elapsed);
-        lasts(&mut self.apply_failures, !moved && pending != Some(0), counted.apply);
-        lasts(&mut self.sync_failures, !copied, counted.sync);
+        let waiting =
+            observation.subscriber.tables.waiting > 0 && observation.subscriber.sync_workers == 0;
+        add_while(&mut self.without_sync_worker, waiting && !copied, since.elapsed);
+        add_while(&mut self.apply_failures, !moved && pending != Some(0), counted.apply);
+        add_while(&mut self.sync_failures, !copied, counted.sync);
         (self.applied, self.tables) = (applied, tables);
     }
 
-    /// What was added to the counters since the last look, which has no errors of its own if it is
-    /// the first. A counter that fell was reset.
+    /// The errors since the last observation. The first observation has none: its counters are the
+    /// starting point. A counter that fell was reset.
     fn count(&mut self, counters: &Errors) -> Errors {
         let before = self.counters.replace(*counters).unwrap_or(*counters);
         let grown = |before: u64, now: u64| now.checked_sub(before).unwrap_or(now);
@@ -95,13 +97,13 @@ impl Progress {
     }
 }
 
-/// Adds to what is counted while a condition lasts.
-fn lasts(counter: &mut u64, condition: bool, more: u64) {
+/// Adds `more` while a condition holds, and starts again from 0 when it does not.
+fn add_while(counter: &mut u64, condition: bool, more: u64) {
     *counter = if condition { *counter + more } else { 0 };
 }
 
-/// A worker that fails to connect is seen now and then, but never gets a message. One whose
-/// walsender still decodes will.
+/// A worker that fails to connect appears now and then but never receives a message. One whose
+/// walsender is still decoding will receive one.
 fn is_absent(worker: Option<Worker>, sender: Option<SenderWait>) -> bool {
     let decoding = sender == Some(SenderWait::Decoding);
     worker.is_none_or(|worker| worker.last_message_age.is_none() && !decoding)
@@ -131,12 +133,12 @@ mod tests {
                 pending: 100,
                 sender: Some(SenderWait::Client),
             };
-            case.look(1, true);
+            case.observation(1, true);
             case
         }
 
-        /// A look 10 after the last one, with everything up to `applied` applied.
-        fn look(&mut self, applied: u64, unbroken: bool) {
+        /// An observation 10 after the last one, with everything up to `applied` applied.
+        fn observation(&mut self, applied: u64, uninterrupted: bool) {
             let subscriber = Subscriber {
                 enabled: true,
                 slot: Some("move"),
@@ -144,14 +146,18 @@ mod tests {
                 worker: self.worker,
                 origin: None,
                 tables: Tables { ready: self.ready, subscribed: 3, ..Tables::NONE },
-                copiers: 0,
+                sync_workers: 0,
                 shortage: None,
                 errors: self.errors,
             };
-            let look = Observation { at: 0, publisher: Answer::Pending, subscriber };
-            let since = Since { unbroken, elapsed: if unbroken { 10 } else { 0 }, restart: None };
+            let observation = Observation { at: 0, publisher: Answer::Pending, subscriber };
+            let since = SinceAnswer {
+                uninterrupted,
+                elapsed: if uninterrupted { 10 } else { 0 },
+                restart: None,
+            };
             let (applied, pending) = (Some(Lsn(applied)), Some(self.pending));
-            self.progress.observe(&look, &since, applied, pending, self.sender);
+            self.progress.observe(&observation, &since, applied, pending, self.sender);
         }
     }
 
@@ -162,7 +168,7 @@ mod tests {
     #[test]
     fn time_without_movement_adds_up_except_while_the_publisher_is_out_of_reach() {
         let mut case = Case::new();
-        for (applied, unbroken, unmoved) in [
+        for (applied, uninterrupted, without_progress) in [
             (1, true, 10),
             (1, true, 20),
             (1, false, 20),
@@ -170,19 +176,19 @@ mod tests {
             (2, true, 0),
             (1, true, 0),
         ] {
-            case.look(applied, unbroken);
-            assert_eq!(case.progress.unmoved, unmoved);
+            case.observation(applied, uninterrupted);
+            assert_eq!(case.progress.without_progress, without_progress);
         }
     }
 
     #[test]
     fn errors_add_up_until_something_is_applied_except_of_a_lost_connection() {
         let mut case = Case::new();
-        for (errors, applied, unbroken, failures) in
+        for (errors, applied, uninterrupted, failures) in
             [(1, 1, true, 1), (2, 1, false, 1), (4, 1, true, 3), (5, 2, true, 0), (5, 2, true, 0)]
         {
             case.errors.apply = errors;
-            case.look(applied, unbroken);
+            case.observation(applied, uninterrupted);
             assert_eq!(case.progress.apply_failures, failures);
         }
         assert_eq!(case.progress.counters().apply, 5);
@@ -193,7 +199,7 @@ mod tests {
         let mut case = Case::new();
         for (errors, pending, failures) in [(1, 100, 1), (2, 0, 0), (3, 100, 1)] {
             (case.errors.apply, case.pending) = (errors, pending);
-            case.look(1, true);
+            case.observation(1, true);
             assert_eq!(case.progress.apply_failures, failures);
         }
     }
@@ -203,7 +209,7 @@ mod tests {
         let mut case = Case::new();
         for (errors, ready, failures) in [(1, 1, 1), (2, 1, 2), (3, 2, 0), (4, 2, 1)] {
             (case.errors.sync, case.ready) = (errors, ready);
-            case.look(1, true);
+            case.observation(1, true);
             assert_eq!(case.progress.sync_failures, failures);
         }
     }
@@ -227,8 +233,8 @@ mod tests {
             [(WorkerWait::Lock, 10), (WorkerWait::Lock, 20), (WorkerWait::Working, 0)]
         {
             case.worker = Some(worker(wait, Some(0)));
-            case.look(1, true);
-            assert_eq!(case.progress.locked, locked);
+            case.observation(1, true);
+            assert_eq!(case.progress.lock_wait, locked);
         }
     }
 
@@ -237,7 +243,7 @@ mod tests {
         let mut case = Case::new();
         let connecting = Some(worker(WorkerWait::Working, None));
         let (client, decoding) = (Some(SenderWait::Client), Some(SenderWait::Decoding));
-        for (worker, sender, absent) in [
+        for (worker, sender, without_worker) in [
             (None, None, 10),
             (connecting, None, 20),
             (None, decoding, 30),
@@ -245,8 +251,8 @@ mod tests {
             (connecting, decoding, 0),
         ] {
             (case.worker, case.sender) = (worker, sender);
-            case.look(1, true);
-            assert_eq!(case.progress.absent, absent);
+            case.observation(1, true);
+            assert_eq!(case.progress.without_worker, without_worker);
         }
     }
 }

@@ -1,12 +1,12 @@
-//! Smoothed rates and what follows from them: when the subscriber will have caught up.
+//! Smoothed rates, and the estimate of when the subscriber will have caught up.
 
 use super::metrics::distance;
 use super::{Micros, SECOND};
 use crate::lsn::Lsn;
 
-/// Bytes per second, where what lies back by `time_constant` counts 1/e. The weights follow from
-/// the times, not from the number of samples, and there is no start value to be outgrown: uneven
-/// intervals and the first minute are right.
+/// An exponentially weighted rate in bytes per second: what is `time_constant` old has the weight
+/// 1/e. The weights depend on times, not on the number of samples, and there is no initial value.
+/// So the rate is also right with uneven intervals and in the first minute.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Rate {
@@ -25,13 +25,13 @@ impl Rate {
         self.seconds = self.seconds * decay + elapsed as f64 / SECOND as f64;
     }
 
-    /// `None` before any time has passed.
+    /// Returns `None` before any time has passed.
     pub fn per_second(&self) -> Option<f64> {
         (self.seconds > 0.0).then(|| self.bytes / self.seconds)
     }
 }
 
-/// How fast WAL is written on the publisher and applied on the subscriber.
+/// How fast the publisher writes WAL, and how fast the subscriber applies it.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Rates {
@@ -41,7 +41,7 @@ pub struct Rates {
     applied: Option<Lsn>,
 }
 
-/// An estimate further away than this is none.
+/// An estimate beyond this is not returned. In seconds.
 const HORIZON: f64 = 365.0 * 86_400.0;
 
 impl Rates {
@@ -49,8 +49,8 @@ impl Rates {
         Self { production: Rate::new(), consumption: Rate::new(), written: None, applied: None }
     }
 
-    /// Takes in where both ends are, `elapsed` after the last time; 0 does not count what was
-    /// written since then.
+    /// Takes the current LSN of both ends. `elapsed`: the time since the last call; with 0, what
+    /// was written since then does not count.
     pub fn observe(
         &mut self,
         written: Lsn,
@@ -69,14 +69,14 @@ impl Rates {
         (self.written, self.applied) = (Some(written), applied);
     }
 
-    /// When `pending` bytes will be gone; `None` when they don't shrink.
+    /// The time until `pending` bytes are applied; `None` if they do not shrink.
     pub fn eta(&self, pending: u64) -> Option<Micros> {
         if pending == 0 {
             return Some(0);
         }
         let gain = self.consumption.per_second()? - self.production.per_second()?;
         let seconds = pending as f64 / gain;
-        // A gain of zero makes it infinite, a loss negative.
+        // With a gain of zero this is infinite, with a loss it is negative.
         (0.0..HORIZON).contains(&seconds).then_some((seconds * SECOND as f64) as Micros)
     }
 }

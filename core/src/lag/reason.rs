@@ -1,12 +1,12 @@
-//! Why a subscription is in its state, in one sentence that a person understands.
+//! The reason for a subscription's state, as one sentence for people.
 
 use super::Micros;
-use super::lineage::Divergence;
+use super::divergence::Divergence;
 use super::observation::{Name, Shortage, Tables};
 use super::units::{bytes, duration};
 
-/// What a sentence is made of. Times are points on the watcher's clock, so that a sentence is true
-/// when it is read.
+/// What the sentence is made of. Times are points on the watcher's clock, so the sentence is
+/// correct at the moment when it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     NotSampled,
@@ -29,7 +29,7 @@ pub enum Reason {
     Blocked { by: Option<i32> },
     NoWorker,
     FreshWatcher,
-    Imprecise { width: Micros },
+    Imprecise { precision: Micros },
     LargeTransaction { since: Micros },
     Behind { pending: u64 },
     NoTables,
@@ -37,19 +37,19 @@ pub enum Reason {
     InStep,
 }
 
-/// Why nothing moves.
+/// Why nothing is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     Lock { by: Option<i32> },
     NoWorker { shortage: Option<Shortage> },
-    NoCopier { shortage: Option<Shortage> },
+    NoSyncWorker { shortage: Option<Shortage> },
     NoWalsender,
     Standby,
     Silence,
 }
 
 impl Reason {
-    /// Whether waiting does not help: the subscriber gets nothing, or not all, of what is written.
+    /// Whether waiting cannot help: the subscriber does not receive everything that is written.
     pub fn is_stuck(&self) -> bool {
         matches!(
             self,
@@ -145,9 +145,9 @@ impl Reason {
             Self::FreshWatcher => {
                 "The subscriber is behind where the publisher was when watching began: lag is at least this.".into()
             }
-            Self::Imprecise { width } => format!(
+            Self::Imprecise { precision } => format!(
                 "Changes of a time that was not watched closely are being applied: lag is known to {}.",
-                duration(width)
+                duration(precision)
             ),
             Self::LargeTransaction { since } => {
                 format!("One large transaction has been applying for {}.", ago(since))
@@ -183,7 +183,9 @@ impl Cause {
             Self::NoWorker { shortage } => {
                 with_shortage("no apply worker is running or connected to the publisher", shortage)
             }
-            Self::NoCopier { shortage } => with_shortage("no worker copies the tables", shortage),
+            Self::NoSyncWorker { shortage } => {
+                with_shortage("no worker copies the tables", shortage)
+            }
             Self::NoWalsender => "the publisher has no walsender for the slot".into(),
             Self::Standby => {
                 "the publisher waits for a standby in synchronized_standby_slots".into()
@@ -195,7 +197,7 @@ impl Cause {
 
 fn diverged(divergence: Divergence) -> String {
     match divergence {
-        Divergence::WentBack { applied, flush } => format!(
+        Divergence::WalWentBack { applied, flush } => format!(
             "The publisher's WAL went back to {flush} while the subscriber has applied it up to {applied}: changes in between are lost, so copy the tables again."
         ),
         Divergence::SlotMoved { applied, begins } => format!(
@@ -246,7 +248,7 @@ mod tests {
 
     fn every_reason() -> Vec<Reason> {
         let divergences = [
-            Divergence::WentBack { applied: Lsn(2), flush: Lsn(1) },
+            Divergence::WalWentBack { applied: Lsn(2), flush: Lsn(1) },
             Divergence::SlotMoved { applied: Lsn(1), begins: Lsn(2) },
             Divergence::PublicationRecreated,
             Divergence::TablesUnpublished { tables: 2 },
@@ -256,9 +258,9 @@ mod tests {
             Cause::Lock { by: None },
             Cause::NoWorker { shortage: None },
             Cause::NoWorker { shortage: Some(Shortage::Background) },
-            Cause::NoCopier { shortage: None },
-            Cause::NoCopier { shortage: Some(Shortage::Logical) },
-            Cause::NoCopier { shortage: Some(Shortage::Sync) },
+            Cause::NoSyncWorker { shortage: None },
+            Cause::NoSyncWorker { shortage: Some(Shortage::Logical) },
+            Cause::NoSyncWorker { shortage: Some(Shortage::Sync) },
             Cause::NoWalsender,
             Cause::Standby,
             Cause::Silence,
@@ -288,7 +290,7 @@ mod tests {
             Reason::Blocked { by: Some(7) },
             Reason::NoWorker,
             Reason::FreshWatcher,
-            Reason::Imprecise { width: SECOND },
+            Reason::Imprecise { precision: SECOND },
             Reason::LargeTransaction { since: 0 },
             Reason::Behind { pending: 5000 },
             Reason::NoTables,

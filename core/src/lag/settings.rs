@@ -1,14 +1,14 @@
-//! What the user can set about lag.
+//! The settings about lag.
 
 use super::{Micros, SECOND};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// Time between two looks.
+    /// Time between two observations.
     pub interval: Micros,
-    /// How long nothing may be applied, with something to apply, before it is called `stalled`.
+    /// How long nothing may be applied while something is pending before the state is `stalled`.
     pub stall_timeout: Micros,
-    /// `None` gives no warning; so do the next two.
+    /// `None`: no warning. The same holds for the next two.
     pub lag_warning_bytes: Option<u64>,
     pub lag_warning_time: Option<Micros>,
     pub retained_warning_bytes: Option<u64>,
@@ -17,32 +17,34 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// A part of the ring wider than this was not sampled as it should have been.
+    /// If two samples lie further apart than this, that time was not sampled as it should have
+    /// been.
     pub(super) fn wide(&self) -> Micros {
         self.interval * 5 / 2
     }
 
-    /// How old the last look may be while it still tells what is true now.
+    /// The age up to which the last observation is taken as current.
     pub(super) fn fresh(&self) -> Micros {
         self.interval + SECOND / 4
     }
 
-    /// How long a publisher may take to answer before it counts as unreachable.
+    /// How long the publisher may take to answer before it counts as unreachable.
     pub(super) fn patience(&self) -> Micros {
         self.wide().max(2 * SECOND)
     }
 
-    /// Lag below which catching up is done.
+    /// Up to this lag a subscription that was catching up counts as streaming.
     pub(super) fn streaming_from(&self) -> Micros {
         self.wide().max(SECOND)
     }
 
-    /// Lag above which streaming has fallen behind: twice as much, so that the state does not flap.
+    /// Up to this lag a streaming subscription stays streaming. Twice the other limit, so that the
+    /// state does not alternate.
     pub(super) fn streaming_until(&self) -> Micros {
         2 * self.streaming_from()
     }
 
-    /// Time without progress after which what is being applied must be one large transaction.
+    /// Without progress for this long, the worker must be applying one large transaction.
     pub(super) fn large_transaction(&self) -> Micros {
         (3 * self.interval).max(3 * SECOND)
     }

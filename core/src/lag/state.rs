@@ -1,9 +1,9 @@
-//! What a subscription is doing, and why.
+//! The state of a subscription, and the reason for it.
 
 use std::fmt;
 
+use super::divergence::{Divergence, SlotCondition};
 use super::estimate::Estimate;
-use super::lineage::{Divergence, SlotCondition};
 use super::observation::{Name, Observation, Subscriber, Worker};
 use super::progress::Progress;
 use super::reason::{Cause, Reason};
@@ -48,24 +48,24 @@ impl fmt::Display for State {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Verdict {
+pub struct Diagnosis {
     pub state: State,
     pub reason: Reason,
 }
 
-/// What is known after a look.
+/// Everything that decides about the state after an observation.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
-    pub look: &'a Observation<'a>,
+    pub observation: &'a Observation<'a>,
     pub settings: &'a Settings,
     pub previous: State,
     pub answered: Option<Micros>,
-    pub lost: bool,
+    pub unreachable: bool,
     pub slot: SlotCondition,
-    /// What the slot's walsender waits for; `None` if there is none.
+    /// What the slot's walsender waits for; `None` if the slot has no walsender.
     pub sender: Option<SenderWait>,
     pub divergence: Option<Divergence>,
-    /// The process on the publisher that serves another subscriber by the slot.
+    /// The pid on the publisher of a walsender that serves another subscriber through this slot.
     pub other: Option<i32>,
     pub missing_publication: Option<Name>,
     pub progress: &'a Progress,
@@ -73,8 +73,9 @@ pub struct Facts<'a> {
     pub pending: Option<u64>,
 }
 
-/// The first that applies, from what nothing heals to what is well.
-pub fn judge(facts: &Facts) -> Verdict {
+/// Returns the first state that applies. The order is from what does not recover by itself to what
+/// is healthy.
+pub fn diagnose(facts: &Facts) -> Diagnosis {
     facts
         .slot_in_use()
         .or_else(|| facts.diverged())
@@ -87,108 +88,111 @@ pub fn judge(facts: &Facts) -> Verdict {
         .or_else(|| facts.unpublished())
         .or_else(|| facts.copying())
         .or_else(|| facts.catching_up())
-        .or_else(|| facts.unproven())
+        .or_else(|| facts.unverified())
         .unwrap_or_else(|| facts.streaming())
 }
 
-fn verdict(state: State, reason: Reason) -> Option<Verdict> {
-    Some(Verdict { state, reason })
+fn diagnosis(state: State, reason: Reason) -> Option<Diagnosis> {
+    Some(Diagnosis { state, reason })
 }
 
 impl Facts<'_> {
-    fn slot_in_use(&self) -> Option<Verdict> {
-        let by = self.other.filter(|_| self.look.subscriber.enabled && !self.lost)?;
-        verdict(State::Erroring, Reason::SlotInUse { by })
+    fn slot_in_use(&self) -> Option<Diagnosis> {
+        let by = self.other.filter(|_| self.observation.subscriber.enabled && !self.unreachable)?;
+        diagnosis(State::Erroring, Reason::SlotInUse { by })
     }
 
-    fn diverged(&self) -> Option<Verdict> {
+    fn diverged(&self) -> Option<Diagnosis> {
         let divergence = self.divergence?;
         let state = match divergence {
             Divergence::SlotMoved { .. } => State::SlotLost,
-            Divergence::WentBack { .. }
+            Divergence::WalWentBack { .. }
             | Divergence::PublicationRecreated
             | Divergence::TablesUnpublished { .. } => State::Unknown,
         };
-        verdict(state, Reason::Diverged(divergence))
+        diagnosis(state, Reason::Diverged(divergence))
     }
 
-    /// A subscription that is disabled and never had its slot waits for it to be made.
-    fn slot_lost(&self) -> Option<Verdict> {
-        let subscriber = &self.look.subscriber;
+    /// A disabled subscription that never had its slot is not an error: the slot is still to be
+    /// created.
+    fn slot_lost(&self) -> Option<Diagnosis> {
+        let subscriber = &self.observation.subscriber;
         subscriber.slot?;
         match self.slot {
-            SlotCondition::Invalidated => verdict(State::SlotLost, Reason::SlotInvalidated),
+            SlotCondition::Invalidated => diagnosis(State::SlotLost, Reason::SlotInvalidated),
             SlotCondition::Missing { lost } if lost || subscriber.enabled => {
-                verdict(State::SlotLost, Reason::SlotMissing)
+                diagnosis(State::SlotLost, Reason::SlotMissing)
             }
             _ => None,
         }
     }
 
-    fn disabled(&self) -> Option<Verdict> {
+    fn disabled(&self) -> Option<Diagnosis> {
         let errors = self.progress.apply_failures + self.progress.sync_failures;
-        let disabled = !self.look.subscriber.enabled;
-        disabled.then_some(Verdict { state: State::Disabled, reason: Reason::Disabled { errors } })
+        let disabled = !self.observation.subscriber.enabled;
+        disabled
+            .then_some(Diagnosis { state: State::Disabled, reason: Reason::Disabled { errors } })
     }
 
-    fn unreachable(&self) -> Option<Verdict> {
+    fn unreachable(&self) -> Option<Diagnosis> {
         let reason = Reason::Unreachable { answered: self.answered };
-        self.lost.then_some(Verdict { state: State::Unreachable, reason })
+        self.unreachable.then_some(Diagnosis { state: State::Unreachable, reason })
     }
 
-    fn publication_missing(&self) -> Option<Verdict> {
+    fn publication_missing(&self) -> Option<Diagnosis> {
         let name = self.missing_publication?;
-        verdict(State::Erroring, Reason::PublicationMissing { name })
+        diagnosis(State::Erroring, Reason::PublicationMissing { name })
     }
 
-    fn erroring(&self) -> Option<Verdict> {
+    fn erroring(&self) -> Option<Diagnosis> {
         let Progress { apply_failures, sync_failures, .. } = *self.progress;
         if apply_failures >= 2 {
-            verdict(State::Erroring, Reason::ApplyFails { errors: apply_failures })
+            diagnosis(State::Erroring, Reason::ApplyFails { errors: apply_failures })
         } else if sync_failures >= 2 {
-            verdict(State::Erroring, Reason::CopyFails { errors: sync_failures })
+            diagnosis(State::Erroring, Reason::CopyFails { errors: sync_failures })
         } else {
             None
         }
     }
 
-    fn stalled(&self) -> Option<Verdict> {
-        let cause = self.stall()?;
-        let Progress { unmoved, absent, uncopied, .. } = *self.progress;
-        let unmoved = match cause {
-            Cause::NoCopier { .. } => uncopied,
-            _ => unmoved.max(absent),
+    fn stalled(&self) -> Option<Diagnosis> {
+        let cause = self.stall_cause()?;
+        let Progress { without_progress, without_worker, without_sync_worker, .. } = *self.progress;
+        let without_progress = match cause {
+            Cause::NoSyncWorker { .. } => without_sync_worker,
+            _ => without_progress.max(without_worker),
         };
-        let since = self.look.at.saturating_sub(unmoved);
-        verdict(State::Stalled, Reason::Stalled { cause, since })
+        let since = self.observation.at.saturating_sub(without_progress);
+        diagnosis(State::Stalled, Reason::Stalled { cause, since })
     }
 
-    /// A missing worker and a lock are evidence by themselves. Where silence is the only one, there
-    /// must be more pending than noise and nobody busy.
-    fn stall(&self) -> Option<Cause> {
+    /// A missing worker or a lock is enough evidence. If the only evidence is that nothing arrives,
+    /// more than [`NOISE`] must be pending and neither the worker nor the walsender may be busy.
+    fn stall_cause(&self) -> Option<Cause> {
         let timeout = self.settings.stall_timeout;
         let pending = self.pending.unwrap_or(0);
-        let shortage = self.look.subscriber.shortage;
-        if self.progress.absent >= timeout {
+        let shortage = self.observation.subscriber.shortage;
+        if self.progress.without_worker >= timeout {
             return Some(Cause::NoWorker { shortage });
         }
-        if self.progress.uncopied >= timeout {
-            return Some(Cause::NoCopier { shortage });
+        if self.progress.without_sync_worker >= timeout {
+            return Some(Cause::NoSyncWorker { shortage });
         }
-        if self.progress.unmoved < timeout || pending == 0 {
+        if self.progress.without_progress < timeout || pending == 0 {
             return None;
         }
-        let Some(worker) = self.look.subscriber.worker else {
+        let Some(worker) = self.observation.subscriber.worker else {
             return (pending > NOISE).then_some(Cause::NoWorker { shortage });
         };
         if worker.wait == WorkerWait::Lock {
             let by = worker.blocked_by;
-            return (self.progress.locked >= timeout).then_some(Cause::Lock { by });
+            return (self.progress.lock_wait >= timeout).then_some(Cause::Lock { by });
         }
         (pending > NOISE && !self.is_busy(&worker)).then(|| self.silence())
     }
 
-    /// After a reconnect the walsender reads again from restart_lsn: 11 s of silence were seen.
+    /// After a reconnect the walsender reads again from restart_lsn. 11 s without a message were
+    /// measured.
     fn is_busy(&self, worker: &Worker) -> bool {
         worker.last_message_age.is_some_and(|age| age < self.settings.stall_timeout)
             || !worker.wait.is_activity()
@@ -203,39 +207,39 @@ impl Facts<'_> {
         }
     }
 
-    fn unpublished(&self) -> Option<Verdict> {
-        let tables = self.look.subscriber.tables.unpublished();
+    fn unpublished(&self) -> Option<Diagnosis> {
+        let tables = self.observation.subscriber.tables.unpublished();
         let reason = Reason::Unpublished { tables };
-        (tables > 0).then_some(Verdict { state: State::Erroring, reason })
+        (tables > 0).then_some(Diagnosis { state: State::Erroring, reason })
     }
 
-    fn copying(&self) -> Option<Verdict> {
-        let tables = self.look.subscriber.tables;
+    fn copying(&self) -> Option<Diagnosis> {
+        let tables = self.observation.subscriber.tables;
         if tables.ready < tables.subscribed {
-            return verdict(State::Copying, Reason::Copying(tables));
+            return diagnosis(State::Copying, Reason::Copying(tables));
         }
         let tables = tables.compared.map_or(0, |compared| compared.unsubscribed);
         let reason = Reason::Unsubscribed { tables };
-        (tables > 0).then_some(Verdict { state: State::Copying, reason })
+        (tables > 0).then_some(Diagnosis { state: State::Copying, reason })
     }
 
-    fn catching_up(&self) -> Option<Verdict> {
-        let Some(lag) = self.estimate.lag(self.look.at) else {
-            return verdict(State::Unknown, Reason::NoPosition);
+    fn catching_up(&self) -> Option<Diagnosis> {
+        let Some(lag) = self.estimate.lag(self.observation.at) else {
+            return diagnosis(State::Unknown, Reason::NoPosition);
         };
-        let width = self.estimate.width();
-        let reason = if self.look.subscriber.worker.is_none() {
+        let precision = self.estimate.precision();
+        let reason = if self.observation.subscriber.worker.is_none() {
             Reason::NoWorker
         } else if lag.is_lower_bound {
             Reason::FreshWatcher
-        } else if width > self.settings.wide() {
-            Reason::Imprecise { width }
+        } else if precision > self.settings.wide() {
+            Reason::Imprecise { precision }
         } else if lag.time > self.longest_streaming_lag() {
             self.behind()
         } else {
             return None;
         };
-        verdict(State::CatchingUp, reason)
+        diagnosis(State::CatchingUp, reason)
     }
 
     fn longest_streaming_lag(&self) -> Micros {
@@ -247,41 +251,43 @@ impl Facts<'_> {
 
     fn behind(&self) -> Reason {
         let pending = self.pending.unwrap_or(0);
-        match self.look.subscriber.worker {
+        match self.observation.subscriber.worker {
             Some(Worker { wait: WorkerWait::Lock, blocked_by: by, .. }) => Reason::Blocked { by },
             _ if self.applying() >= self.settings.large_transaction() && pending > NOISE => {
-                let since = self.look.at.saturating_sub(self.applying());
+                let since = self.observation.at.saturating_sub(self.applying());
                 Reason::LargeTransaction { since }
             }
             _ => Reason::Behind { pending },
         }
     }
 
-    /// For how long the same worker has been at the same place.
+    /// How long the same worker has been applying the same transaction.
     fn applying(&self) -> Micros {
-        self.progress.unmoved.min(self.progress.serving)
+        self.progress.without_progress.min(self.progress.same_worker)
     }
 
-    /// Nothing lags, but what was looked at says that rows differ, or not all was looked at.
-    fn unproven(&self) -> Option<Verdict> {
-        let Subscriber { tables, errors, .. } = &self.look.subscriber;
+    /// There is no lag, but rows are known to differ, or not everything could be checked.
+    fn unverified(&self) -> Option<Diagnosis> {
+        let Subscriber { tables, errors, .. } = &self.observation.subscriber;
         let changes = errors.conflicts.map_or(0, |conflicts| conflicts.silent);
         if changes > 0 {
-            return verdict(State::Erroring, Reason::Conflicts { changes });
+            return diagnosis(State::Erroring, Reason::Conflicts { changes });
         }
         tables
             .compared
             .is_none()
-            .then_some(Verdict { state: State::Unknown, reason: Reason::NotCompared })
+            .then_some(Diagnosis { state: State::Unknown, reason: Reason::NotCompared })
     }
 
-    fn streaming(&self) -> Verdict {
-        let reason = match self.look.subscriber.tables {
+    fn streaming(&self) -> Diagnosis {
+        let reason = match self.observation.subscriber.tables {
             tables if tables.total() == 0 => Reason::NoTables,
-            _ if self.estimate.exceeds(self.look.at, self.settings.interval) => self.behind(),
+            _ if self.estimate.exceeds(self.observation.at, self.settings.interval) => {
+                self.behind()
+            }
             _ => Reason::InStep,
         };
-        Verdict { state: State::Streaming, reason }
+        Diagnosis { state: State::Streaming, reason }
     }
 }
 
@@ -289,9 +295,9 @@ impl Facts<'_> {
 mod tests {
     use super::*;
     use crate::lag::SECOND;
-    use crate::lag::estimate::Found;
+    use crate::lag::estimate::LagEvidence;
+    use crate::lag::lsn_times::WrittenAt;
     use crate::lag::observation::{Answer, Compared, Conflicts, Errors, Tables};
-    use crate::lag::ring::Passage;
     use crate::lsn::Lsn;
 
     const NOW: Micros = 1000 * SECOND;
@@ -303,7 +309,7 @@ mod tests {
         compared: Some(Compared { unsubscribed: 0, unpublished: 0 }),
     };
 
-    /// A subscription in step, to be changed by a test in one respect.
+    /// A healthy subscription. Each test changes one thing in it.
     struct Case {
         enabled: bool,
         worker: Option<Worker>,
@@ -312,12 +318,12 @@ mod tests {
         other: Option<i32>,
         missing_publication: Option<Name>,
         previous: State,
-        lost: bool,
+        unreachable: bool,
         slot: SlotCondition,
         sender: Option<SenderWait>,
         divergence: Option<Divergence>,
         progress: Progress,
-        passage: Option<Passage>,
+        written_at: Option<WrittenAt>,
         pending: u64,
     }
 
@@ -331,31 +337,32 @@ mod tests {
                 other: None,
                 missing_publication: None,
                 previous: State::Streaming,
-                lost: false,
+                unreachable: false,
                 slot: SlotCondition::Present,
                 sender: Some(SenderWait::Client),
                 divergence: None,
                 progress: Progress::new(),
-                passage: Some(Passage::Newest { at: NOW }),
+                written_at: Some(WrittenAt::Newest { at: NOW }),
                 pending: 0,
             }
         }
 
-        /// Nothing was applied for `seconds`, with more than noise to apply.
-        fn unmoved(seconds: u64, worker: Worker) -> Self {
-            let unmoved = seconds * SECOND;
+        /// Nothing was applied for `seconds`, with more than [`NOISE`] pending.
+        fn without_progress(seconds: u64, worker: Worker) -> Self {
+            let without_progress = seconds * SECOND;
             let mut progress = Progress::new();
-            (progress.unmoved, progress.serving) = (unmoved, unmoved);
+            (progress.without_progress, progress.same_worker) =
+                (without_progress, without_progress);
             Self {
                 worker: Some(worker),
                 progress,
-                passage: within(unmoved, SECOND),
+                written_at: within(without_progress, SECOND),
                 pending: NOISE + 1,
                 ..Self::well()
             }
         }
 
-        fn judge(&self) -> Verdict {
+        fn diagnose(&self) -> Diagnosis {
             let subscriber = Subscriber {
                 enabled: self.enabled,
                 slot: Some("move"),
@@ -363,38 +370,38 @@ mod tests {
                 worker: self.worker,
                 origin: None,
                 tables: self.tables,
-                copiers: 0,
+                sync_workers: 0,
                 shortage: None,
                 errors: self.errors,
             };
             let settings = Settings::default();
-            let found = Found {
+            let evidence = LagEvidence {
                 at: NOW,
-                passage: self.passage,
-                in_hand: None,
+                written_at: self.written_at,
+                change_in_progress: None,
                 newest: NOW,
-                lost: self.lost,
+                unreachable: self.unreachable,
                 copying: self.tables.are_copying(),
             };
-            judge(&Facts {
-                look: &Observation { at: NOW, publisher: Answer::Pending, subscriber },
+            diagnose(&Facts {
+                observation: &Observation { at: NOW, publisher: Answer::Pending, subscriber },
                 settings: &settings,
                 previous: self.previous,
                 answered: Some(NOW),
-                lost: self.lost,
+                unreachable: self.unreachable,
                 slot: self.slot,
                 sender: self.sender,
                 divergence: self.divergence,
                 other: self.other,
                 missing_publication: self.missing_publication,
                 progress: &self.progress,
-                estimate: &Estimate::new().next(&found, &settings),
+                estimate: &Estimate::new().next(&evidence, &settings),
                 pending: Some(self.pending),
             })
         }
 
         fn state(&self) -> State {
-            self.judge().state
+            self.diagnose().state
         }
     }
 
@@ -402,9 +409,9 @@ mod tests {
         Worker { pid: 7, wait, blocked_by: Some(8), last_message_age }
     }
 
-    fn within(lag: Micros, width: Micros) -> Option<Passage> {
+    fn within(lag: Micros, width: Micros) -> Option<WrittenAt> {
         let at = NOW - lag;
-        Some(Passage::Within { at, from: at, to: at + width })
+        Some(WrittenAt::Within { at, from: at, to: at + width })
     }
 
     /// Longer than `stall_timeout`.
@@ -415,49 +422,49 @@ mod tests {
     fn what_is_worse_comes_first() {
         let mut case = Case::well();
         assert_eq!(case.state(), State::Streaming);
-        case.passage = within(100 * SECOND, SECOND);
+        case.written_at = within(100 * SECOND, SECOND);
         assert_eq!(case.state(), State::CatchingUp);
         case.tables.ready = 1;
         assert_eq!(case.state(), State::Copying);
         case.tables.compared = Some(Compared { unsubscribed: 0, unpublished: 1 });
         assert_eq!(case.state(), State::Erroring);
-        case.progress.absent = LONG * SECOND;
+        case.progress.without_worker = LONG * SECOND;
         assert_eq!(case.state(), State::Stalled);
         case.progress.apply_failures = 2;
-        assert_eq!(case.judge().reason, Reason::ApplyFails { errors: 2 });
+        assert_eq!(case.diagnose().reason, Reason::ApplyFails { errors: 2 });
         let name = Name::of("move");
         case.missing_publication = Some(name);
-        assert_eq!(case.judge().reason, Reason::PublicationMissing { name });
-        case.lost = true;
+        assert_eq!(case.diagnose().reason, Reason::PublicationMissing { name });
+        case.unreachable = true;
         assert_eq!(case.state(), State::Unreachable);
         case.enabled = false;
         assert_eq!(case.state(), State::Disabled);
         case.slot = SlotCondition::Invalidated;
         assert_eq!(case.state(), State::SlotLost);
-        case.divergence = Some(Divergence::WentBack { applied: Lsn(2), flush: Lsn(1) });
+        case.divergence = Some(Divergence::WalWentBack { applied: Lsn(2), flush: Lsn(1) });
         assert_eq!(case.state(), State::Unknown);
-        (case.enabled, case.lost, case.other) = (true, false, Some(7));
-        assert_eq!(case.judge().reason, Reason::SlotInUse { by: 7 });
+        (case.enabled, case.unreachable, case.other) = (true, false, Some(7));
+        assert_eq!(case.diagnose().reason, Reason::SlotInUse { by: 7 });
     }
 
     #[test]
-    fn it_is_not_streaming_unless_all_was_looked_at() {
+    fn it_is_not_streaming_unless_everything_was_checked() {
         let with = |change: fn(&mut Case)| {
             let mut case = Case::well();
             change(&mut case);
-            case.judge()
+            case.diagnose()
         };
         let compared = |unsubscribed, unpublished| Some(Compared { unsubscribed, unpublished });
-        let is = |state, reason| Verdict { state, reason };
+        let is = |state, reason| Diagnosis { state, reason };
         assert_eq!(
             with(|case| case.tables.compared = None),
             is(State::Unknown, Reason::NotCompared)
         );
         let mut case = Case::well();
         case.tables.compared = compared(2, 0);
-        assert_eq!(case.judge(), is(State::Copying, Reason::Unsubscribed { tables: 2 }));
+        assert_eq!(case.diagnose(), is(State::Copying, Reason::Unsubscribed { tables: 2 }));
         case.tables.compared = compared(2, 1);
-        assert_eq!(case.judge(), is(State::Erroring, Reason::Unpublished { tables: 1 }));
+        assert_eq!(case.diagnose(), is(State::Erroring, Reason::Unpublished { tables: 1 }));
         assert_eq!(
             with(|case| case.errors.conflicts = Some(Conflicts { all: 3, silent: 2 })),
             is(State::Erroring, Reason::Conflicts { changes: 2 })
@@ -472,21 +479,21 @@ mod tests {
     fn tables_that_nobody_copies_are_a_stall() {
         let mut case = Case::well();
         (case.tables.ready, case.tables.waiting) = (1, 1);
-        case.progress.uncopied = 59 * SECOND;
+        case.progress.without_sync_worker = 59 * SECOND;
         assert_eq!(case.state(), State::Copying);
-        case.progress.uncopied = LONG * SECOND;
-        let cause = Cause::NoCopier { shortage: None };
+        case.progress.without_sync_worker = LONG * SECOND;
+        let cause = Cause::NoSyncWorker { shortage: None };
         let reason = Reason::Stalled { cause, since: NOW - LONG * SECOND };
-        assert_eq!(case.judge(), Verdict { state: State::Stalled, reason });
+        assert_eq!(case.diagnose(), Diagnosis { state: State::Stalled, reason });
     }
 
     #[test]
     fn a_worker_that_is_started_again_and_again_applies_no_large_transaction() {
-        let mut case = Case::unmoved(50, worker(WorkerWait::Working, Some(0)));
+        let mut case = Case::without_progress(50, worker(WorkerWait::Working, Some(0)));
         let since = NOW - 50 * SECOND;
-        assert_eq!(case.judge().reason, Reason::LargeTransaction { since });
-        case.progress.serving = SECOND;
-        assert_eq!(case.judge().reason, Reason::Behind { pending: NOISE + 1 });
+        assert_eq!(case.diagnose().reason, Reason::LargeTransaction { since });
+        case.progress.same_worker = SECOND;
+        assert_eq!(case.diagnose().reason, Reason::Behind { pending: NOISE + 1 });
     }
 
     #[test]
@@ -503,7 +510,7 @@ mod tests {
             (worker(WorkerWait::Working, SILENT), Some(client), false),
         ];
         for (worker, sender, stalled) in cases {
-            let case = Case { sender, ..Case::unmoved(LONG, worker) };
+            let case = Case { sender, ..Case::without_progress(LONG, worker) };
             let expected = if stalled { State::Stalled } else { State::CatchingUp };
             assert_eq!(case.state(), expected, "{worker:?} {sender:?}");
         }
@@ -512,21 +519,21 @@ mod tests {
     #[test]
     fn silence_is_no_stall_before_its_time_or_with_no_more_than_noise() {
         let silent = worker(WorkerWait::Messages, SILENT);
-        assert_eq!(Case::unmoved(59, silent).state(), State::CatchingUp);
-        let noise = Case { pending: NOISE, ..Case::unmoved(LONG, silent) };
+        assert_eq!(Case::without_progress(59, silent).state(), State::CatchingUp);
+        let noise = Case { pending: NOISE, ..Case::without_progress(LONG, silent) };
         assert_eq!(noise.state(), State::CatchingUp);
     }
 
     #[test]
     fn a_lock_is_a_stall_once_it_has_lasted_even_over_a_small_row() {
-        let mut case = Case::unmoved(300, worker(WorkerWait::Lock, SILENT));
+        let mut case = Case::without_progress(300, worker(WorkerWait::Lock, SILENT));
         case.pending = 100;
-        case.progress.locked = 59 * SECOND;
-        assert_eq!(case.judge().reason, Reason::Blocked { by: Some(8) });
-        case.progress.locked = LONG * SECOND;
+        case.progress.lock_wait = 59 * SECOND;
+        assert_eq!(case.diagnose().reason, Reason::Blocked { by: Some(8) });
+        case.progress.lock_wait = LONG * SECOND;
         let since = NOW - 300 * SECOND;
         let reason = Reason::Stalled { cause: Cause::Lock { by: Some(8) }, since };
-        assert_eq!(case.judge(), Verdict { state: State::Stalled, reason });
+        assert_eq!(case.diagnose(), Diagnosis { state: State::Stalled, reason });
     }
 
     #[test]
@@ -535,16 +542,16 @@ mod tests {
         case.progress.apply_failures = 1;
         assert_eq!(case.state(), State::Streaming);
         case.progress.apply_failures = 2;
-        assert_eq!(case.judge().reason, Reason::ApplyFails { errors: 2 });
+        assert_eq!(case.diagnose().reason, Reason::ApplyFails { errors: 2 });
         (case.progress.apply_failures, case.progress.sync_failures) = (1, 2);
-        assert_eq!(case.judge().reason, Reason::CopyFails { errors: 2 });
+        assert_eq!(case.diagnose().reason, Reason::CopyFails { errors: 2 });
     }
 
     #[test]
     fn streaming_begins_and_ends_at_different_lags() {
         let state = |previous, lag| {
-            let passage = within(lag, SECOND);
-            Case { previous, passage, pending: 10, ..Case::well() }.state()
+            let written_at = within(lag, SECOND);
+            Case { previous, written_at, pending: 10, ..Case::well() }.state()
         };
         assert_eq!(state(State::CatchingUp, 2_500_000), State::Streaming);
         assert_eq!(state(State::CatchingUp, 2_500_001), State::CatchingUp);
@@ -554,14 +561,14 @@ mod tests {
 
     #[test]
     fn it_is_not_streaming_while_lag_is_not_really_known() {
-        let passages = [
-            (Some(Passage::Before { until: NOW }), State::CatchingUp),
+        let times = [
+            (Some(WrittenAt::Before { until: NOW }), State::CatchingUp),
             (within(0, 2_500_001), State::CatchingUp),
             (within(0, 2_500_000), State::Streaming),
             (None, State::Unknown),
         ];
-        for (passage, state) in passages {
-            assert_eq!(Case { passage, ..Case::well() }.state(), state, "{passage:?}");
+        for (written_at, state) in times {
+            assert_eq!(Case { written_at, ..Case::well() }.state(), state, "{written_at:?}");
         }
         assert_eq!(Case { worker: None, ..Case::well() }.state(), State::CatchingUp);
     }

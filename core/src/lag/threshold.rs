@@ -1,8 +1,8 @@
-//! Warnings: each crossing of a limit is told once.
+//! Warnings. Each crossing of a limit is reported once.
 
 use super::{Micros, Settings};
 
-/// What a warning is about; the value and the limit of a crossing are in its unit.
+/// What a warning is about. The value and the limit of a [`Crossing`] are in its unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Measure {
     /// `lag_warning_bytes` on pending_bytes.
@@ -16,7 +16,7 @@ pub enum Measure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Crossing {
     pub measure: Measure,
-    /// Up over the limit, or well below it again.
+    /// True: the value rose above the limit. False: it fell well below it again.
     pub over: bool,
     pub value: u64,
     pub limit: u64,
@@ -36,7 +36,7 @@ impl Alarms {
         Self { lag_bytes: Alarm::OFF, lag_time: Alarm::OFF, retained_bytes: Alarm::OFF }
     }
 
-    /// A value that is `None` is not known now, and says nothing.
+    /// A value of `None` is not known now and changes nothing.
     pub fn observe(
         &mut self,
         pending: Option<u64>,
@@ -58,7 +58,7 @@ impl Alarms {
     }
 }
 
-/// Over the limit, and not yet below four fifths of it.
+/// Set while the value is above the limit, until it falls below 80 % of the limit.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 struct Alarm {

@@ -1,34 +1,36 @@
-//! One subscription: every look goes in, and what is known can be read at any time.
+//! The tracker of one subscription. Every observation goes in, and the current state and lag can be
+//! read at any time.
 
 use super::applied::{Applied, Position};
-use super::contact::{Contact, Since};
-use super::estimate::{Estimate, Found};
+use super::divergence::DivergenceDetector;
+use super::estimate::{Estimate, LagEvidence};
 use super::history::{History, Sample};
-use super::lineage::Lineage;
+use super::lsn_times::{Continuity, LsnTimes};
 use super::metrics::{Metrics, OpenTransaction, distance};
 use super::observation::{Answer, Errors, Observation, Publisher, Tables};
 use super::progress::Progress;
 use super::rate::Rates;
+use super::reachability::{Reachability, SinceAnswer};
 use super::reason::Reason;
-use super::ring::{Continuity, Ring};
-use super::slot_use::{SlotUse, Use};
-use super::state::{Facts, State, Verdict, judge};
+use super::slot_use::{SlotReport, SlotUse};
+use super::state::{Diagnosis, Facts, State, diagnose};
 use super::threshold::{Alarms, Crossing};
 use super::wait::SenderWait;
 use super::{Micros, NOISE, SECOND, Settings};
 use crate::lsn::Lsn;
 
-/// How long a disabled subscription's worker may take to end.
-const SETTLING: Micros = 2 * SECOND;
+/// How long the worker of a disabled subscription may take to exit.
+const WORKER_EXIT_TIME: Micros = 2 * SECOND;
 
-/// Belongs to one subscription by its oid. For another one, begin with a [new](Tracker::new) one.
+/// Belongs to one subscription, identified by its oid. Start with a [new](Tracker::new) one for
+/// another.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct Tracker {
-    ring: Ring,
+    lsn_times: LsnTimes,
     history: History,
-    contact: Contact,
-    lineage: Lineage,
+    reachability: Reachability,
+    detector: DivergenceDetector,
     slot_use: SlotUse,
     applied: Applied,
     open_transaction: OpenTransaction,
@@ -37,17 +39,17 @@ pub struct Tracker {
     alarms: Alarms,
     /// What the slot's walsender waited for at the last answer.
     sender: Option<SenderWait>,
-    /// Who else uses the slot, as of the last answer.
+    /// The pid of a walsender that serves another subscriber through the slot, at the last answer.
     other: Option<i32>,
-    /// Since when the subscription has been seen disabled.
+    /// Since when the subscription has been disabled, as far as observations show.
     disabled: Option<Micros>,
-    last: Last,
+    last: LastObservation,
 }
 
-/// The outcome of the last look.
+/// The outcome of the last observation.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
-struct Last {
+struct LastObservation {
     at: Option<Micros>,
     interval: Micros,
     applied: Option<Lsn>,
@@ -55,22 +57,22 @@ struct Last {
     metrics: Metrics,
     eta: Option<Micros>,
     tables: Tables,
-    verdict: Verdict,
+    diagnosis: Diagnosis,
     previous: State,
     since: Micros,
 }
 
-/// What a look changed.
+/// What an observation changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outcome {
     pub change: Option<Change>,
     pub crossings: [Option<Crossing>; 3],
-    /// Lag is more than an interval and may fall by much until the next look: that should come
+    /// Lag is more than an interval and may fall by much until the next observation: that should come
     /// sooner.
-    pub hurries: bool,
-    /// The subscription was just disabled, and where its slot rests is not known yet: the next look
+    pub observe_sooner: bool,
+    /// The subscription was just disabled, and where its slot rests is not known yet: the next observation
     /// should come at once.
-    pub settles: bool,
+    pub observe_at_once: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,24 +81,24 @@ pub struct Change {
     pub state: State,
 }
 
-/// What is known of a subscription at one moment. Times are spans unless they say otherwise.
+/// What is known about a subscription at one moment. Times are spans unless stated otherwise.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
     pub state: State,
-    /// The state before, and when this one began.
+    /// The state before this one.
     pub previous: State,
     pub since: Micros,
     pub reason: Reason,
     /// When this was read.
     pub at: Micros,
-    /// Whether changes are known to be lost: that stays true without a look.
-    pub has_lost: bool,
+    /// Whether changes are known to be lost. This stays true even without further observations.
+    pub changes_lost: bool,
     pub lag: Option<Micros>,
     pub lag_is_lower_bound: bool,
-    /// The time between the two samples of the publisher that lag lies between.
+    /// The time between the two samples of the publisher around applied_lsn.
     pub lag_precision: Micros,
     pub applied_lsn: Option<Lsn>,
-    /// Of the publisher's last answer.
+    /// The publisher's flush LSN at its last answer.
     pub flush_lsn: Option<Lsn>,
     pub metrics: Metrics,
     pub eta: Option<Micros>,
@@ -106,7 +108,7 @@ pub struct Reading {
     /// Bytes of WAL per second, smoothed.
     pub production: Option<f64>,
     pub consumption: Option<f64>,
-    /// When the last look was taken, and the publisher's last answer.
+    /// When the last observation was made, and when the publisher last answered.
     pub sampled_at: Option<Micros>,
     pub answered_at: Option<Micros>,
 }
@@ -121,10 +123,10 @@ impl Reading {
 impl Tracker {
     pub const fn new() -> Self {
         Self {
-            ring: Ring::new(),
+            lsn_times: LsnTimes::new(),
             history: History::new(),
-            contact: Contact::new(),
-            lineage: Lineage::new(),
+            reachability: Reachability::new(),
+            detector: DivergenceDetector::new(),
             slot_use: SlotUse::new(),
             applied: Applied::new(),
             open_transaction: OpenTransaction::new(),
@@ -134,81 +136,97 @@ impl Tracker {
             sender: None,
             other: None,
             disabled: None,
-            last: Last::NONE,
+            last: LastObservation::NONE,
         }
     }
 
-    /// Takes in a look. There must be one every interval at least, whether the publisher has answered
-    /// or not.
-    pub fn observe(&mut self, look: &Observation, settings: &Settings) -> Outcome {
-        if self.lineage.switch_slot(look.subscriber.slot) {
+    /// Takes an observation. There must be at least one per interval, also while the publisher does
+    /// not answer.
+    pub fn observe(&mut self, observation: &Observation, settings: &Settings) -> Outcome {
+        if self.detector.switch_slot(observation.subscriber.slot) {
             (self.applied, self.slot_use) = (Applied::new(), SlotUse::new());
         }
-        let look = &Observation { publisher: in_time(look.publisher, settings), ..*look };
-        let since = self.contact.observe(&look.publisher, look.at, settings.patience());
-        match &look.publisher {
-            Answer::Given(publisher) => self.follow(publisher, look, &since, settings),
-            Answer::Pending | Answer::Failed => self.go_on(look),
+        let observation =
+            &Observation { publisher: in_time(observation.publisher, settings), ..*observation };
+        let since =
+            self.reachability.observe(&observation.publisher, observation.at, settings.patience());
+        match &observation.publisher {
+            Answer::Given(publisher) => self.take_answer(publisher, observation, &since, settings),
+            Answer::Pending | Answer::Failed => self.without_answer(observation),
         }
-        let Last { applied, metrics: Metrics { pending, .. }, .. } = self.last;
-        self.progress.observe(look, &since, applied, pending, self.sender);
-        self.last.estimate = self.estimate(look, settings);
-        let verdict = self.judge(look, settings);
-        self.last.eta = self.eta(verdict.state, settings);
-        self.record(look.at, verdict.state, settings);
-        let change = self.enter(verdict, look.at);
-        self.last.tables = look.subscriber.tables;
-        (self.last.at, self.last.interval) = (Some(look.at), settings.interval);
-        let crossings = self.crossings(look.at, settings);
-        self.disabled =
-            if look.subscriber.enabled { None } else { self.disabled.or(Some(look.at)) };
-        let (hurries, settles) = (self.hurries(look.at, settings), self.settles(look));
-        Outcome { change, crossings, hurries, settles }
+        let LastObservation { applied, metrics: Metrics { pending, .. }, .. } = self.last;
+        self.progress.observe(observation, &since, applied, pending, self.sender);
+        self.last.estimate = self.estimate(observation, settings);
+        let diagnosis = self.diagnose(observation, settings);
+        self.last.eta = self.eta(diagnosis.state, settings);
+        self.record(observation.at, diagnosis.state, settings);
+        let change = self.change_state(diagnosis, observation.at);
+        self.last.tables = observation.subscriber.tables;
+        (self.last.at, self.last.interval) = (Some(observation.at), settings.interval);
+        let crossings = self.crossings(observation.at, settings);
+        self.disabled = if observation.subscriber.enabled {
+            None
+        } else {
+            self.disabled.or(Some(observation.at))
+        };
+        let (observe_sooner, observe_at_once) =
+            (self.observe_sooner(observation.at, settings), self.observe_at_once(observation));
+        Outcome { change, crossings, observe_sooner, observe_at_once }
     }
 
-    fn settles(&self, look: &Observation) -> bool {
-        let is_new = self.disabled.is_some_and(|since| look.at.saturating_sub(since) < SETTLING);
-        let is_known = self.slot_use.resting().is_some();
+    fn observe_at_once(&self, observation: &Observation) -> bool {
+        let is_new = self
+            .disabled
+            .is_some_and(|since| observation.at.saturating_sub(since) < WORKER_EXIT_TIME);
+        let is_known = self.slot_use.idle_lsn().is_some();
         is_new
             && !is_known
-            && matches!(look.publisher, Answer::Given(Publisher { slot: Some(_), .. }))
+            && matches!(observation.publisher, Answer::Given(Publisher { slot: Some(_), .. }))
     }
 
-    /// Where the slot was last seen at rest.
-    pub fn resting(&self) -> Option<Lsn> {
-        self.slot_use.resting()
+    /// confirmed_flush_lsn while no worker ran, if that is known.
+    pub fn idle_slot_lsn(&self) -> Option<Lsn> {
+        self.slot_use.idle_lsn()
     }
 
-    /// Takes in where the slot is before a subscription that was disabled is enabled again. Returns where
-    /// it rested, if somebody has moved it on since.
-    pub fn check_rest(&mut self, confirmed: Lsn) -> Option<Lsn> {
-        let resting = self.slot_use.resting().filter(|resting| confirmed > *resting)?;
-        self.lineage.slot_moved(resting, confirmed);
-        Some(resting)
+    /// Takes the slot's confirmed_flush_lsn before a disabled subscription is enabled again. If
+    /// somebody has moved the slot since it became idle, records the loss and returns the LSN at
+    /// which it was idle.
+    pub fn check_idle_slot(&mut self, confirmed: Lsn) -> Option<Lsn> {
+        let idle_slot_lsn =
+            self.slot_use.idle_lsn().filter(|idle_slot_lsn| confirmed > *idle_slot_lsn)?;
+        self.detector.slot_moved(idle_slot_lsn, confirmed);
+        Some(idle_slot_lsn)
     }
 
-    /// Takes in an answer of the publisher.
-    fn follow(
+    /// Takes an answer of the publisher.
+    fn take_answer(
         &mut self,
         publisher: &Publisher,
-        look: &Observation,
-        since: &Since,
+        observation: &Observation,
+        since: &SinceAnswer,
         settings: &Settings,
     ) {
         let flush = publisher.flush_lsn;
         let slot = publisher.slot.as_ref();
-        let found = self.slot_use.observe(publisher, &look.subscriber, look.at);
-        let Use { confirmed, other, .. } = found;
+        let found = self.slot_use.observe(publisher, &observation.subscriber, observation.at);
+        let SlotReport { confirmed, other, .. } = found;
         self.other = other;
-        self.lineage.observe(publisher, &found, self.last.applied, &look.subscriber, look.at);
+        self.detector.observe(
+            publisher,
+            &found,
+            self.last.applied,
+            &observation.subscriber,
+            observation.at,
+        );
         if let Some(started) = since.restart {
-            self.ring.restarted(started);
+            self.lsn_times.restarted(started);
         }
-        if self.ring.sample(publisher.source, flush, publisher.at()) == Continuity::Broken {
+        if self.lsn_times.sample(publisher.source, flush, publisher.at()) == Continuity::Broken {
             self.applied = Applied::new();
             self.rates = Rates::new();
         }
-        let Position { passed, applied } = self.applied.observe(confirmed, &look.subscriber);
+        let Position { passed, applied } = self.applied.observe(confirmed, &observation.subscriber);
         self.rates.observe(flush, passed, since.elapsed, settings.interval);
         self.sender = slot.and_then(|slot| slot.walsender).map(|sender| sender.wait);
         let open_transaction = self.open_transaction.observe(publisher.oldest_xid, slot);
@@ -216,54 +234,56 @@ impl Tracker {
         self.last.applied = passed;
     }
 
-    /// Without an answer, what the publisher said last is kept until it counts as out of reach.
-    fn go_on(&mut self, look: &Observation) {
-        self.slot_use.go_on(&look.subscriber, look.at);
-        let Position { passed, applied } = self.applied.observe(None, &look.subscriber);
+    /// Without an answer, the last one stays valid until the publisher counts as unreachable.
+    fn without_answer(&mut self, observation: &Observation) {
+        self.slot_use.observe_without_answer(&observation.subscriber, observation.at);
+        let Position { passed, applied } = self.applied.observe(None, &observation.subscriber);
         self.last.applied = passed;
-        if self.contact.lost().is_some() {
+        if self.reachability.unreachable_since().is_some() {
             self.last.metrics = Metrics::new();
         }
-        let newest = self.ring.newest().filter(|_| self.contact.lost().is_none());
+        let newest =
+            self.lsn_times.newest().filter(|_| self.reachability.unreachable_since().is_none());
         self.last.metrics.pending = applied.zip(newest).map(|(from, to)| distance(from, to));
     }
 
-    fn estimate(&self, look: &Observation, settings: &Settings) -> Estimate {
-        let tables = look.subscriber.tables;
-        let passage = self.last.applied.and_then(|lsn| self.ring.passage(lsn));
-        let found = Found {
-            at: look.at,
-            passage: passage.filter(|_| !self.has_hole(&tables)),
-            in_hand: look
+    fn estimate(&self, observation: &Observation, settings: &Settings) -> Estimate {
+        let tables = observation.subscriber.tables;
+        let written_at = self.last.applied.and_then(|lsn| self.lsn_times.written_at(lsn));
+        let evidence = LagEvidence {
+            at: observation.at,
+            written_at: written_at.filter(|_| !self.age_is_unknown(&tables)),
+            change_in_progress: observation
                 .subscriber
-                .in_hand()
-                .map(|(age, is_locked)| (look.at.saturating_sub(age), is_locked)),
-            newest: self.contact.answered().unwrap_or(0),
-            lost: self.contact.lost().is_some(),
+                .change_in_progress()
+                .map(|(age, is_locked)| (observation.at.saturating_sub(age), is_locked)),
+            newest: self.reachability.answered().unwrap_or(0),
+            unreachable: self.reachability.unreachable_since().is_some(),
             copying: tables.are_copying(),
         };
-        self.last.estimate.next(&found, settings)
+        self.last.estimate.next(&evidence, settings)
     }
 
-    /// Whether changes never arrive, without anything to tell how old the first of them is. What another
-    /// subscriber takes is as old as what was applied here last.
-    fn has_hole(&self, tables: &Tables) -> bool {
-        let diverged = self.lineage.divergence().is_some() && self.other.is_none();
-        diverged || self.lineage.missing_publication().is_some() || tables.unpublished() > 0
+    /// Whether some changes never arrive and the age of the first of them is unknown. If another
+    /// subscriber takes changes from the slot, the age is known: that of what was applied here
+    /// last.
+    fn age_is_unknown(&self, tables: &Tables) -> bool {
+        let diverged = self.detector.divergence().is_some() && self.other.is_none();
+        diverged || self.detector.missing_publication().is_some() || tables.unpublished() > 0
     }
 
-    fn judge(&self, look: &Observation, settings: &Settings) -> Verdict {
-        judge(&Facts {
-            look,
+    fn diagnose(&self, observation: &Observation, settings: &Settings) -> Diagnosis {
+        diagnose(&Facts {
+            observation,
             settings,
-            previous: self.last.verdict.state,
-            answered: self.contact.answered(),
-            lost: self.contact.lost().is_some(),
-            slot: self.lineage.slot(),
+            previous: self.last.diagnosis.state,
+            answered: self.reachability.answered(),
+            unreachable: self.reachability.unreachable_since().is_some(),
+            slot: self.detector.slot(),
             sender: self.sender,
-            divergence: self.lineage.divergence(),
+            divergence: self.detector.divergence(),
             other: self.other,
-            missing_publication: self.lineage.missing_publication(),
+            missing_publication: self.detector.missing_publication(),
             progress: &self.progress,
             estimate: &self.last.estimate,
             pending: self.last.metrics.pending,
@@ -276,11 +296,12 @@ impl Tracker {
         self.alarms.observe(pending, lag, retained, settings)
     }
 
-    /// `None` also while one large transaction applies: it moves nothing until its end, which its
-    /// bytes do not tell.
+    /// `None` while one large transaction is applied, too: nothing is applied until it ends, and
+    /// its size does not tell when that is.
     fn eta(&self, state: State, settings: &Settings) -> Option<Micros> {
         let pending = self.last.metrics.pending?;
-        let moving = self.progress.unmoved < settings.large_transaction() || pending <= NOISE;
+        let moving =
+            self.progress.without_progress < settings.large_transaction() || pending <= NOISE;
         let applying = matches!(state, State::CatchingUp | State::Streaming);
         if applying && moving { self.rates.eta(pending) } else { None }
     }
@@ -298,41 +319,42 @@ impl Tracker {
         self.history.push(sample, settings.history_size);
     }
 
-    fn enter(&mut self, verdict: Verdict, at: Micros) -> Option<Change> {
-        let previous = self.last.verdict.state;
-        let state = verdict.state;
-        self.last.verdict = verdict;
+    fn change_state(&mut self, diagnosis: Diagnosis, at: Micros) -> Option<Change> {
+        let previous = self.last.diagnosis.state;
+        let state = diagnosis.state;
+        self.last.diagnosis = diagnosis;
         (state != previous).then(|| {
             (self.last.previous, self.last.since) = (previous, at);
             Change { previous, state }
         })
     }
 
-    fn hurries(&self, at: Micros, settings: &Settings) -> bool {
+    fn observe_sooner(&self, at: Micros, settings: &Settings) -> bool {
         let rests = matches!(
-            self.last.verdict.state,
+            self.last.diagnosis.state,
             State::SlotLost | State::Unknown | State::Unreachable
         );
         !rests && self.last.estimate.exceeds(at, settings.interval)
     }
 
-    /// What is known at `now`. Lag grows from look to look, and goes on growing without any.
+    /// What is known at `now`. Lag grows between two observations, and goes on growing if no
+    /// further one is made.
     pub fn read(&self, now: Micros) -> Reading {
         let last = &self.last;
         let lag = last.estimate.lag(now);
-        let Verdict { state, reason } = self.verdict(now);
+        let Diagnosis { state, reason } = self.diagnosis(now);
         Reading {
             state,
             previous: last.previous,
             since: last.since,
             reason,
             at: now,
-            has_lost: self.lineage.divergence().is_some(),
+            changes_lost: self.detector.divergence().is_some(),
             lag: lag.map(|lag| lag.time),
             lag_is_lower_bound: lag.is_some_and(|lag| lag.is_lower_bound),
-            lag_precision: last.estimate.width(),
+            lag_precision: last.estimate.precision(),
             applied_lsn: last.applied,
-            flush_lsn: self.ring.newest(),
+            flush_lsn: self.lsn_times.newest(),
             metrics: last.metrics,
             eta: last.eta,
             tables: last.tables,
@@ -340,7 +362,7 @@ impl Tracker {
             production: self.rates.production.per_second(),
             consumption: self.rates.consumption.per_second(),
             sampled_at: last.at,
-            answered_at: self.contact.answered(),
+            answered_at: self.reachability.answered(),
         }
     }
 
@@ -349,21 +371,22 @@ impl Tracker {
         self.history.since(from)
     }
 
-    /// A state is true only for as long as somebody looks.
-    fn verdict(&self, now: Micros) -> Verdict {
+    /// A state is valid only while observations continue.
+    fn diagnosis(&self, now: Micros) -> Diagnosis {
         let silence = (5 * self.last.interval).max(10 * SECOND);
         match self.last.at {
             Some(since)
-                if now.saturating_sub(since) > silence && self.lineage.divergence().is_none() =>
+                if now.saturating_sub(since) > silence && self.detector.divergence().is_none() =>
             {
-                Verdict { state: State::Unknown, reason: Reason::WatcherSilent { since } }
+                Diagnosis { state: State::Unknown, reason: Reason::WatcherSilent { since } }
             }
-            _ => self.last.verdict,
+            _ => self.last.diagnosis,
         }
     }
 }
 
-/// An answer that took too long does not tell when it was true. The next one will.
+/// Discards an answer that took too long: it is unknown at which moment it was true. The next one
+/// counts again.
 fn in_time(answer: Answer, settings: &Settings) -> Answer {
     match answer {
         Answer::Given(publisher) if publisher.took() > settings.patience() => Answer::Pending,
@@ -377,7 +400,7 @@ impl Default for Tracker {
     }
 }
 
-impl Last {
+impl LastObservation {
     const NONE: Self = Self {
         at: None,
         interval: 0,
@@ -386,7 +409,7 @@ impl Last {
         metrics: Metrics::new(),
         eta: None,
         tables: Tables::NONE,
-        verdict: Verdict { state: State::Unknown, reason: Reason::NotSampled },
+        diagnosis: Diagnosis { state: State::Unknown, reason: Reason::NotSampled },
         previous: State::Unknown,
         since: 0,
     };
@@ -400,8 +423,8 @@ mod tests {
     };
     use crate::lag::wait::WorkerWait;
 
-    /// A look at `second` with the publisher at `flush` and everything up to `received` applied.
-    fn look(second: u64, flush: u64, received: u64) -> Observation<'static> {
+    /// An observation at `second` with the publisher at `flush` and everything up to `received` applied.
+    fn observation(second: u64, flush: u64, received: u64) -> Observation<'static> {
         let at = second * SECOND;
         let slot = Slot {
             confirmed_flush: None,
@@ -441,17 +464,17 @@ mod tests {
                 compared: Some(Compared::default()),
                 ..Tables::NONE
             },
-            copiers: 0,
+            sync_workers: 0,
             shortage: None,
             errors: Errors::default(),
         };
         Observation { at, publisher: Answer::Given(publisher), subscriber }
     }
 
-    fn after(looks: &[Observation]) -> Box<Tracker> {
+    fn after(observations: &[Observation]) -> Box<Tracker> {
         let mut tracker = Box::new(Tracker::new());
-        looks.iter().for_each(|look| {
-            tracker.observe(look, &Settings::default());
+        observations.iter().for_each(|observation| {
+            tracker.observe(observation, &Settings::default());
         });
         tracker
     }
@@ -464,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn before_the_first_look_nothing_is_known() {
+    fn before_the_first_observation_nothing_is_known() {
         let reading = Tracker::new().read(5 * SECOND);
         assert_eq!((reading.state, reading.lag, reading.sampled_at), (State::Unknown, None, None));
         assert!(reading.sentence().contains("not looked"));
@@ -474,7 +497,7 @@ mod tests {
     fn a_change_of_state_is_told_once_with_the_state_before() {
         let mut tracker = Tracker::new();
         let changes = [(1, 100), (2, 200), (3, 300)].map(|(second, lsn)| {
-            tracker.observe(&look(second, lsn, lsn), &Settings::default()).change
+            tracker.observe(&observation(second, lsn, lsn), &Settings::default()).change
         });
         let first = Change { previous: State::Unknown, state: State::Streaming };
         assert_eq!(changes, [Some(first), None, None]);
@@ -483,17 +506,23 @@ mod tests {
     }
 
     #[test]
-    fn a_look_at_what_lags_by_more_than_an_interval_hurries_the_next() {
+    fn more_lag_than_an_interval_makes_the_next_observation_come_sooner() {
         let mut tracker = Tracker::new();
-        let looks = [look(1, 100, 100), look(2, 200, 150), look(3, 300, 150), look(4, 400, 400)];
-        let hurries = looks.map(|look| tracker.observe(&look, &Settings::default()).hurries);
-        assert_eq!(hurries, [false, false, true, false]);
+        let observations = [
+            observation(1, 100, 100),
+            observation(2, 200, 150),
+            observation(3, 300, 150),
+            observation(4, 400, 400),
+        ];
+        let observe_sooner = observations
+            .map(|observation| tracker.observe(&observation, &Settings::default()).observe_sooner);
+        assert_eq!(observe_sooner, [false, false, true, false]);
     }
 
     #[test]
     fn another_slot_knows_nothing_of_what_the_last_one_confirmed() {
-        let first = look(1, 100, 100);
-        let mut second = look(2, 200, 0);
+        let first = observation(1, 100, 100);
+        let mut second = observation(2, 200, 0);
         second.subscriber = Subscriber { slot: Some("b"), received: None, ..second.subscriber };
         assert_eq!(after(&[first]).read(SECOND).applied_lsn, Some(Lsn(100)));
         assert_eq!(after(&[first, second]).read(2 * SECOND).applied_lsn, None);
@@ -502,71 +531,73 @@ mod tests {
     #[test]
     fn one_large_transaction_has_no_eta() {
         let flush = 1_000_000;
-        let mut looks: Vec<_> = (1..=10).map(|second| look(second, flush, second * 1000)).collect();
-        assert!(after(&looks).read(10 * SECOND).eta.is_some());
-        looks.extend((11..=13).map(|second| look(second, flush, 10_000)));
-        assert_eq!(after(&looks).read(13 * SECOND).eta, None);
+        let mut observations: Vec<_> =
+            (1..=10).map(|second| observation(second, flush, second * 1000)).collect();
+        assert!(after(&observations).read(10 * SECOND).eta.is_some());
+        observations.extend((11..=13).map(|second| observation(second, flush, 10_000)));
+        assert_eq!(after(&observations).read(13 * SECOND).eta, None);
     }
 
     #[test]
     fn what_was_applied_before_the_publisher_went_back_is_forgotten() {
         let confirmed = |second, flush, lsn| {
-            let mut look = look(second, flush, 0);
-            look.subscriber.received = None;
-            let Answer::Given(publisher) = &mut look.publisher else { unreachable!() };
+            let mut observation = observation(second, flush, 0);
+            observation.subscriber.received = None;
+            let Answer::Given(publisher) = &mut observation.publisher else { unreachable!() };
             publisher.slot.as_mut().unwrap().confirmed_flush = Some(Lsn(lsn));
-            look
+            observation
         };
-        let looks = [confirmed(1, 100, 90), confirmed(2, 80, 50)];
-        assert_eq!(after(&looks).read(2 * SECOND).applied_lsn, Some(Lsn(50)));
+        let observations = [confirmed(1, 100, 90), confirmed(2, 80, 50)];
+        assert_eq!(after(&observations).read(2 * SECOND).applied_lsn, Some(Lsn(50)));
     }
 
     #[test]
     fn lag_after_a_restart_counts_from_the_start() {
-        let mut lost = look(20, 0, 100);
+        let mut lost = observation(20, 0, 100);
         lost.publisher = Answer::Failed;
-        let mut back = look(61, 200, 101);
+        let mut back = observation(61, 200, 101);
         let Answer::Given(publisher) = &mut back.publisher else { unreachable!() };
         (publisher.started, publisher.uptime) = (2, SECOND);
-        let looks = [look(19, 100, 100), lost, back];
-        let reading = after(&looks).read(61 * SECOND);
+        let observations = [observation(19, 100, 100), lost, back];
+        let reading = after(&observations).read(61 * SECOND);
         assert_eq!(reading.lag, Some(990_000));
         assert_eq!(reading.lag_precision, SECOND);
     }
 
     #[test]
     fn rates_begin_anew_with_another_server() {
-        let mut other = look(3, 9_000_000, 9_000_000);
+        let mut other = observation(3, 9_000_000, 9_000_000);
         let Answer::Given(publisher) = &mut other.publisher else { unreachable!() };
         publisher.source.system_identifier = 2;
-        let reading = after(&[look(1, 100, 100), look(2, 200, 200), other]).read(3 * SECOND);
+        let reading =
+            after(&[observation(1, 100, 100), observation(2, 200, 200), other]).read(3 * SECOND);
         assert_eq!(reading.production, None);
         assert_eq!(reading.state, State::Streaming);
     }
 
     #[test]
     fn an_answer_that_took_too_long_is_none() {
-        let mut late = look(5, 300, 300);
+        let mut late = observation(5, 300, 300);
         let Answer::Given(publisher) = &mut late.publisher else { unreachable!() };
         publisher.asked = 2 * SECOND;
-        let reading = after(&[look(1, 100, 100), late]).read(5 * SECOND);
+        let reading = after(&[observation(1, 100, 100), late]).read(5 * SECOND);
         assert_eq!(reading.state, State::Unreachable);
         assert_eq!((reading.flush_lsn, reading.answered_at), (Some(Lsn(100)), Some(SECOND)));
     }
 
     #[test]
     fn what_only_the_publisher_knows_is_not_known_without_it() {
-        let mut lost = look(2, 0, 100);
+        let mut lost = observation(2, 0, 100);
         lost.publisher = Answer::Failed;
-        let reading = after(&[look(1, 150, 100), lost]).read(2 * SECOND);
+        let reading = after(&[observation(1, 150, 100), lost]).read(2 * SECOND);
         assert_eq!(reading.metrics, Metrics::new());
-        assert_eq!(after(&[look(1, 150, 100)]).read(SECOND).metrics.retained, Some(150));
+        assert_eq!(after(&[observation(1, 150, 100)]).read(SECOND).metrics.retained, Some(150));
     }
 
     #[test]
-    fn history_has_every_look_and_its_gaps() {
-        let looks = [1, 2, 3, 60].map(|second| look(second, second, second));
-        let tracker = after(&looks);
+    fn history_has_every_observation_and_its_gaps() {
+        let observations = [1, 2, 3, 60].map(|second| observation(second, second, second));
+        let tracker = after(&observations);
         let spans: Vec<_> =
             tracker.history(0).iter().map(|s| (s.from / SECOND, s.at / SECOND)).collect();
         assert_eq!(spans, [(0, 1), (1, 2), (2, 3), (59, 60)]);

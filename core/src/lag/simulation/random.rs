@@ -1,8 +1,8 @@
 //! Any sequence of what can happen to a subscription, its slot and its publication: it is never in step
 //! while a row is missing.
 //!
-//! Somebody who moves the slot does so a look after the worker has ended and a look before the next one
-//! starts: what happens to a slot between two looks can't be told from what its own worker did there.
+//! Somebody who moves the slot does so an observation after the worker has ended and an observation before the next one
+//! starts: what happens to a slot between two observations can't be told from what its own worker did there.
 
 use proptest::prelude::*;
 
@@ -104,7 +104,7 @@ impl Run {
         self.pass(10);
     }
 
-    /// Does something to the slot while no worker uses it, with a look before and after.
+    /// Does something to the slot while no worker uses it, with an observation before and after.
     fn at_rest(&mut self, work: impl FnOnce(&mut Self)) {
         let was_enabled = std::mem::replace(&mut self.world.subscriber.enabled, false);
         self.pass(3);
@@ -115,7 +115,7 @@ impl Run {
         self.world.subscriber.enabled = was_enabled;
     }
 
-    /// The table leaves the publication, or comes back; a look sees it.
+    /// The table leaves the publication, or comes back; an observation sees it.
     fn publish(&mut self, published: bool) {
         self.world.publisher.published = published;
         let unpublished = u32::from(!published);

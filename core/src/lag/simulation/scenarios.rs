@@ -474,7 +474,7 @@ fn other_intervals_are_as_exact_by_their_measure() {
 }
 
 #[test]
-fn a_watcher_that_stops_looking_is_not_believed() {
+fn a_watcher_that_stops_observing_is_not_believed() {
     let mut run = Run::new();
     run.pass(30);
     let later = run.watcher.tracker.read(run.world.now + 20 * SECOND);

@@ -174,7 +174,7 @@ impl Target {
             worker: self.worker.as_ref().map(|worker| self.show_worker(worker, now)),
             origin: (self.origin > 0).then_some(Lsn(self.origin)),
             tables: self.tables,
-            copiers: 1,
+            sync_workers: 1,
             shortage: None,
             errors: self.errors,
         }

@@ -24,7 +24,7 @@ pub struct Watcher {
     /// What the last round trip took.
     took: Micros,
     next: Micros,
-    /// What was read of a look in progress: the rest follows a step later.
+    /// What was read of an observation in progress: the rest follows a step later.
     begun: Option<(Answer, Option<Received>)>,
 }
 
@@ -45,10 +45,10 @@ impl Watcher {
 
     pub fn step(&mut self, world: &World) {
         if let Some((publisher, received)) = self.begun.take() {
-            self.look(world, publisher, received);
+            self.observation(world, publisher, received);
         } else if world.now >= self.next {
             self.begun = Some((self.ask(world), world.subscriber.received()));
-            // Looks come a little late, as in life.
+            // Observations are a little late, as with real servers.
             self.next = world.now + self.settings.interval + world.now / SECOND % 3 * STEP;
         }
         self.score.step(world);
@@ -78,13 +78,13 @@ impl Watcher {
         Answer::Failed
     }
 
-    fn look(&mut self, world: &World, publisher: Answer, received: Option<Received>) {
+    fn observation(&mut self, world: &World, publisher: Answer, received: Option<Received>) {
         let subscriber = world.subscriber.show(received, world.now);
-        let look = Observation { at: world.now, publisher, subscriber };
+        let observation = Observation { at: world.now, publisher, subscriber };
         if let Answer::Given(publisher) = &publisher {
             self.took = publisher.took();
         }
-        let outcome = self.tracker.observe(&look, &self.settings);
+        let outcome = self.tracker.observe(&observation, &self.settings);
         if let Some(change) = outcome.change {
             self.entered.push((world.now, change.state));
         }

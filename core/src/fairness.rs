@@ -1,10 +1,13 @@
-//! Who gets what there is not enough of, watchers and places, when one owner of subscriptions has many:
-//! the others' come first. The same answer for the same question, so that nothing goes back and forth.
+//! Shares out two limited resources between the owners of subscriptions: watcher processes (one per
+//! database) and places (entries of the watchers' shared memory, one per subscription). One owner
+//! with many subscriptions cannot push out the others. The same input gives the same answer, so
+//! nothing is reassigned back and forth.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The databases that get a watcher, at most `limit`: owners take turns, the database with the lowest oid
-/// first. `wanted` holds each database with each owner who has an enabled subscription there.
+/// The databases that get a watcher, at most `limit`. Owners take turns, and each contributes its
+/// database with the lowest oid first. `wanted` holds a pair of a database and an owner for each
+/// enabled subscription.
 pub fn databases(wanted: &BTreeSet<(u32, u32)>, limit: usize) -> BTreeSet<u32> {
     let mut by_owner = BTreeMap::<u32, Vec<u32>>::new();
     for (database, owner) in wanted {
@@ -13,7 +16,7 @@ pub fn databases(wanted: &BTreeSet<(u32, u32)>, limit: usize) -> BTreeSet<u32> {
     let turns = by_owner.values().map(Vec::len).max().unwrap_or(0);
     let mut chosen = BTreeSet::new();
     for turn in 0..turns {
-        // Another owner's turn may have brought one of these already.
+        // Another owner may have chosen the same database already.
         for databases in by_owner.values().filter_map(|databases| databases.get(turn)) {
             if chosen.len() < limit {
                 chosen.insert(*databases);
@@ -23,18 +26,19 @@ pub fn databases(wanted: &BTreeSet<(u32, u32)>, limit: usize) -> BTreeSet<u32> {
     chosen
 }
 
-/// A subscription that has a place, or wants one.
+/// A subscription that has a place, or asks for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tenant {
+pub struct Occupant {
     pub subscription: u32,
     pub owner: u32,
     pub enabled: bool,
 }
 
-/// The place that `applicant` gets where none is free: one of a disabled subscription, of which nothing
-/// new is to be seen; else, if its owner has at least two fewer than another, one of the owner's who has
-/// most. A disabled one takes nobody's.
-pub fn place_to_take(places: &[Tenant], applicant: Tenant) -> Option<usize> {
+/// The place that is reassigned to `applicant` if none is free. A place of a disabled subscription
+/// goes first, because nothing new happens there. Otherwise, if the applicant's owner has at least
+/// two places fewer than another owner, the owner with most places gives one up. A disabled
+/// applicant gets no place from others.
+pub fn place_to_reassign(places: &[Occupant], applicant: Occupant) -> Option<usize> {
     if !applicant.enabled {
         return None;
     }
@@ -82,38 +86,38 @@ mod tests {
         assert_eq!(chosen(&after, 2), [1, 9]);
     }
 
-    fn tenant(subscription: u32, owner: u32, enabled: bool) -> Tenant {
-        Tenant { subscription, owner, enabled }
+    fn occupant(subscription: u32, owner: u32, enabled: bool) -> Occupant {
+        Occupant { subscription, owner, enabled }
     }
 
-    /// Puts it into a place, as the watcher does, and says whose it was.
-    fn apply(places: &mut [Tenant], applicant: Tenant) -> Option<u32> {
-        let at = place_to_take(places, applicant)?;
+    /// Reassigns a place as the watcher does, and returns the subscription that had it.
+    fn apply(places: &mut [Occupant], applicant: Occupant) -> Option<u32> {
+        let at = place_to_reassign(places, applicant)?;
         Some(std::mem::replace(&mut places[at], applicant).subscription)
     }
 
     #[test]
     fn a_disabled_subscription_gives_its_place_to_an_enabled_one_of_anybody() {
-        let mut places: Vec<_> = (1..=64).map(|number| tenant(number, 10, false)).collect();
-        assert_eq!(apply(&mut places, tenant(100, 11, true)), Some(64));
-        assert_eq!(apply(&mut places, tenant(101, 10, true)), Some(63));
-        assert_eq!(apply(&mut places, tenant(102, 11, false)), None);
+        let mut places: Vec<_> = (1..=64).map(|number| occupant(number, 10, false)).collect();
+        assert_eq!(apply(&mut places, occupant(100, 11, true)), Some(64));
+        assert_eq!(apply(&mut places, occupant(101, 10, true)), Some(63));
+        assert_eq!(apply(&mut places, occupant(102, 11, false)), None);
     }
 
     #[test]
     fn an_owner_with_two_fewer_gets_a_place_of_the_one_with_most() {
-        let mut places: Vec<_> = (1..=8).map(|number| tenant(number, 10, true)).collect();
-        places.push(tenant(20, 12, true));
-        let taken = [101, 102, 103, 104, 105].map(|n| apply(&mut places, tenant(n, 11, true)));
+        let mut places: Vec<_> = (1..=8).map(|number| occupant(number, 10, true)).collect();
+        places.push(occupant(20, 12, true));
+        let taken = [101, 102, 103, 104, 105].map(|n| apply(&mut places, occupant(n, 11, true)));
         assert_eq!(taken, [Some(8), Some(7), Some(6), Some(5), None]);
-        assert!(places.contains(&tenant(20, 12, true)), "who has least loses nothing");
+        assert!(places.contains(&occupant(20, 12, true)), "who has least loses nothing");
     }
 
-    /// Everybody asks again and again: each place changes hands a few times, then none does.
+    /// All subscriptions ask again and again. Some places are reassigned at first, then none.
     #[test]
     fn nothing_goes_back_and_forth() {
-        let mut all: Vec<_> = (0..90).map(|n| tenant(n, n / 40, n % 7 != 0)).collect();
-        all.extend((90..100).map(|n| tenant(n, n, true)));
+        let mut all: Vec<_> = (0..90).map(|n| occupant(n, n / 40, n % 7 != 0)).collect();
+        all.extend((90..100).map(|n| occupant(n, n, true)));
         let mut places = all[..64].to_vec();
         let mut moves = 0;
         for _ in 0..20 {

@@ -1,5 +1,5 @@
-//! Entries in the order of time, a fixed number of them however long that time is: the newest half
-//! as they came, the older ones the farther apart the older they are.
+//! A time series in a fixed number of entries, whatever time it spans. The newest half is complete.
+//! Older entries are thinned out: the older they are, the greater the distance between them.
 
 use super::Micros;
 
@@ -8,21 +8,22 @@ pub trait Entry: Copy {
 
     fn at(&self) -> Micros;
 
-    /// What is lost when this entry goes, as a span of time that is then known less well.
-    fn loss(&self, before: &Self, after: &Self) -> Micros;
+    /// The information lost when this entry is removed, expressed as the span of time that becomes
+    /// less precise.
+    fn removal_cost(&self, before: &Self, after: &Self) -> Micros;
 
-    /// Takes in what it can of the entry before it, which goes.
-    fn absorb(&mut self, dropped: &Self);
+    /// Merges the preceding entry, which is being removed, into this one.
+    fn merge(&mut self, dropped: &Self);
 }
 
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
-pub struct Timeline<T, const N: usize> {
+pub struct Series<T, const N: usize> {
     len: usize,
     entries: [T; N],
 }
 
-impl<T: Entry, const N: usize> Timeline<T, N> {
+impl<T: Entry, const N: usize> Series<T, N> {
     pub const fn new() -> Self {
         const { assert!(N >= 4) };
         Self { len: 0, entries: [T::EMPTY; N] }
@@ -40,7 +41,7 @@ impl<T: Entry, const N: usize> Timeline<T, N> {
         self.entries[..self.len].last_mut()
     }
 
-    /// Adds an entry no older than the last. `limit` lowers the capacity.
+    /// Adds an entry that is not older than the last one. `limit` lowers the capacity.
     pub fn push(&mut self, entry: T, limit: usize) {
         while self.len >= limit.clamp(4, N) {
             self.thin();
@@ -49,26 +50,26 @@ impl<T: Entry, const N: usize> Timeline<T, N> {
         self.len += 1;
     }
 
-    /// Drops the entry of the older half that is missed least. The oldest stays, as the beginning of
-    /// what is known.
+    /// Removes the entry of the older half whose removal costs least in relation to its age. The
+    /// oldest entry stays, because it marks the start of the series.
     fn thin(&mut self) {
         let entries = self.as_slice();
         let newest = entries[self.len - 1].at();
-        let missed = |index: usize| {
+        let cost = |index: usize| {
             let [before, this, after] = [index - 1, index, index + 1].map(|i| &entries[i]);
             let age = newest.saturating_sub(after.at()).max(1);
-            this.loss(before, after) as f64 / age as f64
+            this.removal_cost(before, after) as f64 / age as f64
         };
-        let older = (1..=self.len / 2).map(|index| (index, missed(index)));
+        let older = (1..=self.len / 2).map(|index| (index, cost(index)));
         let Some((index, _)) = older.min_by(|a, b| a.1.total_cmp(&b.1)) else { return };
         let dropped = self.entries[index];
-        self.entries[index + 1].absorb(&dropped);
+        self.entries[index + 1].merge(&dropped);
         self.entries.copy_within(index + 1..self.len, index);
         self.len -= 1;
     }
 }
 
-impl<T: Entry, const N: usize> Default for Timeline<T, N> {
+impl<T: Entry, const N: usize> Default for Series<T, N> {
     fn default() -> Self {
         Self::new()
     }
@@ -83,22 +84,22 @@ mod tests {
         fn at(&self) -> Micros {
             *self
         }
-        fn loss(&self, before: &Self, after: &Self) -> Micros {
+        fn removal_cost(&self, before: &Self, after: &Self) -> Micros {
             after - before
         }
-        fn absorb(&mut self, _: &Self) {}
+        fn merge(&mut self, _: &Self) {}
     }
 
-    fn filled<const N: usize>(count: u64, limit: usize) -> Timeline<Micros, N> {
-        let mut timeline = Timeline::new();
-        (0..count).for_each(|at| timeline.push(at, limit));
-        timeline
+    fn filled<const N: usize>(count: u64, limit: usize) -> Series<Micros, N> {
+        let mut series = Series::new();
+        (0..count).for_each(|at| series.push(at, limit));
+        series
     }
 
     #[test]
     fn the_newest_half_is_kept_as_it_came_and_the_oldest_entry_too() {
-        let timeline = filled::<64>(100_000, 64);
-        let entries = timeline.as_slice();
+        let series = filled::<64>(100_000, 64);
+        let entries = series.as_slice();
         assert_eq!(entries.len(), 64);
         assert_eq!(entries[0], 0);
         let newest: Vec<_> = (100_000 - 31..100_000).collect();
@@ -107,8 +108,8 @@ mod tests {
 
     #[test]
     fn the_older_half_is_known_to_a_few_percent_of_its_age() {
-        let timeline = filled::<256>(40_000, 256);
-        for pair in timeline.as_slice().windows(2) {
+        let series = filled::<256>(40_000, 256);
+        for pair in series.as_slice().windows(2) {
             let age = 40_000 - pair[1];
             assert!(pair[1] - pair[0] <= 1 + age / 10, "{pair:?}");
         }
@@ -116,11 +117,11 @@ mod tests {
 
     #[test]
     fn a_lower_limit_shrinks_it() {
-        let mut timeline = filled::<64>(1000, 64);
-        timeline.push(1000, 16);
-        assert_eq!(timeline.as_slice().len(), 16);
-        timeline.push(1001, 0);
-        assert_eq!(timeline.as_slice().len(), 4);
-        assert_eq!(timeline.as_slice().last(), Some(&1001));
+        let mut series = filled::<64>(1000, 64);
+        series.push(1000, 16);
+        assert_eq!(series.as_slice().len(), 16);
+        series.push(1001, 0);
+        assert_eq!(series.as_slice().len(), 4);
+        assert_eq!(series.as_slice().last(), Some(&1001));
     }
 }

@@ -1,24 +1,24 @@
-//! Whether the subscriber still follows the WAL that it has applied: a publisher that was restored
-//! or lost a crash's tail, a slot that was moved or made again, and a publication that was away for a
-//! time leave a hole that no lag shows.
+//! Detects changes that the subscriber will never receive, although lag looks normal. Causes: the
+//! publisher was restored or lost WAL in a crash, the slot was advanced or created again, or a
+//! publication was missing for some time.
 
 use super::Micros;
 use super::observation::{Name, Publications, Publisher, Subscriber, Tables};
-use super::slot_use::Use;
+use super::slot_use::SlotReport;
 use crate::lsn::Lsn;
 
-/// Changes that will never arrive.
+/// Why changes will never arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Divergence {
-    /// The publisher's WAL went back to `flush`. It will skip what it now writes up to `applied`,
-    /// as already applied (logical decoding skips commits before the requested start).
-    WentBack { applied: Lsn, flush: Lsn },
-    /// The slot was made again or advanced, and now begins after what was applied.
+    /// The publisher's WAL went back to `flush`. The publisher skips everything that it now writes
+    /// up to `applied`: logical decoding skips commits before the requested start.
+    WalWentBack { applied: Lsn, flush: Lsn },
+    /// The slot was created again or advanced. It now starts after what was applied.
     SlotMoved { applied: Lsn, begins: Lsn },
-    /// A publication was made again. Since 18 the publisher sends nothing of what is written while a
-    /// publication does not exist; before, it fails.
+    /// A publication was dropped and created again. Since 18 the publisher silently skips changes
+    /// made while the publication did not exist. Before 18 it raises an error.
     PublicationRecreated,
-    /// Subscribed tables were not published for a time.
+    /// Subscribed tables were not published for some time.
     TablesUnpublished { tables: u32 },
 }
 
@@ -27,7 +27,7 @@ pub enum SlotCondition {
     #[default]
     Unknown,
     Present,
-    /// Not there; `lost` if it was before.
+    /// It does not exist. `lost`: it existed before.
     Missing {
         lost: bool,
     },
@@ -36,17 +36,17 @@ pub enum SlotCondition {
 
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
-pub struct Lineage {
+pub struct DivergenceDetector {
     slot: Name,
     condition: SlotCondition,
-    /// The origin's progress and when it was read, at the last answer.
+    /// At the last answer: the origin's progress, and when it was read.
     origin: Option<(Micros, Lsn)>,
     divergence: Option<Divergence>,
     publications: Publications,
     tables: Tables,
 }
 
-impl Lineage {
+impl DivergenceDetector {
     pub const fn new() -> Self {
         Self {
             slot: Name::NONE,
@@ -66,7 +66,7 @@ impl Lineage {
         self.condition
     }
 
-    /// A publication that does not exist.
+    /// The name of a publication that does not exist.
     pub fn missing_publication(&self) -> Option<Name> {
         self.publications.missing
     }
@@ -75,7 +75,7 @@ impl Lineage {
         self.divergence.get_or_insert(Divergence::SlotMoved { applied, begins });
     }
 
-    /// True if the subscription now uses another slot than before.
+    /// Returns true if the subscription uses another slot than before.
     pub fn switch_slot(&mut self, name: Option<&str>) -> bool {
         let slot = name.map_or(Name::NONE, Name::of);
         let switched = slot != self.slot;
@@ -85,12 +85,12 @@ impl Lineage {
         switched
     }
 
-    /// Takes an answer and what it tells of the slot; `applied` is what was applied before it, the
-    /// subscriber was read `at`, after it.
+    /// Takes an answer of the publisher and the report about the slot. `applied`: what was applied
+    /// before the answer. `at`: when the subscriber was read, which is after the answer.
     pub fn observe(
         &mut self,
         publisher: &Publisher,
-        slot: &Use,
+        slot: &SlotReport,
         applied: Option<Lsn>,
         subscriber: &Subscriber,
         at: Micros,
@@ -106,13 +106,13 @@ impl Lineage {
         self.tables = subscriber.tables;
     }
 
-    /// Only an origin that was read before the publisher was asked can be compared: the subscriber
-    /// may since have applied more than the publisher had then.
+    /// Compares only an origin that was read before the publisher was asked. One that was read
+    /// later may include changes that the publisher wrote after its answer.
     fn went_back(&self, publisher: &Publisher) -> Option<Divergence> {
         let (read, applied) = self.origin?;
         let flush = publisher.flush_lsn;
         (read <= publisher.asked && applied > flush)
-            .then_some(Divergence::WentBack { applied, flush })
+            .then_some(Divergence::WalWentBack { applied, flush })
     }
 
     fn slot_recreated(&self, publisher: &Publisher, applied: Option<Lsn>) -> Option<Divergence> {
@@ -128,7 +128,8 @@ impl Lineage {
         (is_newer && publisher.major >= 18).then_some(Divergence::PublicationRecreated)
     }
 
-    /// Tables that are published again. A refresh takes those that are not out of the subscription.
+    /// Counts tables that are published again. Tables that a refresh removed from the subscription
+    /// do not count.
     fn tables_unpublished(&self, now: &Tables) -> Option<Divergence> {
         let before = self.tables;
         let back = before.unpublished().saturating_sub(now.unpublished());
@@ -152,7 +153,7 @@ impl Lineage {
     }
 }
 
-impl Default for Lineage {
+impl Default for DivergenceDetector {
     fn default() -> Self {
         Self::new()
     }
@@ -194,50 +195,51 @@ mod tests {
             worker: None,
             origin: Some(Lsn(origin)),
             tables,
-            copiers: 0,
+            sync_workers: 0,
             shortage: None,
             errors: Errors::default(),
         }
     }
 
-    /// Looks of (asked, flush, confirmed, applied before, origin after), 2 after it was asked.
-    fn after(looks: &[(Micros, u64, Option<u64>, u64, u64)]) -> Lineage {
-        let mut lineage = Lineage::new();
-        for &(asked, flush, confirmed, applied, origin) in looks {
+    /// Observations of (asked, flush, confirmed, applied before, origin after). The subscriber is
+    /// read 2 after the publisher was asked.
+    fn after(observations: &[(Micros, u64, Option<u64>, u64, u64)]) -> DivergenceDetector {
+        let mut detector = DivergenceDetector::new();
+        for &(asked, flush, confirmed, applied, origin) in observations {
             let publisher = publisher(asked, flush, confirmed);
             let subscriber = subscriber(origin, Tables::NONE);
-            let slot = Use::default();
-            lineage.observe(&publisher, &slot, Some(Lsn(applied)), &subscriber, asked + 2);
+            let slot = SlotReport::default();
+            detector.observe(&publisher, &slot, Some(Lsn(applied)), &subscriber, asked + 2);
         }
-        lineage
+        detector
     }
 
     #[test]
     fn more_applied_than_was_written_is_a_publisher_that_went_back() {
-        let lineage = after(&[(0, 100, Some(90), 90, 95), (10, 90, Some(80), 95, 95)]);
-        let expected = Divergence::WentBack { applied: Lsn(95), flush: Lsn(90) };
-        assert_eq!(lineage.divergence(), Some(expected));
+        let detector = after(&[(0, 100, Some(90), 90, 95), (10, 90, Some(80), 95, 95)]);
+        let expected = Divergence::WalWentBack { applied: Lsn(95), flush: Lsn(90) };
+        assert_eq!(detector.divergence(), Some(expected));
     }
 
     #[test]
     fn it_stays_known_when_the_publisher_has_written_as_much_again() {
-        let looks =
+        let observations =
             [(0, 100, Some(90), 90, 95), (10, 90, Some(80), 95, 95), (20, 200, Some(200), 95, 200)];
-        assert!(after(&looks).divergence().is_some());
+        assert!(after(&observations).divergence().is_some());
     }
 
     #[test]
     fn what_was_applied_after_the_question_may_exceed_the_answer() {
-        let lineage = after(&[(0, 100, Some(90), 90, 150), (1, 100, Some(90), 150, 150)]);
-        assert_eq!(lineage.divergence(), None);
-        let lineage = after(&[(0, 100, Some(90), 90, 150), (2, 100, Some(90), 150, 150)]);
-        assert!(lineage.divergence().is_some());
+        let detector = after(&[(0, 100, Some(90), 90, 150), (1, 100, Some(90), 150, 150)]);
+        assert_eq!(detector.divergence(), None);
+        let detector = after(&[(0, 100, Some(90), 90, 150), (2, 100, Some(90), 150, 150)]);
+        assert!(detector.divergence().is_some());
     }
 
     #[test]
     fn a_publisher_that_went_back_to_what_was_applied_has_lost_nothing_for_the_subscriber() {
-        let lineage = after(&[(0, 100, Some(90), 90, 90), (10, 90, Some(80), 95, 90)]);
-        assert_eq!(lineage.divergence(), None);
+        let detector = after(&[(0, 100, Some(90), 90, 90), (10, 90, Some(80), 95, 90)]);
+        assert_eq!(detector.divergence(), None);
     }
 
     #[test]
@@ -253,34 +255,35 @@ mod tests {
 
     #[test]
     fn a_slot_that_is_made_later_than_the_subscription_was_never_lost() {
-        let lineage = after(&[(0, 100, None, 0, 0), (10, 110, None, 0, 0)]);
-        assert_eq!(lineage.slot(), SlotCondition::Missing { lost: false });
-        let lineage = after(&[(0, 100, None, 0, 0), (20, 120, Some(115), 0, 0)]);
-        assert_eq!((lineage.slot(), lineage.divergence()), (SlotCondition::Present, None));
+        let detector = after(&[(0, 100, None, 0, 0), (10, 110, None, 0, 0)]);
+        assert_eq!(detector.slot(), SlotCondition::Missing { lost: false });
+        let detector = after(&[(0, 100, None, 0, 0), (20, 120, Some(115), 0, 0)]);
+        assert_eq!((detector.slot(), detector.divergence()), (SlotCondition::Present, None));
     }
 
     #[test]
     fn another_slot_begins_anew() {
-        let mut lineage = after(&[(0, 100, Some(90), 90, 90)]);
-        assert!(lineage.switch_slot(Some("a")));
-        assert!(!lineage.switch_slot(Some("a")));
-        assert_eq!(lineage.slot(), SlotCondition::Unknown);
-        assert!(lineage.switch_slot(Some("ab")));
-        assert!(lineage.switch_slot(None));
+        let mut detector = after(&[(0, 100, Some(90), 90, 90)]);
+        assert!(detector.switch_slot(Some("a")));
+        assert!(!detector.switch_slot(Some("a")));
+        assert_eq!(detector.slot(), SlotCondition::Unknown);
+        assert!(detector.switch_slot(Some("ab")));
+        assert!(detector.switch_slot(None));
     }
 
-    /// Looks of a publisher of `major` at a publication whose newest oid is each of `oids`.
+    /// Observations of a publisher of `major`. Each of `oids` is the newest oid among the
+    /// publications.
     fn with_publications(major: u16, oids: &[Option<u32>]) -> Option<Divergence> {
-        let mut lineage = Lineage::new();
+        let mut detector = DivergenceDetector::new();
         for oid in oids {
             let missing = oid.is_none().then(|| Name::of("move"));
             let publications = Publications { list: 1, missing, newest: oid.unwrap_or(0) };
             let publisher = Publisher { major, publications, ..publisher(1, 100, Some(90)) };
             let subscriber = subscriber(90, Tables::NONE);
-            lineage.observe(&publisher, &Use::default(), Some(Lsn(90)), &subscriber, 2);
-            assert_eq!(lineage.missing_publication(), missing);
+            detector.observe(&publisher, &SlotReport::default(), Some(Lsn(90)), &subscriber, 2);
+            assert_eq!(detector.missing_publication(), missing);
         }
-        lineage.divergence()
+        detector.divergence()
     }
 
     #[test]
@@ -295,21 +298,21 @@ mod tests {
 
     #[test]
     fn tables_that_are_published_again_leave_a_hole_unless_a_refresh_took_them_out() {
-        let looks = |looks: &[(u32, u32)]| {
-            let mut lineage = Lineage::new();
-            for &(subscribed, unpublished) in looks {
+        let observations = |observations: &[(u32, u32)]| {
+            let mut detector = DivergenceDetector::new();
+            for &(subscribed, unpublished) in observations {
                 let compared = Some(Compared { unsubscribed: 0, unpublished });
                 let tables = Tables { ready: subscribed, subscribed, waiting: 0, compared };
                 let publisher = publisher(1, 100, Some(90));
                 let subscriber = subscriber(90, tables);
-                lineage.observe(&publisher, &Use::default(), Some(Lsn(90)), &subscriber, 2);
+                detector.observe(&publisher, &SlotReport::default(), Some(Lsn(90)), &subscriber, 2);
             }
-            lineage.divergence()
+            detector.divergence()
         };
         let lost = |tables| Some(Divergence::TablesUnpublished { tables });
-        assert_eq!(looks(&[(3, 0), (3, 2), (3, 0)]), lost(2));
-        assert_eq!(looks(&[(3, 2), (2, 0)]), lost(1));
-        assert_eq!(looks(&[(3, 2), (1, 0)]), None);
-        assert_eq!(looks(&[(3, 0), (3, 1)]), None);
+        assert_eq!(observations(&[(3, 0), (3, 2), (3, 0)]), lost(2));
+        assert_eq!(observations(&[(3, 2), (2, 0)]), lost(1));
+        assert_eq!(observations(&[(3, 2), (1, 0)]), None);
+        assert_eq!(observations(&[(3, 0), (3, 1)]), None);
     }
 }

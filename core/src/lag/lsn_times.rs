@@ -1,11 +1,12 @@
-//! T(lsn): when the publisher's WAL was at an LSN, by the watcher's clock.
+//! T(lsn): the time, by the watcher's clock, at which the publisher's WAL reached an LSN.
 
 use super::Micros;
 use super::observation::Source;
-use super::timeline::{Entry, Timeline};
+use super::series::{Entry, Series};
 use crate::lsn::Lsn;
 
-/// At an interval of 1 s: 8 minutes of every sample, older ones to about 1 % of their age.
+/// At an interval of 1 s this keeps every sample of the last 8 minutes, and older times to about 1
+/// % of their age.
 pub const CAPACITY: usize = 1024;
 
 #[repr(C)]
@@ -22,28 +23,29 @@ impl Entry for Point {
         self.at
     }
 
-    /// The width of the segment that is left bounds the error of every T in it. The beginning of a
-    /// plateau goes before its end, which is T of that LSN.
-    fn loss(&self, before: &Self, after: &Self) -> Micros {
+    /// The time between the two neighbours bounds the error of every T between them. In a plateau
+    /// (several samples with one LSN) the first sample is removed before the last, because the last
+    /// one is T of that LSN.
+    fn removal_cost(&self, before: &Self, after: &Self) -> Micros {
         if self.lsn == before.lsn { Micros::MAX } else { after.at - before.at }
     }
 
-    fn absorb(&mut self, _: &Self) {}
+    fn merge(&mut self, _: &Self) {}
 }
 
-/// When the publisher passed an LSN.
+/// When the publisher wrote the WAL after an LSN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Passage {
-    /// Before the oldest sample, which is of `until`.
+pub enum WrittenAt {
+    /// Before the oldest sample, which was taken at `until`.
     Before { until: Micros },
-    /// About `at`, by interpolation between two samples, of `from` and `to`.
+    /// At about `at`, interpolated between two samples that were taken at `from` and `to`.
     Within { at: Micros, from: Micros, to: Micros },
-    /// Not left behind yet at the newest sample, which is of `at`.
+    /// Nothing was written after the LSN up to the newest sample, which was taken at `at`.
     Newest { at: Micros },
 }
 
-impl Passage {
-    /// T; of an LSN before the ring, the latest that it can be.
+impl WrittenAt {
+    /// T. For an LSN before the oldest sample, the latest time that is possible.
     pub fn at(self) -> Micros {
         match self {
             Self::Before { until } => until,
@@ -51,20 +53,22 @@ impl Passage {
         }
     }
 
-    /// How wide the part of the ring is that the LSN lies in.
-    pub fn width(self) -> Micros {
+    /// The time between the two samples around the LSN: the bound on the error of T.
+    pub fn precision(self) -> Micros {
         match self {
             Self::Within { from, to, .. } => to - from,
             Self::Before { .. } | Self::Newest { .. } => 0,
         }
     }
 
-    /// The first change beyond the LSN is in the worker's hands since then, so it was there by then:
-    /// interpolation is off by up to the width where WAL comes in a burst. A worker that waits for a
-    /// lock had nothing to wait for before, and received the change as soon as it was written.
-    pub fn in_hand(self, since: Micros, is_locked: bool) -> Self {
+    /// Corrects T by the time when the apply worker received the next change. `since` is that time,
+    /// so that change was in WAL by then. Interpolation alone is wrong by up to `to - from` if the
+    /// WAL was written in a burst. A worker that waits for a lock was idle before and received the
+    /// change right after it was written, so T is `since` itself.
+    pub fn received_by_worker(self, since: Micros, is_locked: bool) -> Self {
         let Self::Within { at, from, to } = self else { return self };
-        // It takes a moment from the publisher's WAL to the worker, and a sample may fall into it.
+        // A change reaches the worker a moment after it is written, and a sample may fall between
+        // the two.
         let just = from..=to + (to - from) / 4;
         let at = match is_locked {
             _ if since < from => at,
@@ -76,25 +80,26 @@ impl Passage {
     }
 }
 
-/// Samples of (the publisher's flush LSN, when it was there), neither ever decreasing.
+/// Samples of the publisher's flush LSN and the time at which it was read. Neither ever decreases.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
-pub struct Ring<const N: usize = CAPACITY> {
+pub struct LsnTimes<const N: usize = CAPACITY> {
     source: Source,
-    points: Timeline<Point, N>,
+    points: Series<Point, N>,
 }
 
-/// Whether a sample continued the WAL that was known.
+/// Whether a sample continues the known history of WAL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Continuity {
     Continued,
-    /// Another server or timeline, or its WAL went back: what was known is of no use.
+    /// It comes from another server or timeline, or the WAL went back. Earlier samples are
+    /// discarded.
     Broken,
 }
 
-impl<const N: usize> Ring<N> {
+impl<const N: usize> LsnTimes<N> {
     pub const fn new() -> Self {
-        Self { source: Source { system_identifier: 0, timeline: 0 }, points: Timeline::new() }
+        Self { source: Source { system_identifier: 0, timeline: 0 }, points: Series::new() }
     }
 
     pub fn sample(&mut self, source: Source, lsn: Lsn, at: Micros) -> Continuity {
@@ -107,25 +112,26 @@ impl<const N: usize> Ring<N> {
         if broken { Continuity::Broken } else { Continuity::Continued }
     }
 
-    /// The publisher started at `at`, and until then wrote nothing that the last sample lacks. If it
-    /// did, in the moment between that sample and a crash, the walsender had most likely sent it.
+    /// Records that the publisher started at `at` and had written nothing after the last sample
+    /// before that. If it did write between that sample and a crash, the walsender has most likely
+    /// sent it.
     pub fn restarted(&mut self, at: Micros) {
         if let Some(last) = self.last() {
             self.add(last.lsn, at);
         }
     }
 
-    /// `None` while there is no sample.
-    pub fn passage(&self, lsn: Lsn) -> Option<Passage> {
+    /// Returns `None` while there is no sample.
+    pub fn written_at(&self, lsn: Lsn) -> Option<WrittenAt> {
         let points = self.points.as_slice();
         let last = points.last()?;
         if lsn >= last.lsn {
-            return Some(Passage::Newest { at: last.at });
+            return Some(WrittenAt::Newest { at: last.at });
         }
         let after = points.partition_point(|point| point.lsn <= lsn);
         Some(match after.checked_sub(1) {
-            None => Passage::Before { until: points[0].at },
-            Some(before) => within(points[before], points[after], lsn),
+            None => WrittenAt::Before { until: points[0].at },
+            Some(before) => interpolate(points[before], points[after], lsn),
         })
     }
 
@@ -137,7 +143,7 @@ impl<const N: usize> Ring<N> {
         self.points.as_slice().last().copied()
     }
 
-    /// Of a plateau only both ends are kept, so that an idle hour takes two points.
+    /// Keeps only the first and the last sample of a plateau, so an idle hour takes two entries.
     fn add(&mut self, lsn: Lsn, at: Micros) {
         let at = self.last().map_or(at, |last| last.at.max(at));
         let plateau = matches!(self.points.as_slice(), [.., a, b] if a.lsn == lsn && b.lsn == lsn);
@@ -148,19 +154,19 @@ impl<const N: usize> Ring<N> {
     }
 }
 
-impl<const N: usize> Default for Ring<N> {
+impl<const N: usize> Default for LsnTimes<N> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-/// `before.lsn <= lsn < after.lsn`. The later end of a plateau is `before`: the last time counts.
-fn within(before: Point, after: Point, lsn: Lsn) -> Passage {
+/// Interpolates; `before.lsn <= lsn < after.lsn`. `before` is the last sample of its plateau.
+fn interpolate(before: Point, after: Point, lsn: Lsn) -> WrittenAt {
     let width = after.at - before.at;
     let passed = u128::from(lsn.0 - before.lsn.0) * u128::from(width);
     let share = passed / u128::from(after.lsn.0 - before.lsn.0);
-    // The share is less than `width`, so it fits.
-    Passage::Within { at: before.at + share as Micros, from: before.at, to: after.at }
+    // `share` is less than `width`, so it fits.
+    WrittenAt::Within { at: before.at + share as Micros, from: before.at, to: after.at }
 }
 
 #[cfg(test)]
@@ -171,39 +177,39 @@ mod tests {
 
     const HERE: Source = Source { system_identifier: 7, timeline: 1 };
 
-    fn ring(samples: &[(u64, Micros)]) -> Ring<64> {
-        let mut ring = Ring::new();
+    fn ring(samples: &[(u64, Micros)]) -> LsnTimes<64> {
+        let mut ring = LsnTimes::new();
         for &(lsn, at) in samples {
             assert_eq!(ring.sample(HERE, Lsn(lsn), at), Continuity::Continued);
         }
         ring
     }
 
-    fn passage(ring: &Ring<64>, lsn: u64) -> Passage {
-        ring.passage(Lsn(lsn)).unwrap()
+    fn written_at(ring: &LsnTimes<64>, lsn: u64) -> WrittenAt {
+        ring.written_at(Lsn(lsn)).unwrap()
     }
 
     #[test]
     fn an_empty_ring_knows_nothing() {
-        assert_eq!(ring(&[]).passage(Lsn(0)), None);
+        assert_eq!(ring(&[]).written_at(Lsn(0)), None);
     }
 
     #[test]
     fn between_two_samples_time_is_interpolated() {
         let ring = ring(&[(100, 1000), (200, 3000)]);
-        assert_eq!(passage(&ring, 150), Passage::Within { at: 2000, from: 1000, to: 3000 });
-        assert_eq!(passage(&ring, 100), Passage::Within { at: 1000, from: 1000, to: 3000 });
-        assert_eq!(passage(&ring, 99), Passage::Before { until: 1000 });
-        assert_eq!(passage(&ring, 200), Passage::Newest { at: 3000 });
-        assert_eq!(passage(&ring, 201), Passage::Newest { at: 3000 });
+        assert_eq!(written_at(&ring, 150), WrittenAt::Within { at: 2000, from: 1000, to: 3000 });
+        assert_eq!(written_at(&ring, 100), WrittenAt::Within { at: 1000, from: 1000, to: 3000 });
+        assert_eq!(written_at(&ring, 99), WrittenAt::Before { until: 1000 });
+        assert_eq!(written_at(&ring, 200), WrittenAt::Newest { at: 3000 });
+        assert_eq!(written_at(&ring, 201), WrittenAt::Newest { at: 3000 });
     }
 
     #[test]
     fn of_a_plateau_the_last_moment_counts_and_both_ends_are_kept() {
         let ring = ring(&[(100, 0), (200, 10), (200, 20), (200, 30), (200, 40), (300, 50)]);
-        assert_eq!(passage(&ring, 200), Passage::Within { at: 40, from: 40, to: 50 });
-        assert_eq!(passage(&ring, 150), Passage::Within { at: 5, from: 0, to: 10 });
-        assert_eq!(passage(&ring, 250), Passage::Within { at: 45, from: 40, to: 50 });
+        assert_eq!(written_at(&ring, 200), WrittenAt::Within { at: 40, from: 40, to: 50 });
+        assert_eq!(written_at(&ring, 150), WrittenAt::Within { at: 5, from: 0, to: 10 });
+        assert_eq!(written_at(&ring, 250), WrittenAt::Within { at: 45, from: 40, to: 50 });
         assert_eq!(ring.points.as_slice().len(), 4);
     }
 
@@ -219,7 +225,7 @@ mod tests {
             (150, 3501, 2000, 2000),
             (200, 2000, 3000, 3000),
         ] {
-            let at = |is_locked| passage(&ring, lsn).in_hand(since, is_locked).at();
+            let at = |is_locked| written_at(&ring, lsn).received_by_worker(since, is_locked).at();
             assert_eq!((at(false), at(true)), (busy, locked), "{lsn} since {since}");
         }
     }
@@ -230,7 +236,7 @@ mod tests {
         (51..50_000).for_each(|at| {
             ring.sample(HERE, Lsn(100 + at), at);
         });
-        assert_eq!(passage(&ring, 100).at(), 50);
+        assert_eq!(written_at(&ring, 100).at(), 50);
     }
 
     #[test]
@@ -238,8 +244,8 @@ mod tests {
         let mut ring = ring(&[(100, 10)]);
         ring.restarted(100);
         ring.sample(HERE, Lsn(200), 110);
-        assert_eq!(passage(&ring, 100), Passage::Within { at: 100, from: 100, to: 110 });
-        assert_eq!(passage(&ring, 150), Passage::Within { at: 105, from: 100, to: 110 });
+        assert_eq!(written_at(&ring, 100), WrittenAt::Within { at: 100, from: 100, to: 110 });
+        assert_eq!(written_at(&ring, 150), WrittenAt::Within { at: 105, from: 100, to: 110 });
     }
 
     #[test]
@@ -249,20 +255,20 @@ mod tests {
         for (source, lsn) in [(elsewhere, 300), (promoted, 300), (HERE, 199)] {
             let mut ring = ring(&[(100, 1000), (200, 2000)]);
             assert_eq!(ring.sample(source, Lsn(lsn), 3000), Continuity::Broken);
-            assert_eq!(passage(&ring, 150), Passage::Before { until: 3000 });
+            assert_eq!(written_at(&ring, 150), WrittenAt::Before { until: 3000 });
         }
     }
 
     proptest! {
         #![proptest_config(crate::lag::property(256))]
 
-        /// Bursts, idle times and rounds of any length: the ring may be off by no more than the
-        /// width that it names, and for all it knows that is a small part of the age.
+        /// Bursts, idle times and intervals of any length: T is never wrong by more than the
+        /// precision that is returned, and that precision is a small part of the age.
         #[test]
         fn no_answer_is_off_by_more_than_its_width(
             steps in prop::collection::vec((0..3u64, 1..5000u64, 1..50u64), 1..800),
         ) {
-            let mut ring = Ring::<64>::new();
+            let mut ring = LsnTimes::<64>::new();
             let mut truth = vec![];
             let (mut lsn, mut at) = (1_000, 0);
             for (kind, bytes, time) in steps {
@@ -273,14 +279,14 @@ mod tests {
             }
             for &(lsn, _) in &truth {
                 let last = truth.iter().rfind(|sample| sample.0 == lsn).unwrap().1;
-                match passage(&ring, lsn) {
-                    Passage::Newest { at } => prop_assert_eq!(at, last),
-                    within @ Passage::Within { at, .. } => {
-                        let width = within.width();
+                match written_at(&ring, lsn) {
+                    WrittenAt::Newest { at } => prop_assert_eq!(at, last),
+                    within @ WrittenAt::Within { at, .. } => {
+                        let width = within.precision();
                         prop_assert!(at.abs_diff(last) <= width, "{} {} {}", at, width, last);
                         prop_assert!(width <= 150 + (truth.last().unwrap().1 - last) / 2);
                     }
-                    Passage::Before { .. } => prop_assert!(false, "the oldest sample is kept"),
+                    WrittenAt::Before { .. } => prop_assert!(false, "the oldest sample is kept"),
                 }
             }
         }
@@ -290,7 +296,7 @@ mod tests {
             steps in prop::collection::vec((0..1000u64, 0..50u64), 2..300),
             probes in prop::collection::vec(0..300_000u64, 2..50),
         ) {
-            let mut ring = Ring::<64>::new();
+            let mut ring = LsnTimes::<64>::new();
             let (mut lsn, mut at) = (0, 0);
             for (bytes, time) in steps {
                 (lsn, at) = (lsn + bytes, at + time);
@@ -298,7 +304,7 @@ mod tests {
             }
             let mut probes = probes;
             probes.sort_unstable();
-            let times: Vec<_> = probes.iter().map(|&lsn| passage(&ring, lsn).at()).collect();
+            let times: Vec<_> = probes.iter().map(|&lsn| written_at(&ring, lsn).at()).collect();
             prop_assert!(times.is_sorted(), "{:?}", times);
         }
     }
