@@ -17,7 +17,7 @@ use crate::ffi::encoding;
 use crate::ffi::wait::monotonic_micros as now;
 use crate::ffi::worker::{self, Subscribed};
 use crate::notice::Notice;
-use crate::probe::{self, Links, observation};
+use crate::probe::{self, PublisherProbes, observation};
 use crate::reports;
 use crate::settings;
 use crate::subscription::{self, View};
@@ -134,31 +134,31 @@ fn known() -> Option<Vec<(Oid, Known)>> {
 /// caller's, all at the same time.
 fn single_look(caller: Caller) -> Result<Vec<(Oid, Known)>> {
     say_what_is_missing("lag is measured at this moment only, and has no history");
-    let mut listed = probe::list()?;
-    listed.retain(|there| caller.has_rights_of(there.owner));
-    if listed.is_empty() {
+    let mut definitions = probe::definitions()?;
+    definitions.retain(|there| caller.has_rights_of(there.owner));
+    if definitions.is_empty() {
         return Ok(Vec::new());
     }
-    let mut links = Links::default();
-    links.follow(&listed);
-    links.ask();
-    links.answer_until(Instant::now() + settings::connect_timeout());
+    let mut probes = PublisherProbes::default();
+    probes.follow(&definitions);
+    probes.ask();
+    probes.answer_until(Instant::now() + settings::connect_timeout());
     let received = probe::received()?;
-    let mut looks = probe::states()?;
-    looks.retain(|look| listed.iter().any(|there| there.oid == look.oid));
+    let mut subscribers = probe::states()?;
+    subscribers.retain(|subscriber| definitions.iter().any(|there| there.oid == subscriber.oid));
     let settings = settings::lag();
-    let readings = looks.iter().map(|look| {
+    let readings = subscribers.iter().map(|subscriber| {
         let mut tracker = Box::new(Tracker::new());
-        if let Some(refusal) = links.refusal(look.oid) {
-            return Ok((look.oid, Known::Unwatched(Unwatched::Refused(refusal.to_owned()))));
+        if let Some(refusal) = probes.refusal(subscriber.oid) {
+            return Ok((subscriber.oid, Known::Unwatched(Unwatched::Refused(refusal.to_owned()))));
         }
-        let tables = Tables { compared: links.compare(look.oid)?, ..look.tables };
-        let answer = match links.take_answer(look.oid) {
+        let tables = Tables { compared: probes.compare(subscriber.oid)?, ..subscriber.tables };
+        let answer = match probes.take_answer(subscriber.oid) {
             Answer::Pending => Answer::Failed, // it had its time
             answer => answer,
         };
-        tracker.observe(&observation(look, answer, &received, tables), &settings);
-        Ok((look.oid, Known::Watched(Box::new(tracker.read(now())))))
+        tracker.observe(&observation(subscriber, answer, &received, tables), &settings);
+        Ok((subscriber.oid, Known::Watched(Box::new(tracker.read(now())))))
     });
     readings.collect()
 }

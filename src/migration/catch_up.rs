@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::ffi::catalog::SubscriptionRow;
 use crate::ffi::{identity, wait as clock};
 use crate::notice::Notice;
-use crate::probe::Listed;
+use crate::probe::Definition;
 use crate::probe::wait::{End, Obstacle, wait};
 use crate::publisher::{self, Publisher};
 use crate::reports::last as last_error;
@@ -63,7 +63,7 @@ fn catch_up(
         return stuck("It was made or changed in this very transaction.");
     }
     // A drop that needs the publisher warns by itself.
-    let goal = match look(subscription, !needs_publisher, until, caller) {
+    let goal = match publisher_position(subscription, !needs_publisher, until, caller) {
         Ok(goal) => goal,
         // Later the drop itself asks the publisher again, in the time that is left for it.
         Err(error) if needs_publisher && until.is_none_or(|until| Instant::now() < until) => {
@@ -71,11 +71,11 @@ fn catch_up(
         }
         Err(error) => return stuck(&format!("{}.", error.message)),
     };
-    wait(&listed(subscription), &subscription.name, goal, until)
+    wait(&definitions(subscription), &subscription.name, goal, until)
 }
 
 /// Where the publisher is now. `warns`: of what it publishes and the subscription does not have.
-fn look(
+fn publisher_position(
     subscription: &Subscription,
     warns: bool,
     until: Option<Instant>,
@@ -105,8 +105,8 @@ fn goal(publisher: &mut Publisher) -> Result<Lsn> {
     Ok(lsn)
 }
 
-fn listed(subscription: &Subscription) -> Listed {
-    Listed {
+fn definitions(subscription: &Subscription) -> Definition {
+    Definition {
         oid: subscription.oid,
         owner: subscription.owner,
         is_superusers: identity::is_superuser(subscription.owner),

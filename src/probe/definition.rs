@@ -7,7 +7,7 @@ use crate::error::{Error, Kind, Result};
 use crate::server::{query, text};
 
 /// A subscription of this database, and how to reach its publisher.
-pub struct Listed {
+pub struct Definition {
     pub oid: Oid,
     pub owner: Oid,
     pub is_superusers: bool,
@@ -18,7 +18,7 @@ pub struct Listed {
     pub publications: Option<Vec<String>>,
 }
 
-pub fn list() -> Result<Vec<Listed>> {
+pub fn definitions() -> Result<Vec<Definition>> {
     query::read_again(
         &format!(
             "SELECT s.oid, s.subowner, r.rolsuper, {conninfo}, {slot}, {publications} \
@@ -39,7 +39,7 @@ pub fn list() -> Result<Vec<Listed>> {
         ),
         |row| {
             let publications = row.get::<Vec<u8>>(6)?;
-            Ok(Listed {
+            Ok(Definition {
                 oid: row.get(1)?.unwrap_or(Oid::INVALID),
                 owner: row.get(2)?.unwrap_or(Oid::INVALID),
                 is_superusers: row.get(3)?.unwrap_or(false),

@@ -11,8 +11,8 @@ mod subscriber;
 pub mod wait;
 
 pub use compare::{compare, unsubscribed};
-pub use definition::{Listed, list, too_many_publications};
+pub use definition::{Definition, definitions, too_many_publications};
 pub use observation::observation;
-pub use publisher::Link;
-pub use publishers::Links;
-pub use subscriber::{Look, received, states};
+pub use publisher::PublisherProbe;
+pub use publishers::PublisherProbes;
+pub use subscriber::{SubscriberState, received, states};

@@ -4,26 +4,26 @@ use pgmig_core::lag::Observation;
 use pgmig_core::lag::observation::{Answer, Received, Subscriber, Tables};
 use pgrx::pg_sys::Oid;
 
-use super::subscriber::Look;
+use super::subscriber::SubscriberState;
 use crate::ffi::wait::monotonic_micros as now;
 
 pub fn observation<'a>(
-    look: &'a Look,
+    subscriber: &'a SubscriberState,
     publisher: Answer,
     received: &[(Oid, Received)],
     tables: Tables,
 ) -> Observation<'a> {
-    let received = received.iter().find(|(oid, _)| *oid == look.oid).map(|(_, got)| *got);
+    let received = received.iter().find(|(oid, _)| *oid == subscriber.oid).map(|(_, got)| *got);
     let subscriber = Subscriber {
-        enabled: look.enabled,
-        slot: look.slot.as_deref(),
+        enabled: subscriber.enabled,
+        slot: subscriber.slot.as_deref(),
         received,
-        worker: look.worker,
-        origin: look.origin,
+        worker: subscriber.worker,
+        origin: subscriber.origin,
         tables,
-        sync_workers: look.copiers,
-        shortage: look.shortage,
-        errors: look.errors,
+        sync_workers: subscriber.copiers,
+        shortage: subscriber.shortage,
+        errors: subscriber.errors,
     };
     Observation { at: now(), publisher, subscriber }
 }

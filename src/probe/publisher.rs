@@ -11,7 +11,7 @@ use pgmig_core::lag::observation::{Answer, Compared, Publisher, Source};
 use pgmig_core::wire::{self, Fault, Rows, ServerError};
 use pgrx::pg_sys::Oid;
 
-use super::definition::{Listed, too_many_publications};
+use super::definition::{Definition, too_many_publications};
 use super::question;
 use crate::error::{Error, Result};
 use crate::ffi::wait::{For, monotonic_micros as now};
@@ -37,7 +37,7 @@ const TOO_LONG_PAUSE: Duration = Duration::from_secs(600);
 /// Pieces of an answer that are read before other publishers have their turn.
 const PIECES: u32 = 8;
 
-pub struct Link {
+pub struct PublisherProbe {
     target: Option<Target>,
     stage: Stage,
     source: Option<Source>,
@@ -90,7 +90,7 @@ enum Stage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Question {
     Greeting,
-    Look,
+    Slot,
     Tables,
 }
 
@@ -103,7 +103,7 @@ enum Asking {
     Whole,
 }
 
-impl Default for Link {
+impl Default for PublisherProbe {
     fn default() -> Self {
         let now = Instant::now();
         Self {
@@ -124,15 +124,15 @@ impl Default for Link {
     }
 }
 
-impl Link {
+impl PublisherProbe {
     /// Takes over what the subscription says now; another target means another connection.
-    pub fn follow(&mut self, listed: &Listed) {
+    pub fn follow(&mut self, definitions: &Definition) {
         let target = Target {
-            conninfo: listed.conninfo.clone(),
-            slot: listed.slot.clone().unwrap_or_default(),
-            publications: listed.publications.clone(),
-            owner: listed.owner,
-            is_superusers: listed.is_superusers,
+            conninfo: definitions.conninfo.clone(),
+            slot: definitions.slot.clone().unwrap_or_default(),
+            publications: definitions.publications.clone(),
+            owner: definitions.owner,
+            is_superusers: definitions.is_superusers,
         };
         if self.target.as_ref() != Some(&target) {
             *self = Self { target: Some(target), ..Self::default() };
@@ -222,14 +222,14 @@ impl Link {
     }
 
     /// The list of tables has cost this much of the watcher's time, which it shares with other links.
-    pub fn pay_for_list(&mut self, took: Duration, links: usize) {
-        let share = TABLES_SHARE.saturating_mul(u32::try_from(links).unwrap_or(u32::MAX));
+    pub fn pay_for_list(&mut self, took: Duration, probes: usize) {
+        let share = TABLES_SHARE.saturating_mul(u32::try_from(probes).unwrap_or(u32::MAX));
         self.tables_due = self.tables_due.max(Instant::now() + took.saturating_mul(share));
     }
 
     pub fn ask(&mut self) {
         match self.stage {
-            Stage::Idle(_) => self.send(Question::Look),
+            Stage::Idle(_) => self.send(Question::Slot),
             _ => self.go_on(),
         }
     }
@@ -295,12 +295,12 @@ impl Link {
     fn query(&self, what: Question, major: u16) -> Option<Vec<u8>> {
         let target = self.target.as_ref()?;
         let publications = target.publications.as_ref()?;
-        let look = || question::text(&target.slot, publications, major);
+        let slot = || question::text(&target.slot, publications, major);
         match (what, self.asking) {
             (Question::Greeting, _) => wire::query(question::GREETING),
-            (Question::Look, Asking::ToPrepare) => wire::prepared("look", Some(&look())),
-            (Question::Look, Asking::Prepared) => wire::prepared("look", None),
-            (Question::Look, Asking::Whole) => wire::query(&look()),
+            (Question::Slot, Asking::ToPrepare) => wire::prepared("slot", Some(&slot())),
+            (Question::Slot, Asking::Prepared) => wire::prepared("slot", None),
+            (Question::Slot, Asking::Whole) => wire::query(&slot()),
             (Question::Tables, _) => wire::query(&tables::query(major, publications)),
         }
     }
@@ -338,11 +338,11 @@ impl Link {
             Question::Greeting => {
                 self.source = question::source(&rows);
                 match self.source {
-                    Some(_) => self.send(Question::Look),
+                    Some(_) => self.send(Question::Slot),
                     None => self.fail(NONSENSE),
                 }
             }
-            Question::Look => {
+            Question::Slot => {
                 if self.asking == Asking::ToPrepare {
                     self.asking = Asking::Prepared;
                 }
@@ -369,7 +369,7 @@ impl Link {
 
     /// The publisher reported an error.
     fn refused(&mut self, what: Question, error: &ServerError) {
-        if what == Question::Look {
+        if what == Question::Slot {
             self.asking = Asking::Whole;
         }
         self.fail(&error.message);

@@ -52,7 +52,7 @@ const ERRORS: &str = "(SELECT e.apply_error_count AS apply, e.sync_error_count A
                                               OPERATOR(pg_catalog.+) e.confl_delete_missing) c(silent))";
 
 /// What is known of a subscription apart from its publisher.
-pub struct Look {
+pub struct SubscriberState {
     pub oid: Oid,
     pub name: String,
     pub enabled: bool,
@@ -65,7 +65,7 @@ pub struct Look {
     pub errors: Errors,
 }
 
-impl Look {
+impl SubscriberState {
     /// Whether there should be a worker that is not.
     fn lacks_worker(&self) -> bool {
         let has_none = self.worker.is_none() || self.tables.waiting > 0 && self.copiers == 0;
@@ -79,16 +79,16 @@ impl Look {
     }
 }
 
-pub fn states() -> Result<Vec<Look>> {
-    let mut looks = read_all()?;
-    if looks.iter().any(Look::lacks_worker) {
+pub fn states() -> Result<Vec<SubscriberState>> {
+    let mut subscribers = read_all()?;
+    if subscribers.iter().any(SubscriberState::lacks_worker) {
         let shortage = shortage()?;
-        looks.iter_mut().for_each(|look| look.shortage = shortage);
+        subscribers.iter_mut().for_each(|subscriber| subscriber.shortage = shortage);
     }
-    Ok(looks)
+    Ok(subscribers)
 }
 
-fn read_all() -> Result<Vec<Look>> {
+fn read_all() -> Result<Vec<SubscriberState>> {
     query::read_again(
         &format!(
             "SELECT s.oid, {name}, s.subenabled, {slot}, \
@@ -155,9 +155,9 @@ fn workers() -> String {
     )
 }
 
-fn read(row: SpiHeapTupleData) -> std::result::Result<Look, SpiError> {
+fn read(row: SpiHeapTupleData) -> std::result::Result<SubscriberState, SpiError> {
     let oid = row.get(1)?.unwrap_or(Oid::INVALID);
-    Ok(Look {
+    Ok(SubscriberState {
         oid,
         name: text::from_bytes(row.get(2)?).unwrap_or_default(),
         enabled: row.get(3)?.unwrap_or(false),

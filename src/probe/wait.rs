@@ -10,10 +10,10 @@ use pgmig_core::lag::{Micros, Reading, Reason, Settings, State, Tracker, with_la
 use pgmig_core::lsn::Lsn;
 use pgrx::pg_sys::Oid;
 
-use super::definition::Listed;
+use super::definition::Definition;
 use super::observation::observation;
-use super::publishers::Links;
-use super::subscriber::{self, Look};
+use super::publishers::PublisherProbes;
+use super::subscriber::{self, SubscriberState};
 use crate::error::Result;
 use crate::ffi::catalog;
 use crate::ffi::wait::monotonic_micros as now;
@@ -55,20 +55,25 @@ impl Obstacle {
 
 /// Waits until all tables are copied and everything up to `goal` is applied. Interruptible; ends
 /// early only when nothing moves any more, or at `until`.
-pub fn wait(subscription: &Listed, name: &str, goal: Lsn, until: Option<Instant>) -> Result<End> {
+pub fn wait(
+    subscription: &Definition,
+    name: &str,
+    goal: Lsn,
+    until: Option<Instant>,
+) -> Result<End> {
     let mut tracker = Box::new(Tracker::new());
-    let mut links = Links::default();
-    links.follow(std::slice::from_ref(subscription));
+    let mut probes = PublisherProbes::default();
+    probes.follow(std::slice::from_ref(subscription));
     let settings = Settings { interval: INTERVAL.as_micros() as u64, ..settings::lag() };
     let mut next_notice = Instant::now() + NOTICE_INTERVAL;
     loop {
         let next = Instant::now() + INTERVAL;
-        links.ask();
-        links.answer_until(next);
+        probes.ask();
+        probes.answer_until(next);
         let received = subscriber::received()?;
-        let look = look(subscription, name)?;
-        let answer = links.take_answer(subscription.oid);
-        tracker.observe(&observation(&look, answer, &received, look.tables), &settings);
+        let subscriber = subscriber_state(subscription, name)?;
+        let answer = probes.take_answer(subscription.oid);
+        tracker.observe(&observation(&subscriber, answer, &received, subscriber.tables), &settings);
         let reading = tracker.read(now());
         if is_reached(&reading, goal) {
             return Ok(End::Reached);
@@ -84,18 +89,18 @@ pub fn wait(subscription: &Listed, name: &str, goal: Lsn, until: Option<Instant>
             next_notice = Instant::now() + NOTICE_INTERVAL;
             tell(name, &reading, subscription.oid)?;
         }
-        links.go_on_until(next, || false);
+        probes.go_on_until(next, || false);
     }
 }
 
-fn look(subscription: &Listed, name: &str) -> Result<Look> {
+fn subscriber_state(subscription: &Definition, name: &str) -> Result<SubscriberState> {
     // Who waits for what is otherwise known as it was at the first look of the transaction.
     query::read("SELECT pg_catalog.pg_stat_clear_snapshot()", &[], |_| Ok(()))?;
     let (worker, copiers, errors) = subscriber::workers_of(subscription.oid)?;
     let states = catalog::subscription_relations(subscription.oid);
     let count =
         |wanted: &[char]| states.iter().filter(|(_, it)| wanted.contains(it)).count() as u32;
-    Ok(Look {
+    Ok(SubscriberState {
         oid: subscription.oid,
         name: name.to_owned(),
         enabled: catalog::SubscriptionRow::by_oid(subscription.oid)
