@@ -82,6 +82,12 @@ pub fn relation_name(relation: Oid) -> Option<String> {
 
 /// A database's name, as far as it is text here. `None` when it is gone.
 pub fn database_name(database: Oid) -> Option<String> {
+    let name = database_name_bytes(database)?;
+    Some(encoding::as_utf8(&name, encoding::of_this_database()))
+}
+
+/// The name as it is stored, in whatever encoding.
+pub fn database_name_bytes(database: Oid) -> Option<Vec<u8>> {
     // SAFETY: a catalog look-up; NULL, or a palloc'd C string.
     let name = unsafe { pg_sys::get_database_name(database) };
     if name.is_null() {
@@ -89,7 +95,7 @@ pub fn database_name(database: Oid) -> Option<String> {
     }
     // SAFETY: a C string that lives as long as the current memory context.
     let name = unsafe { std::ffi::CStr::from_ptr(name) };
-    Some(encoding::as_utf8(name.to_bytes(), encoding::of_this_database()))
+    Some(name.to_bytes().to_vec())
 }
 
 /// The fixed columns of a row (GETSTRUCT, htup_details.h).

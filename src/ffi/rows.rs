@@ -3,7 +3,7 @@
 
 use std::ffi::{c_char, c_int};
 
-use pgrx::datum::{Array, DatumWithOid};
+use pgrx::datum::{Array, DatumWithOid, Interval};
 use pgrx::pg_sys::{self, Datum, Oid};
 use pgrx::prelude::*;
 use pgrx::spi::SpiError;
@@ -141,6 +141,11 @@ pub fn stored_text(datum: Datum, longest: usize) -> Stored<Vec<u8>> {
 pub enum Value {
     Oid(Option<Oid>),
     Bool(Option<bool>),
+    Int4(Option<i32>),
+    Int8(Option<i64>),
+    /// In microseconds.
+    Interval(Option<u64>),
+    Timestamp(Option<pg_sys::TimestampTz>),
     Text(Option<Vec<u8>>),
     Name(Option<Vec<u8>>),
     Texts(Option<Vec<Vec<u8>>>),
@@ -151,11 +156,19 @@ impl Value {
         match self {
             Self::Oid(oid) => oid.map(Datum::from),
             Self::Bool(bool) => bool.map(Datum::from),
+            Self::Int4(number) => number.map(Datum::from),
+            Self::Int8(number) => number.map(Datum::from),
+            Self::Interval(micros) => micros.and_then(interval_datum),
+            Self::Timestamp(time) => time.map(Datum::from),
             Self::Text(text) => text.as_deref().map(text_datum),
             Self::Name(name) => name.as_deref().map(name_datum),
             Self::Texts(texts) => texts.as_deref().map(texts_datum),
         }
     }
+}
+
+fn interval_datum(micros: u64) -> Option<Datum> {
+    Interval::from_micros(i64::try_from(micros).unwrap_or(i64::MAX)).into_datum()
 }
 
 fn text_datum(text: &[u8]) -> Datum {

@@ -11,6 +11,7 @@ pub mod shared;
 mod slots;
 mod unwatched;
 
+pub use place::Process;
 pub use process::{CallAtCommit, Presence, presence};
 pub use rest::{check_rest, resting};
 pub use unwatched::Unwatched;

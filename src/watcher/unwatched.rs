@@ -20,6 +20,8 @@ pub enum Unwatched {
     NoWorker,
     NoLauncher,
     NotYet,
+    /// Without preload: it is not the caller's, or of another database.
+    NotObserved,
 }
 
 impl Unwatched {
@@ -51,6 +53,7 @@ impl Unwatched {
 
     pub fn reason(&self) -> String {
         let why = match self {
+            Self::NotObserved => return "It is not watched yet.".to_owned(),
             Self::Disabled => return "The subscription is disabled.".to_owned(),
             Self::Off => "pgmig_extras.watch is off",
             Self::InRecovery => "this server is a standby",
