@@ -86,7 +86,8 @@ impl<'a> Literals<'a> {
         }
         let second = self.layers.byte(next);
         match byte {
-            b'"' => self.at = self.skip_to(b'"', next), // a doubled quote ends one name and begins the next, with the same result
+            // A doubled quote ends one name and begins the next, which has the same result.
+            b'"' => self.at = self.skip_to(b'"', next),
             b'\'' => {
                 let is_escaped = word.is_some_and(|start| {
                     let word = &self.text[start..at];

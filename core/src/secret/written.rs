@@ -24,7 +24,7 @@ const KEYWORDS: [&[u8]; 6] = [
 ];
 const LONGEST: usize = 19;
 
-/// The word that was read last, in lower case, as a URI's percent encoding means it.
+/// The last word, in lower case, with a URI's percent encoding decoded.
 #[derive(Default)]
 struct Word {
     bytes: [u8; LONGEST],
