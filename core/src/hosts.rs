@@ -1,15 +1,16 @@
-//! `pgmig_extras.allowed_hosts`: host names, addresses, ranges of addresses, socket directories, and
-//! directories with what is below them.
+//! The list `pgmig_extras.allowed_hosts`. An entry is a host name, an address, a range of
+//! addresses, a socket directory, or a directory with all directories below it (with a slash at its
+//! end).
 
 use std::net::IpAddr;
 use std::path::{Component, Path};
 
 use ipnet::IpNet;
 
-/// Whether the list has `target`: the host, address or socket directory that libpq connects to.
+/// Whether the list allows `target`: the host, address or socket directory that libpq connects to.
 ///
-/// A range holds addresses only. What a name resolves to is not known before the connection is made,
-/// and is another address when somebody else makes the next one.
+/// A range contains addresses only, never names. The address of a name is not known before the
+/// connection is made, and it may be another one at the next connection.
 pub fn lists(entries: &[String], target: &str, port: &str) -> bool {
     let address = target.parse::<IpAddr>().ok().map(|address| address.to_canonical());
     entries.iter().any(|entry| {
@@ -19,7 +20,8 @@ pub fn lists(entries: &[String], target: &str, port: &str) -> bool {
     })
 }
 
-/// Whether the list has ranges: a name may then have to be written with its address.
+/// Whether the list contains ranges. If it does, a connection string may have to give an address
+/// besides the name.
 pub fn has_ranges(entries: &[String]) -> bool {
     entries.iter().any(|entry| entry.parse::<IpNet>().is_ok())
 }
@@ -32,13 +34,13 @@ fn has_address(entry: &str, address: IpAddr) -> bool {
     }
 }
 
-/// The root alone is a directory like others: that everything is allowed is never meant.
+/// An entry `/` is only the root directory itself: nobody means to allow every directory.
 fn is_tree(entry: &str) -> bool {
     entry.starts_with('/') && !entry.trim_end_matches('/').is_empty() && entry.ends_with('/')
 }
 
-/// Whether a socket in `directory` is in `tree` or below it, by its name and with links followed. What
-/// does not exist has no links; connecting to it fails.
+/// Whether a socket in `directory` lies in `tree` or below it, by its name and after following
+/// links. A path that does not exist has no links to follow, and connecting to it fails.
 fn is_socket_below(directory: &Path, tree: &Path, port: &str) -> bool {
     let is_plain = |part: Component| matches!(part, Component::RootDir | Component::Normal(_));
     if !directory.components().all(is_plain) || !directory.starts_with(tree) {
@@ -78,7 +80,7 @@ mod tests {
         {
             assert!(!has(&entries, outside), "{outside}");
         }
-        // Addresses of IPv4 that are written as those of IPv6 are in no range of IPv6.
+        // IPv4 addresses written as IPv6 addresses belong to no IPv6 range.
         assert!(has(&["::/0"], "::1") && !has(&["::/0"], "::ffff:127.0.0.1"));
         assert!(has(&["10.1.2.3/8"], "10.0.0.1"));
     }
@@ -86,7 +88,7 @@ mod tests {
     #[test]
     fn a_range_holds_no_names() {
         let everything = ["0.0.0.0/0", "::/0"];
-        // The last ones are addresses to getaddrinfo.
+        // getaddrinfo would take the last ones as addresses.
         for name in ["db.example", "localhost", "", "10.1", "0x0a000001", "167772161", "10.0.0.01"]
         {
             assert!(!has(&everything, name), "{name}");

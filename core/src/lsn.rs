@@ -6,6 +6,13 @@ use std::str::FromStr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Lsn(pub u64);
 
+impl Lsn {
+    /// Bytes of WAL from here to a later position; 0 if it is not later.
+    pub fn bytes_until(self, later: Self) -> u64 {
+        later.0.saturating_sub(self.0)
+    }
+}
+
 impl FromStr for Lsn {
     type Err = ();
 
@@ -29,6 +36,12 @@ impl fmt::Display for Lsn {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_are_counted_forward_only() {
+        assert_eq!(Lsn(10).bytes_until(Lsn(15)), 5);
+        assert_eq!(Lsn(15).bytes_until(Lsn(10)), 0);
+    }
 
     #[test]
     fn text_and_back() {

@@ -132,7 +132,8 @@ mod tests {
 
     const HALF: Micros = SECOND / 2;
 
-    /// Lag `after` two observations at 10 s and 11 s, when both ends were sampled, with their times.
+    /// Lag `after` two observations at 10 s and 11 s, when both servers were sampled, with their
+    /// times.
     fn lag_after(after: Micros, observations: [WrittenAt; 2], unreachable: bool) -> (Micros, bool) {
         let settings = Settings::default();
         let mut estimate = Estimate::new();

@@ -1,6 +1,5 @@
 //! Smoothed rates, and the estimate of when the subscriber will have caught up.
 
-use super::metrics::distance;
 use super::{Micros, SECOND};
 use crate::lsn::Lsn;
 
@@ -61,7 +60,7 @@ impl Rates {
         let time_constant = (30 * SECOND).max(10 * interval);
         let add = |rate: &mut Rate, before: Option<Lsn>, now: Option<Lsn>| {
             if let Some((before, now)) = before.zip(now).filter(|_| elapsed > 0) {
-                rate.add(distance(before, now), elapsed, time_constant);
+                rate.add(before.bytes_until(now), elapsed, time_constant);
             }
         };
         add(&mut self.production, self.written, Some(written));

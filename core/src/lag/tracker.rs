@@ -6,7 +6,7 @@ use super::divergence::DivergenceDetector;
 use super::estimate::{Estimate, LagEvidence};
 use super::history::{History, Sample};
 use super::lsn_times::{Continuity, LsnTimes};
-use super::metrics::{Metrics, OpenTransaction, distance};
+use super::metrics::{Metrics, OpenTransaction};
 use super::observation::{Answer, Errors, Observation, Publisher, Tables};
 use super::progress::Progress;
 use super::rate::Rates;
@@ -62,16 +62,16 @@ struct LastObservation {
     since: Micros,
 }
 
-/// What an observation changed.
+/// What an observation changed, and when the next one is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outcome {
     pub change: Option<Change>,
     pub crossings: [Option<Crossing>; 3],
-    /// Lag is more than an interval and may fall by much until the next observation: that should come
-    /// sooner.
+    /// Lag is more than an interval and may shrink a lot until the next regular observation, so
+    /// make the next one sooner.
     pub observe_sooner: bool,
-    /// The subscription was just disabled, and where its slot rests is not known yet: the next observation
-    /// should come at once.
+    /// The subscription was just disabled and its idle slot has not been read yet, so make the next
+    /// observation at once.
     pub observe_at_once: bool,
 }
 
@@ -244,7 +244,7 @@ impl Tracker {
         }
         let newest =
             self.lsn_times.newest().filter(|_| self.reachability.unreachable_since().is_none());
-        self.last.metrics.pending = applied.zip(newest).map(|(from, to)| distance(from, to));
+        self.last.metrics.pending = applied.zip(newest).map(|(from, to)| from.bytes_until(to));
     }
 
     fn estimate(&self, observation: &Observation, settings: &Settings) -> Estimate {
@@ -423,7 +423,8 @@ mod tests {
     };
     use crate::lag::wait::WorkerWait;
 
-    /// An observation at `second` with the publisher at `flush` and everything up to `received` applied.
+    /// An observation at `second`: the publisher is at `flush`, and everything up to `received` is
+    /// applied.
     fn observation(second: u64, flush: u64, received: u64) -> Observation<'static> {
         let at = second * SECOND;
         let slot = Slot {

@@ -14,7 +14,7 @@ fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// Only the secret goes, whatever stands around it.
+/// Only the secret is masked, whatever surrounds it.
 #[test]
 fn a_secret_is_masked_and_nothing_else() {
     for (text, expected) in [
@@ -129,7 +129,7 @@ fn the_secret_of_a_uri_is_masked() {
     }
 }
 
-/// What is no literal is code for PostgreSQL, and stays.
+/// Text outside of literals is code for PostgreSQL, and it is not masked.
 #[test]
 fn code_is_read_as_postgresql_reads_it() {
     for text in [
@@ -215,7 +215,7 @@ fn a_known_secret_is_no_name() {
     assert_eq!(masked(text.as_bytes(), Kind::Sql, &known), expected.as_bytes());
 }
 
-/// No text of a statement hides another part of it.
+/// No part of a statement can hide another part.
 #[test]
 fn a_statement_cannot_hide_what_it_does() {
     for text in [
@@ -319,7 +319,7 @@ fn an_argument_is_shown_cut_and_never_when_it_is_a_connection_string() {
     assert_eq!(shown(&format!("{} password=x", "y".repeat(500))), "<connection string>");
 }
 
-/// Quadratic time would be minutes.
+/// With quadratic time this test would take minutes.
 #[test]
 fn hard_texts_take_linear_time() {
     let pieces = [

@@ -1,11 +1,11 @@
-//! WAL, the rows in it, and one slot with its walsender.
+//! The simulated publisher: WAL, the rows in it, and one slot with its walsender.
 
 use super::super::observation::{Name, Publications, Publisher, Slot, Source, Walsender};
 use super::super::wait::SenderWait;
 use super::{Micros, SECOND, STEP};
 use crate::lsn::Lsn;
 
-/// A committed row; `work` is what it takes to apply.
+/// A committed row. `work`: the time it takes to apply.
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
     pub lsn: u64,
@@ -25,16 +25,16 @@ pub struct Server {
     pub spilled: u64,
     /// `None` if the slot was dropped.
     pub confirmed: Option<u64>,
-    /// What a crash leaves of it.
+    /// The value that survives a crash.
     pub confirmed_on_disk: u64,
     pub invalidated: bool,
     pub sender: Option<Sender>,
-    /// When the walsender of another subscriber started, which takes all that there is.
+    /// When the walsender of another subscriber started. It takes every change at once.
     pub other: Option<Micros>,
     pub publications: Publications,
-    /// Whether the table is one of the publication's.
+    /// Whether the table is in the publication.
     pub published: bool,
-    /// Bytes of WAL decoded in a second.
+    /// Bytes of WAL that are decoded per second.
     pub decodes: u64,
 }
 
@@ -42,7 +42,7 @@ pub struct Sender {
     pub started: Micros,
     pub begins: u64,
     pub sent: u64,
-    /// Reads again what it has sent before, until then.
+    /// Until then, it reads again what it has sent before.
     pub rereads: Micros,
 }
 
@@ -67,7 +67,8 @@ impl Server {
         }
     }
 
-    /// WAL without a row of the database: of another one, of a transaction still open, or noise.
+    /// Writes WAL without a row for the subscriber: of another database, of an open transaction, or
+    /// background WAL.
     pub fn write(&mut self, bytes: u64) {
         if self.up {
             self.flush += bytes;
@@ -106,7 +107,7 @@ impl Server {
         self.write(200);
     }
 
-    /// As restored from a copy, or after a crash without fsync.
+    /// As if restored from a backup, or after a crash without fsync.
     pub fn go_back(&mut self, lsn: u64) {
         self.flush = lsn;
         self.rows.retain(|row| row.lsn <= lsn);
@@ -123,7 +124,7 @@ impl Server {
         true
     }
 
-    /// What the walsender reaches within a step: rows to send, and how far it has read.
+    /// What the walsender sends within a step: rows, and the LSN up to which it has read.
     pub fn send(&mut self, now: Micros) -> Option<(Vec<Row>, u64)> {
         let sender = self.sender.as_mut().filter(|sender| sender.rereads <= now)?;
         let until = self.flush.min(sender.sent + self.decodes * STEP / SECOND).max(sender.sent);

@@ -1,4 +1,4 @@
-//! What happens to subscriptions, one by one.
+//! Scenarios, each with one thing that happens to a subscription.
 
 use super::super::observation::Compared;
 use super::super::state::State::{self, *};
@@ -9,14 +9,14 @@ use super::watcher::Watcher;
 use super::world::{Network, World};
 use crate::lag::Micros;
 
-/// A world with its watcher, past its first seconds.
+/// A world with its watcher, after its first seconds.
 pub(super) struct Run {
     pub world: World,
     pub watcher: Watcher,
-    /// A row of one's own every so many steps, and what one takes to apply.
+    /// Every how many steps a row is written, and how long one takes to apply.
     pub every: u64,
     pub work: Micros,
-    /// Bytes of other WAL in a second.
+    /// Bytes of other WAL per second.
     pub foreign: u64,
 }
 
@@ -62,7 +62,7 @@ impl Run {
         entered.map(|(_, state)| *state).collect()
     }
 
-    /// When a state was entered from `since` on, as the time from then.
+    /// The time from `since` until a state was entered.
     fn until(&self, since: Micros, state: State) -> Micros {
         let entered = self.watcher.entered.iter().find(|(at, of)| *at >= since && *of == state);
         entered.unwrap_or_else(|| panic!("{state} is not in {:?}", self.watcher.entered)).0 - since
@@ -78,7 +78,7 @@ impl Run {
     }
 }
 
-/// `cargo test -- --nocapture` shows how exact it was.
+/// `cargo test -- --nocapture` shows the largest error.
 impl Drop for Run {
     fn drop(&mut self) {
         let thread = std::thread::current();

@@ -1,4 +1,5 @@
-//! The apply worker: it takes one message after the other, and answers when it has none left.
+//! The simulated subscriber with its apply worker. The worker takes one message after the other,
+//! and reports back when it has none left.
 
 use std::collections::VecDeque;
 
@@ -12,22 +13,22 @@ pub struct Target {
     pub enabled: bool,
     pub tables: Tables,
     pub worker: Option<Apply>,
-    /// When the launcher starts a worker again.
+    /// When the launcher starts the next worker.
     pub restarts: Micros,
     pub errors: Errors,
-    /// The LSN of the last row here, and of the last that a crash leaves.
+    /// The LSN of the last row here, and of the last row that survives a crash.
     pub origin: u64,
     pub durable: u64,
-    /// Up to where all WAL was seen and its rows are here.
+    /// All WAL up to here was received, and its rows are here.
     pub seen: u64,
-    /// Somebody holds a lock that the worker needs for its next row.
+    /// Another session holds a lock that the worker needs for its next row.
     pub locked: bool,
-    /// The next row can't be applied.
+    /// The next row cannot be applied.
     pub fails: bool,
-    /// Messages of a large row come slowly, so that the worker waits for them in between.
+    /// The messages of a large row arrive slowly, so the worker waits for messages in between.
     pub trickles: bool,
-    /// How long the worker may go without an answer: as long as it has messages, or with
-    /// wal_receiver_status_interval = 0 until the walsender asks for one.
+    /// How long the worker goes without reporting back: as long as it has messages or, with
+    /// wal_receiver_status_interval = 0, until the walsender asks.
     pub answers: Micros,
     pids: i32,
 }
@@ -36,7 +37,7 @@ pub struct Apply {
     pub pid: i32,
     pub received: u64,
     pub queue: VecDeque<Message>,
-    /// What is left to do of the first message.
+    /// The work that is left for the first message.
     left: Option<Micros>,
     heard: Option<Micros>,
     answered: Micros,
@@ -111,7 +112,7 @@ impl Target {
         worker.queue.push_back(Message::Keepalive(until));
     }
 
-    /// Works for a step, and returns the answer to the publisher if there is one.
+    /// Works for one step. Returns the report to the publisher if there is one.
     pub fn work(&mut self, now: Micros) -> Option<u64> {
         let mut budget = STEP;
         while let Some(worker) = &mut self.worker {
@@ -123,7 +124,7 @@ impl Target {
                     self.seen = self.seen.max(lsn);
                 }
                 Some(&Message::Change(row)) => {
-                    // One message, or many of which the commit comes last.
+                    // A row is one message, or many messages of which the commit is the last.
                     if worker.left.is_none() || !self.locked {
                         worker.hear(row.lsn - u64::from(self.trickles), now);
                     }
@@ -157,7 +158,7 @@ impl Target {
             return None;
         }
         worker.answered = now;
-        // Until everything is flushed here, only what is.
+        // Until everything is flushed here, report only what is.
         Some(if self.durable == self.origin { worker.received } else { self.durable })
     }
 
