@@ -11,7 +11,7 @@ use crate::commit::{Plan, defer};
 use crate::conninfo;
 use crate::conninfo::secrecy;
 use crate::error::{Error, Kind, Result, invalid};
-use crate::ffi::catalog::require_writable;
+use crate::ffi::database::require_writable;
 use crate::notice::Notice;
 use crate::publisher::Publisher;
 use crate::slot::{self, DoomedSlots, NewSlot};

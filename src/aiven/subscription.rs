@@ -11,7 +11,7 @@ use crate::caller::Caller;
 use crate::conninfo::secrecy;
 use crate::error::{Error, Kind, Result, invalid};
 use crate::ffi::MAJOR;
-use crate::ffi::catalog::SubscriptionRow;
+use crate::ffi::subscription::SubscriptionRow;
 use crate::migration::catch_up;
 use crate::server::query;
 use crate::subscription::{self, Request};

@@ -7,7 +7,8 @@ use pgmig_core::lsn::Lsn;
 use pgmig_core::sql;
 
 use crate::error::Kind;
-use crate::ffi::{catalog, transaction};
+use crate::ffi::origin as origin_catalog;
+use crate::ffi::transaction;
 use crate::notice::Notice;
 
 /// A replication origin that goes with the commit, under the name that keeps DROP SUBSCRIPTION from
@@ -42,9 +43,9 @@ pub fn put_all_back() {
 /// From here on only a failure of the commit itself is expected; then the progress is put back.
 pub fn drop(origin: DoomedOrigin) {
     let renamed = origin.renamed.clone();
-    let progress = Lsn(catalog::progress_of_origin(origin.number));
+    let progress = Lsn(origin_catalog::progress(origin.number));
     DROPPED.with_borrow_mut(|all| all.push(Dropped { origin, progress }));
-    catalog::drop_origin(&renamed);
+    origin_catalog::drop(&renamed);
 }
 
 /// A commit that failed brings the origin back, but not how far it was: its subscription would apply
@@ -54,7 +55,7 @@ fn put_back(dropped: Dropped) {
     if progress.0 == 0 {
         return;
     }
-    let restore = || catalog::restore_progress_of_origin(origin.number, progress.0);
+    let restore = || origin_catalog::restore_progress(origin.number, progress.0);
     let Err(reason) = transaction::caught(restore) else { return };
     let name = &origin.name;
     let lost =

@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 
 use super::readings::tell_not_preloaded;
 use crate::error::entry;
-use crate::ffi::catalog;
+use crate::ffi::database;
 use crate::ffi::rows::{self, Value};
 use crate::ffi::wait::{monotonic_micros, timestamp};
 use crate::watcher::Process;
@@ -33,7 +33,7 @@ fn watcher_status(fcinfo: pg_sys::FunctionCallInfo) {
 fn row(process: &Process) -> Vec<Value> {
     let is_watcher = process.database != Oid::INVALID;
     let kind = if is_watcher { "watcher" } else { "launcher" };
-    let database = is_watcher.then(|| catalog::database_name_bytes(process.database)).flatten();
+    let database = is_watcher.then(|| database::database_name_bytes(process.database)).flatten();
     let has_cycled = process.cycled_at > 0;
     let age = monotonic_micros().saturating_sub(process.cycled_at).cast_signed();
     let count = |count: u32| Value::Int8(is_watcher.then_some(count.into()));

@@ -6,7 +6,7 @@ use pgmig_core::lsn::Lsn;
 
 use crate::caller::Caller;
 use crate::error::Result;
-use crate::ffi::catalog::SubscriptionRow;
+use crate::ffi::subscription::SubscriptionRow;
 use crate::ffi::{identity, wait as clock};
 use crate::notice::Notice;
 use crate::probe::Definition;

@@ -13,9 +13,10 @@ use pgmig_core::lsn::Lsn;
 use pgrx::pg_sys::Oid;
 
 use crate::conninfo;
-use crate::ffi::catalog::{self, SubscriptionRow};
 use crate::ffi::encoding;
+use crate::ffi::subscription::{self as catalog, SubscriptionRow};
 use crate::ffi::wait::monotonic_micros as now;
+use crate::ffi::{database, relation};
 use crate::watcher::shared;
 
 /// Longer messages are cut, in bytes.
@@ -171,7 +172,7 @@ pub fn failures(subscription: Oid) -> Failures {
 pub fn last(subscription: Oid) -> Option<String> {
     let reports = find(subscription.to_u32())?;
     let row = SubscriptionRow::by_oid(subscription)?;
-    let is_here = row.get("subdbid") == Some(catalog::my_database());
+    let is_here = row.database() == database::my_database();
     let lines = reports.last.iter().filter_map(Report::read);
     let lines = lines.filter(|found| !is_here || !found.is_over(subscription));
     let lines = lines.map(|found| found.line(is_here, &row, &reports.watcher));
@@ -342,7 +343,7 @@ impl Found {
     /// database.
     fn is_over(&self, subscription: Oid) -> bool {
         let is_due = |(table, state): &(Oid, char)| table.to_u32() == self.table && *state != 'r';
-        self.table != 0 && !catalog::subscription_relations(subscription).iter().any(is_due)
+        self.table != 0 && !catalog::tables(subscription).iter().any(is_due)
     }
 
     fn line(&self, is_here: bool, row: &SubscriptionRow, watcher: &Report) -> String {
@@ -366,14 +367,14 @@ impl Found {
     }
 
     fn table_name(&self, is_here: bool) -> Option<String> {
-        catalog::relation_name(Oid::from(self.table)).filter(|_| is_here)
+        relation::relation_name(Oid::from(self.table)).filter(|_| is_here)
     }
 
     /// Without what its publisher must not have repeated, in one line.
     fn shown(&self, row: &SubscriptionRow) -> String {
         let text = encoding::as_utf8(&self.text, self.encoding);
         let text = text.replace(char::from(VALUE), "…");
-        let stored = row.text("subconninfo", limits::TEXT);
+        let stored = row.conninfo(limits::TEXT);
         // Without it nobody can tell what of the text is the password.
         let conninfo = stored.as_deref().and_then(conninfo::parse);
         conninfo.map_or_else(|| UNREADABLE.to_owned(), |conninfo| conninfo::shown(&text, &conninfo))

@@ -12,7 +12,7 @@ use crate::caller::Caller;
 use crate::commit::{Plan, defer};
 use crate::conninfo::{self, secrecy};
 use crate::error::{Result, entry};
-use crate::ffi::catalog::require_writable;
+use crate::ffi::database::require_writable;
 use crate::publisher::Publisher;
 
 /// Creates a permanent pgoutput slot on the publisher with the commit of this transaction.

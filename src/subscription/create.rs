@@ -15,8 +15,9 @@ use crate::commit::{Plan, defer};
 use crate::conninfo;
 use crate::conninfo::secrecy;
 use crate::error::{Error, Hint, Kind, Result, entry};
-use crate::ffi::catalog::{self, Column};
+use crate::ffi::database;
 use crate::ffi::settings::with_settings;
+use crate::ffi::subscription::{self as catalog, Column};
 use crate::notice::Notice;
 use crate::publisher::Publisher;
 use crate::server::query;
@@ -90,7 +91,7 @@ pub fn create(request: &Request) -> Result<()> {
     tables::check_names(&request.publications)?;
     let slot = options.slot_name.as_deref().unwrap_or(request.name);
     name::check_slot(slot)?;
-    catalog::require_writable(c"CREATE SUBSCRIPTION");
+    database::require_writable(c"CREATE SUBSCRIPTION");
     refuse_duplicate(request.name)?;
     owner_login::check(caller.oid())?;
     let conninfo = conninfo::given(request.conninfo, caller)?;
@@ -105,7 +106,7 @@ pub fn create(request: &Request) -> Result<()> {
     if crate::ffi::MAJOR == 15 && !caller.is_superuser() {
         guard::require()?;
     }
-    catalog::lock_subscription_name(request.name);
+    catalog::lock_name(request.name);
     refuse_duplicate(request.name)?;
     create_unconnected(request, slot, caller)?;
     let subscription = Subscription::find(request.name).ok_or_else(|| not_found(request.name))?;
@@ -208,12 +209,12 @@ fn create_unconnected(request: &Request, slot: &str, caller: Caller) -> Result<(
 /// Sets the owner and the connection string. 16 and later give a subscription to an ordinary role
 /// by ALTER … OWNER TO; 15 refuses the command but supports such an owner at run time.
 fn give_to(caller: Caller, subscription: &Subscription, conninfo: String) -> Result<()> {
-    catalog::lock_subscription(subscription.oid);
-    let mut columns = vec![("subconninfo", Column::Text(conninfo))];
+    catalog::lock(subscription.oid);
+    let mut columns = vec![Column::Conninfo(conninfo)];
     if crate::ffi::MAJOR < 16 {
-        columns.push(("subowner", Column::Oid(caller.oid())));
+        columns.push(Column::Owner(caller.oid()));
     }
-    catalog::update_subscription(subscription.oid, &columns);
+    catalog::update(subscription.oid, &columns);
     if crate::ffi::MAJOR < 16 {
         catalog::change_owner_dependency(subscription.oid, caller.oid());
         return Ok(());

@@ -12,7 +12,7 @@ use pgrx::pg_sys::Oid;
 use super::place::Process;
 use super::slots::Inactive;
 use crate::ffi::shared::{Block, Plain};
-use crate::ffi::worker::Subscribed;
+use crate::ffi::subscription::Subscribed;
 use crate::reports::Reports;
 use crate::settings::{self, Timeouts};
 
