@@ -2,7 +2,6 @@
 
 use pgmig_core::secret::shown;
 use pgmig_core::subscription::Options;
-use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::entry;
@@ -11,6 +10,7 @@ use crate::caller::Caller;
 use crate::conninfo::secrecy;
 use crate::error::{Error, Kind, Result, invalid};
 use crate::ffi::MAJOR;
+use crate::ffi::call::Call;
 use crate::ffi::subscription::SubscriptionRow;
 use crate::migration::catch_up;
 use crate::server::query;
@@ -127,6 +127,6 @@ fn check_exists(name: &str) -> Result<()> {
 
 /// Those of owners that the caller is a member of, secrets masked.
 #[pg_extern(sql = false)]
-fn aiven_pg_list_all_subscriptions(fcinfo: pg_sys::FunctionCallInfo) {
-    entry(|| subscription::list(fcinfo))
+fn aiven_pg_list_all_subscriptions(call: Call) {
+    entry(|| subscription::list(call))
 }

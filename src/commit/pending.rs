@@ -8,7 +8,7 @@ use super::at_end::{AtEnd, Plan, Removes};
 use super::locks::without_long_lock_waits;
 use super::origin::{self, DoomedOrigin};
 use crate::error::{Error, Kind, raise};
-use crate::ffi::transaction::{self as ffi, Event, SubEvent};
+use crate::ffi::transaction::{self as ffi, Callbacks, Event, SubEvent};
 use crate::notice::Notice;
 use crate::publisher::Mark;
 
@@ -24,7 +24,7 @@ thread_local! {
 }
 
 pub fn install() {
-    ffi::install();
+    ffi::install(Callbacks { event: on_event, sub_event: on_sub_event });
 }
 
 /// Ties `action` to the current (sub)transaction.
@@ -47,7 +47,7 @@ pub fn is_to_go(subscription: Oid) -> bool {
     PENDING.with_borrow(|pending| pending.iter().any(|entry| entry.action.removes() == whole))
 }
 
-pub fn on_event(event: Event) {
+fn on_event(event: Event) {
     match event {
         Event::PreCommit => before_commit(),
         Event::PrePrepare => refuse_prepare(),
@@ -67,7 +67,7 @@ pub fn on_event(event: Event) {
     }
 }
 
-pub fn on_sub_event(event: SubEvent) {
+fn on_sub_event(event: SubEvent) {
     match event {
         SubEvent::Commit { own, parent } => PENDING.with_borrow_mut(|pending| {
             for entry in pending.iter_mut().filter(|entry| entry.subtransaction == own) {

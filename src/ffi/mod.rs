@@ -6,6 +6,7 @@
 
 pub mod activity;
 pub mod argument;
+pub mod call;
 mod catalog;
 pub mod database;
 pub mod descriptor;

@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 use super::readings::{Known, readings};
 use crate::caller::Caller;
 use crate::error::{Result, entry};
+use crate::ffi::call::Call;
 use crate::ffi::database;
 use crate::ffi::encoding;
 use crate::ffi::rows::{self, Value};
@@ -17,9 +18,9 @@ use crate::subscription::{View, view};
 use crate::watcher::Unwatched;
 
 #[pg_extern(sql = false)]
-fn subscription_lag(fcinfo: pg_sys::FunctionCallInfo) {
+fn subscription_lag(call: Call) {
     entry(|| {
-        rows::return_rows(fcinfo, &list()?);
+        rows::return_rows(call, &list()?);
         Ok(())
     })
 }

@@ -1,10 +1,11 @@
 //! `watcher_status`: the launcher and the watchers.
 
-use pgrx::pg_sys::{self, Oid};
+use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
 
 use super::readings::tell_not_preloaded;
 use crate::error::entry;
+use crate::ffi::call::Call;
 use crate::ffi::database;
 use crate::ffi::rows::{self, Value};
 use crate::ffi::wait::{monotonic_micros, timestamp};
@@ -12,7 +13,7 @@ use crate::watcher::Process;
 use crate::watcher::shared;
 
 #[pg_extern(sql = false)]
-fn watcher_status(fcinfo: pg_sys::FunctionCallInfo) {
+fn watcher_status(call: Call) {
     entry(|| {
         let processes = shared::read(|header, _| (header.launcher, header.databases));
         if processes.is_none() {
@@ -24,7 +25,7 @@ fn watcher_status(fcinfo: pg_sys::FunctionCallInfo) {
             .filter(|process| process.pid != 0)
             .map(row)
             .collect();
-        rows::return_rows(fcinfo, &rows);
+        rows::return_rows(call, &rows);
         Ok(())
     })
 }

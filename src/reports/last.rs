@@ -13,6 +13,7 @@ use pgmig_core::lsn::Lsn;
 use pgrx::pg_sys::Oid;
 
 use crate::conninfo;
+use crate::ffi::activity::SubscriptionWorker;
 use crate::ffi::encoding;
 use crate::ffi::subscription::{self as catalog, SubscriptionRow};
 use crate::ffi::wait::monotonic_micros as now;
@@ -97,16 +98,8 @@ struct Found {
     text: Vec<u8>,
 }
 
-/// A worker of core's.
-#[derive(Debug, Clone, Copy)]
-pub struct Worker {
-    pub subscription: u32,
-    /// The table that it copies; `None` for one that applies.
-    pub table: Option<u32>,
-}
-
 /// Keeps what a worker reports, with the "finished at" LSN of its context.
-pub fn keep(worker: Worker, reported: &Reported) {
+pub fn keep(worker: SubscriptionWorker, reported: &Reported) {
     if !reported.is_failure() {
         return;
     }
@@ -134,7 +127,7 @@ pub fn keep(worker: Worker, reported: &Reported) {
 }
 
 /// Keeps that an apply worker found no worker to copy tables with, if that is what it warns of.
-pub fn keep_shortage(worker: Worker, template: &[u8]) {
+pub fn keep_shortage(worker: SubscriptionWorker, template: &[u8]) {
     let Some(setting) = SHORTAGES.iter().position(|(text, _)| *text == template) else { return };
     let Some(reports) = place(worker.subscription) else { return };
     reports.shortage.setting.store(setting as u64, Ordering::Relaxed);

@@ -2,6 +2,4 @@
 
 mod last;
 
-pub use last::{
-    Reports, Worker, failures, forget_over, has_tables, keep, keep_cause, keep_shortage, last,
-};
+pub use last::{Reports, failures, forget_over, has_tables, keep, keep_cause, keep_shortage, last};

@@ -3,11 +3,11 @@
 //! apply worker. From 16 on the server has its own rules and the trigger is not created.
 
 use pgmig_core::sql;
-use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::conninfo::secrecy;
 use crate::error::{Error, Hint, Kind, Result, entry, raise};
+use crate::ffi::call::Call;
 use crate::ffi::event_trigger::{Change, change, current_user_is_superuser};
 use crate::ffi::guard::{self as ffi_guard, Guard};
 use crate::ffi::identity;
@@ -15,9 +15,9 @@ use crate::ffi::subscription::{self as catalog, SubscriptionRow};
 use crate::server::query;
 
 #[pg_extern(sql = false)]
-fn guard_alter_subscription(fcinfo: pg_sys::FunctionCallInfo) {
+fn guard_alter_subscription(call: Call) {
     entry(|| {
-        guard(fcinfo, |name| {
+        guard(call, |name| {
             let name = sql::literal(name);
             let after = format!("({}, '…');", name.trim_start());
             Hint::call("Use SELECT ", "pg_alter_subscription_connection", after)
@@ -26,8 +26,8 @@ fn guard_alter_subscription(fcinfo: pg_sys::FunctionCallInfo) {
 }
 
 /// `instead` says what to do instead of changing the connection of the named subscription.
-pub fn guard(fcinfo: pg_sys::FunctionCallInfo, instead: fn(&str) -> Hint) -> Result<()> {
-    let Some(change) = change(fcinfo) else { return Ok(()) };
+pub fn guard(call: Call, instead: fn(&str) -> Hint) -> Result<()> {
+    let Some(change) = change(call) else { return Ok(()) };
     match change {
         Change::DropExtension(names)
             if names.iter().any(|name| GUARDS.contains(&name.as_str())) =>
