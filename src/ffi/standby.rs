@@ -23,6 +23,8 @@ pub fn making_a_slot<R>(work: impl FnOnce() -> R) -> R {
 /// transactions; interruptible. From 16 on the server has a function for this.
 #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
 pub fn create_slot(slot: &Slot) -> Lsn {
+    // SAFETY: reads a variable of this process.
+    assert!(unsafe { pg_sys::MyReplicationSlot }.is_null(), "a slot is in use already");
     Lsn(server::create_slot(slot))
 }
 

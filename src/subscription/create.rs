@@ -159,7 +159,7 @@ fn prepare_slot(mut publisher: Publisher, slot: &str, request: &Request) -> Resu
     let options = &request.options;
     if options.create_slot.unwrap_or(true) {
         if request.takes_existing_slot && existing_slot(&mut publisher, slot)? {
-            Notice::notice(format!(
+            Notice::info(format!(
                 "using replication slot \"{slot}\", which exists on the publisher"
             ))
             .send();
@@ -167,7 +167,7 @@ fn prepare_slot(mut publisher: Publisher, slot: &str, request: &Request) -> Resu
         }
         let (new, _) = NewSlot::create(publisher, slot, options.failover.unwrap_or(false))?;
         defer(new);
-        Notice::notice(format!("created replication slot \"{slot}\" on publisher")).send();
+        Notice::info(format!("created replication slot \"{slot}\" on publisher")).send();
         return Ok(());
     }
     let plans = slot::plans(&mut publisher, slot)?;

@@ -88,8 +88,8 @@ fn keep_guard() -> Result<()> {
 fn ordinary_subscription() -> Option<String> {
     catalog::here().into_iter().find_map(|oid| {
         let row = SubscriptionRow::by_oid(oid)?;
-        let is_ordinary = !identity::is_superuser(row.owner());
-        let name = String::from_utf8_lossy(row.name()).into_owned();
+        let is_ordinary = !identity::is_superuser(row.owner);
+        let name = String::from_utf8_lossy(&row.name).into_owned();
         is_ordinary.then_some(name)
     })
 }
