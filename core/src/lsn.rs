@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn text_and_back() {
+    fn an_lsn_survives_being_written_and_read() {
         for text in ["0/0", "16/B374D848", "FFFFFFFF/FFFFFFFF"] {
             assert_eq!(text.parse::<Lsn>().unwrap().to_string(), text);
         }
