@@ -74,7 +74,7 @@ impl Applied {
 /// nothing left to apply. True on all majors.
 fn proven(subscriber: &Subscriber) -> Option<Lsn> {
     let Received { lsn, .. } = subscriber.received?;
-    Some(drained(subscriber).unwrap_or(Lsn(lsn.0.saturating_sub(1))))
+    Some(drained(subscriber).unwrap_or(lsn.back(1)))
 }
 
 fn drained(subscriber: &Subscriber) -> Option<Lsn> {
