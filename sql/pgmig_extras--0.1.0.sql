@@ -411,34 +411,7 @@ COMMENT ON FUNCTION pgmig_extras.revoke_operator(text) IS
 -- Lag, as the watcher knows it. Without the library in shared_preload_libraries, a call makes one
 -- observation itself.
 
-CREATE FUNCTION pgmig_extras.lag_readings(
-    OUT subscription oid,
-    OUT state text,
-    OUT lag_us bigint,
-    OUT lag_is_lower_bound boolean,
-    OUT pending_bytes bigint,
-    OUT decode_backlog_bytes bigint,
-    OUT inflight_bytes bigint,
-    OUT retained_bytes bigint,
-    OUT headroom_bytes bigint,
-    OUT open_transaction_bytes bigint,
-    OUT tables_ready bigint,
-    OUT tables_total bigint,
-    OUT apply_errors bigint,
-    OUT sync_errors bigint,
-    OUT conflicts bigint,
-    OUT last_error text,
-    OUT eta_us bigint,
-    OUT age_us bigint,
-    OUT reason text)
-    RETURNS SETOF record
-    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    ROWS 10
-    AS 'MODULE_PATHNAME', 'lag_readings_wrapper';
-COMMENT ON FUNCTION pgmig_extras.lag_readings() IS
-    'Internal: the data of subscription_lag, with times in microseconds.';
-
-CREATE FUNCTION pgmig_extras.subscription_lag_list(
+CREATE FUNCTION pgmig_extras.subscription_lag(
     OUT database name,
     OUT subscription name,
     OUT state text,
@@ -460,48 +433,17 @@ CREATE FUNCTION pgmig_extras.subscription_lag_list(
     OUT sampled_at timestamp with time zone,
     OUT reason text)
     RETURNS SETOF record
-    LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     ROWS 10
-    AS $$
-    SELECT d.datname, s.subname, COALESCE(l.state, 'unknown'),
-           l.lag_us * interval '1 microsecond', l.lag_is_lower_bound,
-           l.pending_bytes, l.decode_backlog_bytes, l.inflight_bytes, l.retained_bytes,
-           l.headroom_bytes, l.open_transaction_bytes, l.tables_ready, l.tables_total,
-           l.apply_errors, l.sync_errors, l.conflicts, l.last_error,
-           l.eta_us * interval '1 microsecond',
-           pg_catalog.clock_timestamp() - l.age_us * interval '1 microsecond',
-           COALESCE(l.reason, 'It is not watched yet.')
-      FROM pg_catalog.pg_subscription s
-      JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
-      LEFT JOIN pgmig_extras.lag_readings() l ON l.subscription = s.oid
-     WHERE pg_catalog.pg_has_role(pgmig_extras.caller(), s.subowner, 'USAGE')
-        OR pg_catalog.pg_has_role(pgmig_extras.caller(), 'pg_monitor', 'USAGE')
-     ORDER BY d.datname, s.subname
-    $$;
-COMMENT ON FUNCTION pgmig_extras.subscription_lag_list() IS
-    'The rows of the view subscription_lag.';
+    AS 'MODULE_PATHNAME', 'subscription_lag_wrapper';
+COMMENT ON FUNCTION pgmig_extras.subscription_lag() IS
+'The rows of the view subscription_lag.';
 
-CREATE VIEW pgmig_extras.subscription_lag AS SELECT * FROM pgmig_extras.subscription_lag_list();
+CREATE VIEW pgmig_extras.subscription_lag AS SELECT * FROM pgmig_extras.subscription_lag();
 COMMENT ON VIEW pgmig_extras.subscription_lag IS
     'State and lag of the subscriptions, in all databases, of the owners that the caller is a '
     'member of. Members of pg_monitor see all, without last_error.';
 GRANT SELECT ON pgmig_extras.subscription_lag TO PUBLIC;
-
-CREATE FUNCTION pgmig_extras.lag_samples(
-    subscription text,
-    since_us bigint,
-    OUT age_us bigint,
-    OUT span_us bigint,
-    OUT state text,
-    OUT lag_us bigint,
-    OUT lag_is_lower_bound boolean,
-    OUT pending_bytes bigint,
-    OUT retained_bytes bigint)
-    RETURNS SETOF record
-    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'lag_samples_wrapper';
-COMMENT ON FUNCTION pgmig_extras.lag_samples(text, bigint) IS
-    'Internal: the data of subscription_lag_history(), with times in microseconds.';
 
 CREATE FUNCTION pgmig_extras.subscription_lag_history(
     subscription text,
@@ -514,111 +456,61 @@ CREATE FUNCTION pgmig_extras.subscription_lag_history(
     OUT pending_bytes bigint,
     OUT retained_bytes bigint)
     RETURNS SETOF record
-    LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-    SELECT pg_catalog.clock_timestamp() - s.age_us * interval '1 microsecond',
-           s.span_us * interval '1 microsecond', s.state,
-           s.lag_us * interval '1 microsecond', s.lag_is_lower_bound,
-           s.pending_bytes, s.retained_bytes
-      FROM pgmig_extras.lag_samples(
-               subscription,
-               (EXTRACT(epoch FROM since) * 1000000)::bigint) s
-     ORDER BY s.age_us DESC
-    $$;
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'subscription_lag_history_wrapper';
 COMMENT ON FUNCTION pgmig_extras.subscription_lag_history(text, interval) IS
     'The samples of a subscription of this database, oldest first. Older samples are joined and '
     'keep the worst values. Empty without preload.';
-
-CREATE FUNCTION pgmig_extras.lag_chart(subscription text, since_us bigint, width int)
-    RETURNS text
-    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'lag_chart_wrapper';
-COMMENT ON FUNCTION pgmig_extras.lag_chart(text, bigint, int) IS
-    'Internal: the chart of subscription_lag_chart() as one text.';
 
 CREATE FUNCTION pgmig_extras.subscription_lag_chart(
     subscription text,
     since interval = '10 minutes',
     width int = 80)
     RETURNS SETOF text
-    LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-    SELECT pg_catalog.regexp_split_to_table(
-               pgmig_extras.lag_chart(
-                   subscription,
-                   (EXTRACT(epoch FROM since) * 1000000)::bigint,
-                   width),
-               E'\n')
-    $$;
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'subscription_lag_chart_wrapper';
 COMMENT ON FUNCTION pgmig_extras.subscription_lag_chart(text, interval, int) IS
     'A chart of a subscription''s lag in text, width characters wide, for psql and \watch.';
 
-CREATE FUNCTION pgmig_extras.inactive_slots(OUT slot text, OUT since timestamp with time zone)
+CREATE FUNCTION pgmig_extras.slot_lag(
+    OUT slot name,
+    OUT database name,
+    OUT active boolean,
+    OUT lag_bytes bigint,
+    OUT retained_bytes bigint,
+    OUT headroom_bytes bigint,
+    OUT inactive_since timestamp with time zone,
+    OUT meaning text)
     RETURNS SETOF record
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     ROWS 10
-    AS 'MODULE_PATHNAME', 'inactive_slots_wrapper';
-COMMENT ON FUNCTION pgmig_extras.inactive_slots() IS
-    'The logical slots of this cluster without a connected subscriber, and since when the launcher '
-    'has seen that. Empty without preload.';
+    AS 'MODULE_PATHNAME', 'slot_lag_wrapper';
+COMMENT ON FUNCTION pgmig_extras.slot_lag() IS
+'The rows of the view slot_lag.';
 
-CREATE VIEW pgmig_extras.slot_lag AS
-    SELECT s.slot_name AS slot,
-           s.database,
-           s.active,
-           pg_catalog.pg_wal_lsn_diff(w.lsn, s.confirmed_flush_lsn)::bigint AS lag_bytes,
-           pg_catalog.pg_wal_lsn_diff(w.lsn, s.restart_lsn)::bigint AS retained_bytes,
-           s.safe_wal_size AS headroom_bytes,
-           CASE WHEN NOT s.active THEN
-               COALESCE((pg_catalog.to_jsonb(s) ->> 'inactive_since')::timestamp with time zone, i.since)
-           END AS inactive_since,
-           CASE
-               WHEN s.wal_status = 'lost' THEN
-                   'Its WAL is gone: the subscription must be made again.'
-               WHEN s.wal_status = 'unreserved' THEN
-                   'The next checkpoint may take WAL that it needs.'
-               WHEN NOT s.active THEN
-                   'No subscriber is connected; WAL is kept until one comes or the slot is dropped.'
-               ELSE pg_catalog.format('The subscriber has confirmed all but %s.',
-                   pg_catalog.pg_size_pretty(pg_catalog.pg_wal_lsn_diff(w.lsn, s.confirmed_flush_lsn)))
-           END AS meaning
-      FROM pg_catalog.pg_replication_slots s
-      LEFT JOIN pgmig_extras.inactive_slots() i ON i.slot = s.slot_name::text
-     CROSS JOIN (
-           SELECT CASE WHEN pg_catalog.pg_is_in_recovery()
-                       THEN pg_catalog.pg_last_wal_replay_lsn()
-                       ELSE pg_catalog.pg_current_wal_flush_lsn() END AS lsn) w
-     WHERE s.slot_type = 'logical';
+CREATE VIEW pgmig_extras.slot_lag AS SELECT * FROM pgmig_extras.slot_lag();
 COMMENT ON VIEW pgmig_extras.slot_lag IS
     'On a source: the logical slots of this cluster, with how far the subscriber is behind, how '
     'much WAL each keeps, and what that means.';
 GRANT SELECT ON pgmig_extras.slot_lag TO PUBLIC;
 
-CREATE FUNCTION pgmig_extras.watcher_processes(
+CREATE FUNCTION pgmig_extras.watcher_status(
     OUT kind text,
     OUT pid int,
-    OUT database oid,
-    OUT last_cycle_us bigint,
-    OUT cycle_us bigint,
+    OUT database name,
+    OUT last_cycle timestamp with time zone,
+    OUT cycle_time interval,
     OUT subscriptions bigint,
     OUT unreachable bigint,
     OUT errors bigint)
     RETURNS SETOF record
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     ROWS 10
-    AS 'MODULE_PATHNAME', 'watcher_processes_wrapper';
-COMMENT ON FUNCTION pgmig_extras.watcher_processes() IS
-    'Internal: the data of watcher_status, with times in microseconds.';
+    AS 'MODULE_PATHNAME', 'watcher_status_wrapper';
+COMMENT ON FUNCTION pgmig_extras.watcher_status() IS
+'The rows of the view watcher_status.';
 
-CREATE VIEW pgmig_extras.watcher_status AS
-    SELECT p.kind, p.pid, d.datname AS database,
-           pg_catalog.clock_timestamp() - p.last_cycle_us * interval '1 microsecond' AS last_cycle,
-           p.cycle_us * interval '1 microsecond' AS cycle_time,
-           CASE WHEN p.kind = 'watcher' THEN p.subscriptions END AS subscriptions,
-           CASE WHEN p.kind = 'watcher' THEN p.unreachable END AS unreachable,
-           p.errors
-      FROM pgmig_extras.watcher_processes() p
-      LEFT JOIN pg_catalog.pg_database d ON d.oid = p.database;
+CREATE VIEW pgmig_extras.watcher_status AS SELECT * FROM pgmig_extras.watcher_status();
 COMMENT ON VIEW pgmig_extras.watcher_status IS
     'The launcher and the watcher of each database with enabled subscriptions: when they last ran, '
     'how long that took, and their errors. Empty without preload.';

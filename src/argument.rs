@@ -4,6 +4,7 @@
 use std::hint::black_box;
 
 use pgmig_core::limits;
+use pgrx::datum::Interval;
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result, invalid};
@@ -101,7 +102,7 @@ macro_rules! plain {
     )*};
 }
 
-plain!(bool, i32, i64, &std::ffi::CStr);
+plain!(bool, i32, i64, &std::ffi::CStr, Interval);
 
 fn check_size(argument: &str, size: usize, limit: usize) -> Result<()> {
     if size > limit {

@@ -5,7 +5,7 @@
 use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
 
-use crate::error::{Result, denied, raise};
+use crate::error::{Result, denied, entry};
 use crate::ffi::identity;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,5 +60,5 @@ impl Caller {
 /// The caller of the function that the SQL around this stands in.
 #[pg_extern(sql = false)]
 fn caller() -> Oid {
-    raise(Caller::current()).oid()
+    entry(Caller::current).oid()
 }

@@ -1,43 +1,69 @@
 //! From `pgmig_core::Error` to PostgreSQL's: the only place that names SQLSTATEs.
 
-pub use pgmig_core::error::invalid;
+pub use pgmig_core::error::{Hint, invalid};
 pub use pgmig_core::{Error, Kind, Result};
 
-pub use crate::argument::required;
+use std::borrow::Cow;
 
 use pgmig_core::limits::echo;
+use pgmig_core::secret::{self, Known};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode};
 
-use crate::{ffi, secrecy};
+use crate::ffi::{self, activity};
+
+/// The schema of this extension's functions.
+pub const SCHEMA: &str = "pgmig_extras";
 
 /// The value, or an ERROR.
 pub fn raise<T>(result: Result<T>) -> T {
+    raise_for(|_| SCHEMA, result)
+}
+
+/// The same for the callers of another extension: `schema` is that of a function that a hint names.
+pub fn raise_for<T>(schema: fn(&str) -> &'static str, result: Result<T>) -> T {
     result.unwrap_or_else(|error| {
-        report(PgLogLevel::ERROR, error);
+        let hint = error.hint.map(|hint| hint.into_text(schema));
+        send(PgLogLevel::ERROR, sqlstate(error.kind), error.message, error.detail, hint);
         unreachable!("an ERROR does not return")
     })
 }
 
-/// Reports at `level`; at ERROR it does not return. What quotes a long text is cut, and whatever the
-/// texts repeat, no secret is in them.
-pub fn report(level: PgLogLevel, error: Error) {
-    let error = secrecy::without_secrets(error);
-    let mut report = ErrorReport::new(sqlstate(error.kind), echo(error.message), "pgmig_extras");
-    if let Some(detail) = error.detail {
-        report = report.set_detail(echo(detail));
+/// Runs the body of an SQL function: its error becomes an ERROR.
+pub fn entry<T>(body: impl FnOnce() -> Result<T>) -> T {
+    raise(body())
+}
+
+/// Reports at `level`; at ERROR it does not return. Long texts are cut, and secrets in them are masked.
+pub fn send(
+    level: PgLogLevel,
+    sqlstate: PgSqlErrorCode,
+    message: String,
+    detail: Option<String>,
+    hint: Option<String>,
+) {
+    let known = activity::known();
+    let shown = |text: String| echo(without_secrets(text, &known));
+    let mut report = ErrorReport::new(sqlstate, shown(message), "pgmig_extras");
+    if let Some(detail) = detail {
+        report = report.set_detail(shown(detail));
     }
-    if let Some(hint) = error.hint {
-        report = report.set_hint(echo(hint));
+    if let Some(hint) = hint {
+        report = report.set_hint(shown(hint));
     }
     if level >= PgLogLevel::ERROR { report.report(level) } else { ffi::report::send(level, report) }
 }
 
-fn sqlstate(kind: Kind) -> PgSqlErrorCode {
+fn without_secrets(text: String, known: &Known) -> String {
+    match secret::masked(text.as_bytes(), secret::Kind::Text, known) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(masked) => String::from_utf8_lossy(&masked).into_owned(),
+    }
+}
+
+pub fn sqlstate(kind: Kind) -> PgSqlErrorCode {
     use PgSqlErrorCode::*;
     match kind {
-        Kind::Success => ERRCODE_SUCCESSFUL_COMPLETION,
-        Kind::Warning => ERRCODE_WARNING,
         Kind::InsufficientPrivilege => ERRCODE_INSUFFICIENT_PRIVILEGE,
         Kind::UndefinedObject => ERRCODE_UNDEFINED_OBJECT,
         Kind::UndefinedTable => ERRCODE_UNDEFINED_TABLE,
@@ -59,13 +85,6 @@ fn sqlstate(kind: Kind) -> PgSqlErrorCode {
         Kind::LockNotAvailable => ERRCODE_LOCK_NOT_AVAILABLE,
         Kind::Internal => ERRCODE_INTERNAL_ERROR,
     }
-}
-
-/// A NOTICE, with a hint where there is something to do.
-pub fn notice(message: impl Into<String>, hint: Option<String>) {
-    let mut notice = Error::new(Kind::Success, message);
-    notice.hint = hint;
-    report(PgLogLevel::NOTICE, notice);
 }
 
 /// 42501, naming the role that lacks the right.

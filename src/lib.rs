@@ -2,35 +2,31 @@
 //!
 //! SQL signatures stand in `sql/`; the functions behind them are in the module of their subject.
 
+mod admin;
 mod aiven;
 mod argument;
-mod auto_explain;
 mod caller;
+mod check;
+mod commit;
 mod conninfo;
 mod error;
-mod explain;
 mod ffi;
-mod operators;
-mod pgaudit;
-mod public_schema;
+mod lag;
+mod migration;
+mod notice;
+mod probe;
 mod publication;
 mod publisher;
-mod query;
-mod secrecy;
-mod session;
+mod reports;
+mod server;
 mod settings;
 mod slot;
-mod standby_slot;
 mod subscription;
-mod table;
-mod text;
-mod transaction;
 mod watcher;
 
 use pgrx::prelude::*;
 
-/// The major version of the server that this library is built for.
-const MAJOR: u16 = pgrx::pg_sys::PG_MAJORVERSION_NUM as u16;
+use ffi::activity::Listener;
 
 ::pgrx::pg_module_magic!(name = c"pgmig_extras", version = c"0.1.0");
 
@@ -40,7 +36,8 @@ pgrx::extension_sql_file!("../sql/pgmig_extras--0.1.0.sql", name = "pgmig_extras
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     settings::define();
-    secrecy::install();
-    transaction::install();
+    let listener = Listener { error: reports::keep, warning: reports::keep_shortage };
+    ffi::activity::install_log_hook(listener);
+    commit::install();
     watcher::install();
 }

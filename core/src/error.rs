@@ -5,10 +5,6 @@
 /// What went wrong, in the classes that a caller can tell apart by SQLSTATE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Not an error: a NOTICE or a line of the log.
-    Success,
-    /// Not an error: a WARNING.
-    Warning,
     InsufficientPrivilege,
     UndefinedObject,
     UndefinedTable,
@@ -36,7 +32,43 @@ pub struct Error {
     pub kind: Kind,
     pub message: String,
     pub detail: Option<String>,
-    pub hint: Option<String>,
+    pub hint: Option<Hint>,
+}
+
+/// What to do about an error: a sentence, or one that names a function of the extension, whose schema
+/// depends on the extension that the caller uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hint {
+    Text(String),
+    Call { before: String, function: &'static str, after: String },
+}
+
+impl Hint {
+    pub fn call(before: &str, function: &'static str, after: impl Into<String>) -> Self {
+        Self::Call { before: before.to_owned(), function, after: after.into() }
+    }
+
+    /// `schema`: of a function by its name.
+    pub fn into_text(self, schema: impl Fn(&str) -> &'static str) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Call { before, function, after } => {
+                format!("{before}{}.{function}{after}", schema(function))
+            }
+        }
+    }
+}
+
+impl From<&str> for Hint {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Hint {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
 }
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -51,7 +83,7 @@ impl Error {
         self
     }
 
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn hint(mut self, hint: impl Into<Hint>) -> Self {
         self.hint = Some(hint.into());
         self
     }

@@ -1,16 +1,19 @@
 //! The guard of 15, for where this extension is installed alone. See `subscription/guard.rs`.
 
-use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::error::raise;
+use crate::ffi::call::Call;
+
+use super::entry;
 use crate::subscription::guard::guard;
 
 #[pg_extern(sql = false)]
-fn aiven_guard_alter_subscription(fcinfo: pg_sys::FunctionCallInfo) {
-    raise(guard(fcinfo, |_| {
-        "Drop the subscription and create it again, \
-         or use pg_alter_subscription_connection() of extension pgmig_extras."
-            .to_owned()
-    }))
+fn aiven_guard_alter_subscription(call: Call) {
+    entry(|| {
+        guard(call, |_| {
+            "Drop the subscription and create it again, \
+             or use pg_alter_subscription_connection() of extension pgmig_extras."
+                .into()
+        })
+    })
 }

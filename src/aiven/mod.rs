@@ -9,23 +9,20 @@ mod slot;
 mod statistics;
 mod subscription;
 
-use crate::error::{Error, Result, raise};
+use crate::error::{self, Result, raise_for};
 
 const SCHEMA: &str = "aiven_extras";
 
 /// Functions that hints name, and that this extension has too.
-const SHARED: [&str; 3] = [
-    "pgmig_extras.pg_alter_subscription_enable",
-    "pgmig_extras.pg_drop_subscription",
-    "pgmig_extras.pg_list_all_subscriptions",
-];
+const SHARED: [&str; 3] =
+    ["pg_alter_subscription_enable", "pg_drop_subscription", "pg_list_all_subscriptions"];
 
-/// The value, or an ERROR whose hint names functions of this extension.
-fn answer<T>(result: Result<T>) -> T {
-    raise(result.map_err(|error| Error { hint: error.hint.map(own_functions), ..error }))
-}
-
-fn own_functions(hint: String) -> String {
-    let own = |function: &str| function.replace("pgmig_extras", SCHEMA);
-    SHARED.iter().fold(hint, |hint, function| hint.replace(function, &own(function)))
+/// Runs the body of an SQL function of this extension: hints name functions of this extension where it
+/// has them.
+fn entry<T>(body: impl FnOnce() -> Result<T>) -> T {
+    let schema = |function: &str| match SHARED.contains(&function) {
+        true => SCHEMA,
+        false => error::SCHEMA,
+    };
+    raise_for(schema, body())
 }

@@ -2,24 +2,24 @@
 
 use pgrx::prelude::*;
 
-use super::answer;
-use crate::argument::{Text, Texts};
-use crate::error::{Result, invalid, required};
-use crate::{publication, query};
+use super::entry;
+use crate::argument::{Text, Texts, required};
+use crate::error::{Result, invalid};
+use crate::publication;
+use crate::server::query;
 
 #[pg_extern(sql = false)]
 fn aiven_pg_create_publication(arg_publication_name: Text, arg_publish: Text, arg_tables: Texts) {
-    let run = || -> Result<()> {
+    entry(|| {
         let tables = required("arg_tables", arg_tables)?;
         check_parts(&tables)?;
         publication::publish_tables(arg_publication_name, arg_publish, tables)
-    };
-    answer(run())
+    })
 }
 
 #[pg_extern(sql = false)]
 fn aiven_pg_create_publication_for_all_tables(arg_publication_name: Text, arg_publish: Text) {
-    answer(publication::publish_all_tables(arg_publication_name, arg_publish))
+    entry(|| publication::publish_all_tables(arg_publication_name, arg_publish))
 }
 
 /// Clients know this text.

@@ -2,11 +2,11 @@
 
 use pgrx::prelude::*;
 
-use super::answer;
+use super::entry;
+use crate::admin::session;
 use crate::argument::Text;
-use crate::session;
 
 #[pg_extern(sql = false)]
 fn aiven_session_replication_role(arg_parameter: Text) -> Option<String> {
-    answer(session::set_replication_role(arg_parameter, Some(false)))
+    entry(|| session::set_replication_role(arg_parameter, Some(false)))
 }

@@ -2,19 +2,20 @@
 
 use pgmig_core::secret::shown;
 use pgmig_core::{name, sql};
-use pgrx::PgLogLevel;
 use pgrx::prelude::*;
 
-use super::answer;
-use crate::argument::Text;
+use super::entry;
+use crate::argument::{Text, required};
 use crate::caller::Caller;
+use crate::commit::{Plan, defer};
 use crate::conninfo;
-use crate::error::{Error, Kind, Result, invalid, report, required};
-use crate::ffi::catalog::require_writable;
+use crate::conninfo::secrecy;
+use crate::error::{Error, Kind, Result, invalid};
+use crate::ffi::database::require_writable;
+use crate::notice::Notice;
 use crate::publisher::Publisher;
 use crate::slot::{self, DoomedSlots, NewSlot};
-use crate::transaction::{Action, Plan, defer};
-use crate::{secrecy, subscription};
+use crate::subscription;
 
 #[pg_extern(sql = false)]
 fn aiven_dblink_slot_create_or_drop(
@@ -23,7 +24,7 @@ fn aiven_dblink_slot_create_or_drop(
     arg_action: Text,
 ) {
     let _concealed = secrecy::conceal(&arg_connection_string, &[&arg_slot_name, &arg_action]);
-    answer(create_or_drop(arg_connection_string, arg_slot_name, arg_action))
+    entry(|| create_or_drop(arg_connection_string, arg_slot_name, arg_action))
 }
 
 fn create_or_drop(text: Text, slot: Text, action: Text) -> Result<()> {
@@ -46,10 +47,10 @@ fn create_or_drop(text: Text, slot: Text, action: Text) -> Result<()> {
     match (action, slot::exists(&mut publisher, name)?) {
         (Plan::Create, false) => {
             let (slot, _) = NewSlot::create(publisher, name, false)?;
-            defer(Action::KeepSlot(slot));
+            defer(slot);
         }
         (Plan::Drop, true) => {
-            defer(Action::DropSlots(DoomedSlots { publisher, names: vec![name.to_owned()] }));
+            defer(DoomedSlots { publisher, names: vec![name.to_owned()] });
         }
         _ => {} // it is as it was asked to be
     }
@@ -77,22 +78,17 @@ fn leave_to_subscription(name: &str, caller: Caller) -> Result<()> {
         .detail("The password in the connection string is masked.")
         .hint("Drop the subscription: its slot goes with it."));
     }
-    report(
-        PgLogLevel::WARNING,
-        Error::new(
-            Kind::Warning,
-            format!(
-                "replication slot \"{name}\" was not looked for on the publisher: the password is masked"
-            ),
-        )
-        .detail(
-            "A slot goes with its subscription, unless pg_drop_subscription() was told to leave it \
+    Notice::warning(format!(
+        "replication slot \"{name}\" was not looked for on the publisher: the password is masked"
+    ))
+    .detail(
+        "A slot goes with its subscription, unless pg_drop_subscription() was told to leave it \
              or said that it is left.",
-        )
-        .hint(format!(
-            "Where it is left, run this on the publisher: SELECT pg_drop_replication_slot({});",
-            sql::literal(name)
-        )),
-    );
+    )
+    .hint(format!(
+        "Where it is left, run this on the publisher: SELECT pg_drop_replication_slot({});",
+        sql::literal(name)
+    ))
+    .send();
     Ok(())
 }

@@ -2,16 +2,19 @@
 
 use pgmig_core::secret::shown;
 use pgmig_core::subscription::Options;
-use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::answer;
-use crate::argument::Text;
+use super::entry;
+use crate::argument::{Text, required};
 use crate::caller::Caller;
-use crate::error::{Error, Kind, Result, invalid, required};
-use crate::ffi::catalog::SubscriptionRow;
-use crate::subscription::{self, Request, catch_up};
-use crate::{MAJOR, query, secrecy};
+use crate::conninfo::secrecy;
+use crate::error::{Error, Kind, Result, invalid};
+use crate::ffi::MAJOR;
+use crate::ffi::call::Call;
+use crate::ffi::subscription::SubscriptionRow;
+use crate::migration::catch_up;
+use crate::server::query;
+use crate::subscription::{self, Request};
 
 #[pg_extern(sql = false)]
 fn aiven_pg_create_subscription(
@@ -27,7 +30,7 @@ fn aiven_pg_create_subscription(
         &arg_connection_string,
         &[&arg_subscription_name, &arg_publication_name, &arg_slot_name, &arg_origin],
     );
-    let run = || -> Result<()> {
+    entry(|| {
         require_right()?;
         let origin = required("arg_origin", arg_origin)?;
         check_origin(origin)?;
@@ -43,8 +46,7 @@ fn aiven_pg_create_subscription(
             ),
             takes_existing_slot: true,
         })
-    };
-    answer(run())
+    })
 }
 
 /// Clients know these texts.
@@ -79,12 +81,12 @@ fn require_right() -> Result<()> {
 
 #[pg_extern(sql = false)]
 fn aiven_pg_alter_subscription_enable(arg_subscription_name: Text) {
-    answer(require_right().and_then(|()| subscription::enable(arg_subscription_name)))
+    entry(|| require_right().and_then(|()| subscription::enable(arg_subscription_name)))
 }
 
 #[pg_extern(sql = false)]
 fn aiven_pg_alter_subscription_disable(arg_subscription_name: Text) {
-    answer(require_right().and_then(|()| subscription::disable(arg_subscription_name)))
+    entry(|| require_right().and_then(|()| subscription::disable(arg_subscription_name)))
 }
 
 #[pg_extern(sql = false)]
@@ -92,25 +94,23 @@ fn aiven_pg_alter_subscription_refresh_publication(
     arg_subscription_name: Text,
     arg_copy_data: Option<bool>,
 ) {
-    let run = || {
+    entry(|| {
         require_right()?;
         subscription::refresh_publication(arg_subscription_name, arg_copy_data)
-    };
-    answer(run())
+    })
 }
 
 /// First lets the subscription have all that its publisher has.
 #[pg_extern(sql = false)]
 fn aiven_pg_drop_subscription(arg_subscription_name: Text, arg_drop_repl_slot: Option<bool>) {
-    let run = || -> Result<()> {
+    entry(|| {
         require_right()?;
         let name = required("arg_subscription_name", arg_subscription_name)?;
         let with_slot = required("arg_drop_repl_slot", arg_drop_repl_slot)?;
         check_exists(name)?;
         catch_up::before_drop(name, with_slot)?;
         subscription::drop_subscription(name, with_slot)
-    };
-    answer(run())
+    })
 }
 
 /// Clients know this text.
@@ -127,6 +127,6 @@ fn check_exists(name: &str) -> Result<()> {
 
 /// Those of owners that the caller is a member of, secrets masked.
 #[pg_extern(sql = false)]
-fn aiven_pg_list_all_subscriptions(fcinfo: pg_sys::FunctionCallInfo) {
-    answer(subscription::list(fcinfo))
+fn aiven_pg_list_all_subscriptions(call: Call) {
+    entry(|| subscription::list(call))
 }

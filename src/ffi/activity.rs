@@ -1,5 +1,5 @@
 //! What others see of the current statement: pg_stat_activity and the server log; and what its client
-//! sees of the log. Called by `secrecy.rs` and `auto_explain.rs`.
+//! sees of the log. Called by `conninfo/secrecy.rs`, `error.rs` and `admin/auto_explain.rs`.
 
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
@@ -14,7 +14,6 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::translation::{Catalog, translated};
-use crate::watcher;
 
 thread_local! {
     /// The start of the statement that was given secrets, and what they are. A statement is known by
@@ -23,10 +22,30 @@ thread_local! {
     static MASKED: Cell<Masked> = const { Cell::new(Masked::NONE) };
     static KEY: OnceCell<u64> = const { OnceCell::new() };
     static PLANS_STAY_HERE: Cell<bool> = const { Cell::new(false) };
+    static LISTENER: Cell<Option<Listener>> = const { Cell::new(None) };
     static NEXT_HOOK: Cell<pg_sys::emit_log_hook_type> = const { Cell::new(None) };
 }
 
-pub fn install_log_hook() {
+/// A worker of core's for a subscription.
+#[derive(Debug, Clone, Copy)]
+pub struct SubscriptionWorker {
+    pub subscription: u32,
+    /// The table that it copies; `None` for one that applies.
+    pub table: Option<u32>,
+}
+
+/// Functions that get what workers of subscriptions report, at any point: they must neither raise nor
+/// allocate.
+#[derive(Clone, Copy)]
+pub struct Listener {
+    pub error: fn(SubscriptionWorker, &Reported),
+    /// A WARNING, by its text before it is translated.
+    pub warning: fn(SubscriptionWorker, &[u8]),
+}
+
+/// From now on secrets are masked in whatever this process logs, and `listener` is told of reports.
+pub fn install_log_hook(listener: Listener) {
+    LISTENER.set(Some(listener));
     // SAFETY: the previous hook, kept to be called.
     let previous = unsafe { pg_sys::emit_log_hook };
     NEXT_HOOK.set(previous);
@@ -90,29 +109,34 @@ fn show_without_secrets(known: &Known) {
     let seen = &statement[..statement.len().min(shown + BEYOND)];
     let Cow::Owned(masked) = secret::masked(seen, sql(), known) else { return };
     let Ok(masked) = CString::new(masked) else { return };
-    // Reporting a statement resets its query identifier.
-    #[cfg(any(
-        feature = "pg14",
-        feature = "pg15",
-        feature = "pg16",
-        feature = "pg17",
-        feature = "pg18"
-    ))]
+    keeping_query_id(|| {
+        // SAFETY: a C string that is copied.
+        unsafe {
+            pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, masked.as_ptr())
+        }
+    });
+}
+
+/// Reporting a statement resets its query identifier.
+#[cfg(any(
+    feature = "pg14",
+    feature = "pg15",
+    feature = "pg16",
+    feature = "pg17",
+    feature = "pg18"
+))]
+fn keeping_query_id(report: impl FnOnce()) {
     // SAFETY: reads this backend's own entry.
     let identifier = unsafe { pg_sys::pgstat_get_my_query_id() };
-    // SAFETY: a C string that is copied.
-    unsafe { pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, masked.as_ptr()) };
-    #[cfg(any(
-        feature = "pg14",
-        feature = "pg15",
-        feature = "pg16",
-        feature = "pg17",
-        feature = "pg18"
-    ))]
+    report();
     // SAFETY: writes this backend's own entry.
-    unsafe {
-        pg_sys::pgstat_report_query_id(identifier, true)
-    };
+    unsafe { pg_sys::pgstat_report_query_id(identifier, true) };
+}
+
+/// There is none yet.
+#[cfg(feature = "pg13")]
+fn keeping_query_id(report: impl FnOnce()) {
+    report();
 }
 
 /// Masks secrets in what is about to be logged. Called by EmitErrorReport (elog.c) before both the server
@@ -124,9 +148,10 @@ unsafe extern "C-unwind" fn redact(edata: *mut pg_sys::ErrorData) {
     let report = unsafe { &mut *edata };
     mask_report(report);
     if report.elevel >= PgLogLevel::WARNING as i32
-        && let Some(worker) = replication_worker()
+        && let Some(listener) = LISTENER.get()
+        && let Some(worker) = subscription_worker()
     {
-        keep_error(worker, report);
+        tell(listener, worker, report);
     }
     if PLANS_STAY_HERE.get() && bytes(report.filename).ends_with(b"auto_explain.c") {
         report.output_to_client = false;
@@ -137,11 +162,11 @@ unsafe extern "C-unwind" fn redact(edata: *mut pg_sys::ErrorData) {
     }
 }
 
-fn keep_error(worker: watcher::errors::Worker, report: &pg_sys::ErrorData) {
+fn tell(listener: Listener, worker: SubscriptionWorker, report: &pg_sys::ErrorData) {
     if report.elevel < PgLogLevel::ERROR as i32 {
-        return watcher::errors::keep_shortage(worker, bytes(report.message_id));
+        return (listener.warning)(worker, bytes(report.message_id));
     }
-    watcher::errors::keep(
+    (listener.error)(
         worker,
         &Reported {
             sqlstate: report.sqlerrcode,
@@ -156,7 +181,7 @@ fn keep_error(worker: watcher::errors::Worker, report: &pg_sys::ErrorData) {
 
 /// Which worker of core's this process is: they carry what they work on in their name, "logical
 /// replication … for subscription 16400 sync 16388" (launcher.c, 13 to 18).
-fn replication_worker() -> Option<watcher::errors::Worker> {
+fn subscription_worker() -> Option<SubscriptionWorker> {
     // SAFETY: reads a variable of this process.
     let worker = unsafe { pg_sys::MyBgworkerEntry };
     // SAFETY: NULL, or this worker's entry for as long as it lives.
@@ -170,7 +195,7 @@ fn replication_worker() -> Option<watcher::errors::Worker> {
         Some((subscription, table)) => (subscription, Some(table.parse().ok()?)),
         None => (work, None),
     };
-    Some(watcher::errors::Worker { subscription: subscription.parse().ok()?, table })
+    Some(SubscriptionWorker { subscription: subscription.parse().ok()?, table })
 }
 
 fn mask_report(report: &mut pg_sys::ErrorData) {

@@ -4,6 +4,8 @@ use std::ffi::{CStr, c_char};
 
 use pgrx::pg_sys;
 
+use super::call::Call;
+
 /// A change that concerns who a subscription connects to, or who it is, or that may end the guard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -16,9 +18,9 @@ pub enum Change {
 
 /// The statement that the event trigger fired for. `None` when it is any other, or when the
 /// function was not called as an event trigger.
-pub fn change(fcinfo: pg_sys::FunctionCallInfo) -> Option<Change> {
+pub fn change(call: Call) -> Option<Change> {
     // SAFETY: the function manager's own argument, valid during the call.
-    let context = unsafe { (*fcinfo).context };
+    let context = unsafe { (*call.info()).context };
     if !has_tag(context.cast(), pg_sys::NodeTag::T_EventTriggerData) {
         return None;
     }

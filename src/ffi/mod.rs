@@ -6,17 +6,22 @@
 
 pub mod activity;
 pub mod argument;
-pub mod catalog;
+pub mod call;
+mod catalog;
+pub mod database;
 pub mod descriptor;
 pub mod encoding;
 pub mod event_trigger;
+pub mod guard;
 pub mod heap;
 pub mod identity;
 pub mod libpq;
 pub mod library;
 pub mod meter;
+pub mod origin;
 pub mod parser;
 pub mod plan;
+pub mod relation;
 pub mod report;
 pub mod role;
 pub mod rows;
@@ -24,8 +29,12 @@ pub mod settings;
 pub mod shared;
 pub mod slots;
 pub mod standby;
+pub mod subscription;
 pub mod task;
 pub mod transaction;
 pub mod translation;
 pub mod wait;
 pub mod worker;
+
+/// The major version of the server that this library is built for.
+pub const MAJOR: u16 = pgrx::pg_sys::PG_MAJORVERSION_NUM as u16;

@@ -1,5 +1,6 @@
-//! Transaction and subtransaction callbacks. Called by `transaction.rs`.
+//! Transaction and subtransaction callbacks. Called by `commit/`.
 
+use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -29,8 +30,20 @@ pub enum SubEvent {
     Abort { own: u32 },
 }
 
-/// Calls `crate::transaction` from now on. Once per process.
-pub fn install() {
+/// Functions that are called when something happens to a transaction.
+#[derive(Clone, Copy)]
+pub struct Callbacks {
+    pub event: fn(Event),
+    pub sub_event: fn(SubEvent),
+}
+
+thread_local! {
+    static CALLBACKS: Cell<Option<Callbacks>> = const { Cell::new(None) };
+}
+
+/// Calls these from now on. Once per process.
+pub fn install(callbacks: Callbacks) {
+    CALLBACKS.set(Some(callbacks));
     // SAFETY: the callback is a static function and needs no argument.
     unsafe { pg_sys::RegisterXactCallback(Some(on_event), std::ptr::null_mut()) };
     // SAFETY: as above.
@@ -172,14 +185,26 @@ impl InterruptsHeld {
     }
 }
 
+fn tell(event: Event) {
+    if let Some(callbacks) = CALLBACKS.get() {
+        (callbacks.event)(event);
+    }
+}
+
+fn tell_sub(event: SubEvent) {
+    if let Some(callbacks) = CALLBACKS.get() {
+        (callbacks.sub_event)(event);
+    }
+}
+
 #[pg_guard]
 unsafe extern "C-unwind" fn on_event(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
     use pg_sys::XactEvent::*;
     match event {
-        XACT_EVENT_PRE_COMMIT => crate::transaction::on_event(Event::PreCommit),
-        XACT_EVENT_PRE_PREPARE => crate::transaction::on_event(Event::PrePrepare),
-        XACT_EVENT_COMMIT => crate::transaction::on_event(Event::Commit),
-        XACT_EVENT_ABORT => crate::transaction::on_event(Event::Abort),
+        XACT_EVENT_PRE_COMMIT => tell(Event::PreCommit),
+        XACT_EVENT_PRE_PREPARE => tell(Event::PrePrepare),
+        XACT_EVENT_COMMIT => tell(Event::Commit),
+        XACT_EVENT_ABORT => tell(Event::Abort),
         _ => {}
     }
 }
@@ -193,7 +218,7 @@ unsafe extern "C-unwind" fn on_release(
 ) {
     let after_locks = phase == pg_sys::ResourceReleasePhase::RESOURCE_RELEASE_AFTER_LOCKS;
     if after_locks && is_commit && is_top_level {
-        crate::transaction::on_event(Event::Released);
+        tell(Event::Released);
     }
 }
 
@@ -207,9 +232,9 @@ unsafe extern "C-unwind" fn on_sub_event(
     use pg_sys::SubXactEvent::*;
     match event {
         SUBXACT_EVENT_COMMIT_SUB => {
-            crate::transaction::on_sub_event(SubEvent::Commit { own, parent });
+            tell_sub(SubEvent::Commit { own, parent });
         }
-        SUBXACT_EVENT_ABORT_SUB => crate::transaction::on_sub_event(SubEvent::Abort { own }),
+        SUBXACT_EVENT_ABORT_SUB => tell_sub(SubEvent::Abort { own }),
         _ => {}
     }
 }

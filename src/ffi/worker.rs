@@ -233,48 +233,6 @@ pub fn at_exit(work: extern "C-unwind" fn(i32, Datum)) {
     unsafe { pg_sys::before_shmem_exit(Some(work), Datum::null()) }
 }
 
-/// A subscription of any database, as far as it can be read without one.
-#[derive(Clone, Copy)]
-pub struct Subscribed {
-    pub subscription: Oid,
-    pub database: Oid,
-    pub owner: Oid,
-    pub enabled: bool,
-}
-
-/// The first columns of pg_subscription (pg_subscription.h): the rest varies, and a long connection string
-/// is out of line where a worker without a database can't read it.
-#[cfg(any(feature = "pg13", feature = "pg14"))]
-#[repr(C)]
-struct Form {
-    oid: Oid,
-    database: Oid,
-    name: pg_sys::NameData,
-    owner: Oid,
-    enabled: bool,
-}
-
-#[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17", feature = "pg18"))]
-#[repr(C)]
-struct Form {
-    oid: Oid,
-    database: Oid,
-    skip_lsn: pg_sys::XLogRecPtr,
-    name: pg_sys::NameData,
-    owner: Oid,
-    enabled: bool,
-}
-
-/// Needs no database.
-pub fn subscriptions_everywhere() -> Vec<Subscribed> {
-    super::catalog::scan::<Form, _>(super::catalog::SUBSCRIPTION, |form| Subscribed {
-        subscription: form.oid,
-        database: form.database,
-        owner: form.owner,
-        enabled: form.enabled,
-    })
-}
-
 /// How many workers this server has for others than core's own launcher, workers of subscriptions, and
 /// our launcher. Both settings are fixed at its start.
 pub fn workers_to_spare() -> usize {

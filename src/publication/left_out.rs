@@ -1,13 +1,13 @@
 //! What a publication of all tables, or of schemas, leaves out without a word, or takes in though it had
 //! better not.
 
-use pgrx::PgLogLevel;
 use pgrx::datum::DatumWithOid;
 
 use crate::caller::Caller;
-use crate::error::{Error, Kind, Result, report};
-use crate::subscription::check::{self, extension_tables, large_objects, unlogged};
-use crate::{query, text};
+use crate::check::{self, extension_tables, large_objects, unlogged};
+use crate::error::Result;
+use crate::notice::Notice;
+use crate::server::{query, text};
 
 /// Whose tables were meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,29 +22,29 @@ pub enum Meant {
 pub fn warn(publication: &str, meant: Meant, caller: Caller) -> Result<()> {
     let unlogged = unlogged_tables(publication, meant, caller)?;
     if !unlogged.is_empty() {
-        report(PgLogLevel::WARNING, unlogged::warning(&unlogged));
+        unlogged::warning(&unlogged).send();
     }
     let has_large_objects: Vec<bool> =
         query::column(&format!("SELECT {}", large_objects::COLUMN), &[])?;
     if has_large_objects == [true] {
-        report(PgLogLevel::WARNING, large_objects::warning("the database"));
+        large_objects::warning("the database").send();
     }
     let of_extensions = extension_tables(publication)?;
     if !of_extensions.is_empty() {
-        report(PgLogLevel::WARNING, taken_in(&of_extensions));
+        taken_in(&of_extensions).send();
     }
     Ok(())
 }
 
-fn taken_in(tables: &[String]) -> Error {
+fn taken_in(tables: &[String]) -> Notice {
     let what = format!("{} of extensions would be published", check::tables_text(tables));
-    Error::new(Kind::Warning, what)
+    Notice::warning(what)
         .detail(format!("CREATE EXTENSION fills them on each server: {}.", check::listed(tables)))
         .hint(extension_tables::HINT)
 }
 
 fn unlogged_tables(publication: &str, meant: Meant, caller: Caller) -> Result<Vec<String>> {
-    let is_meant = match (meant, crate::MAJOR) {
+    let is_meant = match (meant, crate::ffi::MAJOR) {
         (Meant::All, _) => "true",
         (Meant::Schemas, 15..) => {
             "EXISTS (SELECT FROM pg_catalog.pg_publication_namespace s \

@@ -4,11 +4,12 @@
 //! execReplication.c); by then it is the application that fails.
 
 use pgmig_core::publication::Spec;
-use pgrx::PgLogLevel;
 use pgrx::datum::DatumWithOid;
 
-use crate::error::{Error, Kind, Result, report};
-use crate::{MAJOR, query, text};
+use crate::error::{Error, Kind, Result};
+use crate::ffi::MAJOR;
+use crate::notice::Notice;
+use crate::server::{query, text};
 
 /// How many tables a message names.
 const NAMED: usize = 10;
@@ -43,7 +44,7 @@ impl Policy {
             let allow = "Or set \"allow_missing_replica_identity\": true.";
             return Err(error.hint(format!("{} {allow}", first.hint())));
         }
-        report(PgLogLevel::WARNING, error.hint(first.hint()));
+        Notice::warning_of(error.hint(first.hint())).send();
         Ok(())
     }
 }

@@ -7,8 +7,8 @@ use pgrx::pg_sys::Oid;
 use crate::argument::require_readable;
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, denied};
-use crate::table::label;
-use crate::{query, text};
+use crate::server::table::label;
+use crate::server::{query, text};
 
 /// Why a role may publish all tables, those that are made later too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use pgmig_core::secret::shown;
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, invalid};
 use crate::ffi::parser::{self, Fault};
-use crate::query;
-use crate::table::{Table, label};
+use crate::server::query;
+use crate::server::table::{Table, label};
 
 /// Finds the tables and checks what can be said better here than by PostgreSQL, which has the last
 /// word when they are added.

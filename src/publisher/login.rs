@@ -2,7 +2,6 @@
 //! follows lists of addresses in one piece each, and none of that can be interrupted. Whoever waits,
 //! waits for the thread, in a way of its own, and may leave it.
 
-use std::net::{IpAddr, ToSocketAddrs};
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use pgmig_core::conninfo::Conninfo;
 use pgrx::pg_sys::Oid;
 
 use super::channel::Channel;
+use crate::conninfo::address;
 use crate::ffi::descriptor::Descriptors;
 use crate::ffi::libpq::{self, Connection, Progress};
 use crate::ffi::meter::{self, Meter};
@@ -21,7 +21,6 @@ use crate::ffi::wait::{self, For};
 const MAX_RECEIVED: usize = 64 << 10;
 /// Taken while it goes on: the connection, the meter's three, and the thread's two.
 const DESCRIPTORS: usize = 6;
-const UNRESOLVED: &str = "could not resolve the host name";
 
 /// A login on its way.
 pub struct Login {
@@ -86,7 +85,7 @@ impl Login {
 }
 
 fn log_in(conninfo: Conninfo, until: Instant, abandoned: &Abandoned) -> Result<Connection, String> {
-    let conninfo = resolved(conninfo)?;
+    let conninfo = address::resolved(conninfo)?;
     let connection = Connection::start(conninfo.iter()).ok_or("out of memory")?;
     if connection.has_failed() {
         return Err(connection.error_message());
@@ -179,24 +178,4 @@ impl Attempt<'_> {
         }
         if wait::is_closed(stop) { Err("nobody waits for it".to_owned()) } else { Ok(()) }
     }
-}
-
-/// With the addresses of the host's name, if it is one: as many hosts as addresses; each keeps the
-/// name for the certificate.
-fn resolved(conninfo: Conninfo) -> Result<Conninfo, String> {
-    let Some(host) = conninfo.get("host").map(str::to_owned) else { return Ok(conninfo) };
-    let known = conninfo.is_local() || host.contains(',') || host.parse::<IpAddr>().is_ok();
-    if known || conninfo.get("hostaddr").is_some() {
-        return Ok(conninfo);
-    }
-    let addresses = (host.as_str(), 0).to_socket_addrs().map_err(|_| UNRESOLVED)?;
-    let mut addresses: Vec<_> = addresses.map(|address| address.ip().to_string()).collect();
-    addresses.dedup();
-    if addresses.is_empty() {
-        return Err(UNRESOLVED.to_owned());
-    }
-    let mut conninfo = conninfo;
-    conninfo.set("host", vec![host.as_str(); addresses.len()].join(","));
-    conninfo.set("hostaddr", addresses.join(","));
-    Ok(conninfo)
 }

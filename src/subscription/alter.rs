@@ -3,33 +3,36 @@
 use std::collections::HashSet;
 
 use pgmig_core::sql;
-use pgrx::PgLogLevel;
 use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
 
-use super::Subscription;
-use super::check::{self, Subject, owner_login, versions};
-use super::create::publication_names;
+use super::owned::Subscription;
 use super::removal::Removal;
 use super::tables::{self, Recorded, Start};
-use crate::argument::{Text, Texts};
+use crate::argument::{Text, Texts, required};
 use crate::caller::Caller;
+use crate::check::{self, Subject, owner_login, versions};
+use crate::commit::defer;
 use crate::conninfo;
-use crate::error::{Error, Kind, Result, raise, report, required};
-use crate::ffi::catalog::{self, Column};
+use crate::conninfo::secrecy;
+use crate::error::{Error, Hint, Kind, Result, entry};
+use crate::ffi::database;
+use crate::ffi::subscription::{self as catalog, Column};
+use crate::notice::Notice;
 use crate::publisher::Publisher;
+use crate::server::query;
+use crate::settings;
 use crate::slot;
-use crate::transaction::{Action, defer};
-use crate::{query, secrecy, settings, watcher};
+use crate::watcher::{self, CallAtCommit};
 
 #[pg_extern(sql = false)]
 fn pg_alter_subscription_enable(arg_subscription_name: Text) {
-    raise(enable(arg_subscription_name))
+    entry(|| enable(arg_subscription_name))
 }
 
 #[pg_extern(sql = false)]
 fn pg_alter_subscription_disable(arg_subscription_name: Text) {
-    raise(disable(arg_subscription_name))
+    entry(|| disable(arg_subscription_name))
 }
 
 pub fn enable(name: Text) -> Result<()> {
@@ -43,7 +46,7 @@ pub fn enable(name: Text) -> Result<()> {
 /// The watcher looks at once, to know where the slot comes to rest.
 pub fn disable(name: Text) -> Result<()> {
     alter(name, "DISABLE")?;
-    defer(Action::Look(catalog::my_database()));
+    defer(CallAtCommit(database::my_database()));
     Ok(())
 }
 
@@ -58,42 +61,37 @@ fn warn_of_moved_slot(subscription: &Subscription, caller: Caller) {
     let Ok(Some(now)) = found else { return };
     let name = &subscription.name;
     if let Some(rested) = watcher::check_rest(subscription.oid, now) {
-        report(
-            PgLogLevel::WARNING,
-            Error::new(
-                Kind::Warning,
-                format!("replication slot \"{slot}\" was moved while subscription \"{name}\" was disabled"),
-            )
-            .detail(format!("It was at {rested} and is now at {now}: changes in between are lost."))
-            .hint("Drop the subscription and create it again to copy its tables again."),
-        );
+        Notice::warning(format!(
+            "replication slot \"{slot}\" was moved while subscription \"{name}\" was disabled"
+        ))
+        .detail(format!("It was at {rested} and is now at {now}: changes in between are lost."))
+        .hint("Drop the subscription and create it again to copy its tables again.")
+        .send();
     }
 }
 
 /// Skips the transaction that ends at this LSN; NULL is refused, `0/0` stops skipping.
 #[pg_extern(sql = false)]
 fn pg_alter_subscription_skip(arg_subscription_name: Text, arg_lsn: Option<i64>) {
-    let run = || -> Result<()> {
+    entry(|| {
         // A pg_lsn is eight bytes by value, as an i64 is.
         let lsn = pgmig_core::lsn::Lsn(required("arg_lsn", arg_lsn)?.cast_unsigned());
         let lsn = if lsn.0 == 0 { "NONE".to_owned() } else { sql::literal(&lsn.to_string()) };
         alter(arg_subscription_name, &format!("SKIP (lsn = {lsn})"))
-    };
-    raise(run())
+    })
 }
 
 /// So that errors and conflicts that are dealt with count no more.
 #[pg_extern(sql = false)]
 fn reset_subscription_stats(arg_subscription_name: Text) {
-    let run = || -> Result<()> {
+    entry(|| {
         let name = required("arg_subscription_name", arg_subscription_name)?;
         let subscription = Subscription::find_own(name, Caller::current()?)?;
         query::execute(
             "SELECT pg_catalog.pg_stat_reset_subscription_stats($1)",
             &[subscription.oid.into()],
         )
-    };
-    raise(run())
+    })
 }
 
 /// Runs one ALTER SUBSCRIPTION that reads no connection string.
@@ -107,7 +105,7 @@ pub fn alter(name: Text, action: &str) -> Result<()> {
 #[pg_extern(sql = false)]
 fn pg_alter_subscription_connection(arg_subscription_name: Text, arg_connection_string: Text) {
     let _concealed = secrecy::conceal(&arg_connection_string, &[&arg_subscription_name]);
-    raise(set_connection(arg_subscription_name, arg_connection_string))
+    entry(|| set_connection(arg_subscription_name, arg_connection_string))
 }
 
 fn set_connection(name: Text, text: Text) -> Result<()> {
@@ -121,18 +119,17 @@ fn set_connection(name: Text, text: Text) -> Result<()> {
     if let Some(slot) = &subscription.slot
         && !slot::exists(&mut publisher, slot)?
     {
-        report(
-            PgLogLevel::WARNING,
-            slot::missing(slot).detail("Replication stands still until it does."),
-        );
+        Notice::warning_of(slot::missing(slot))
+            .detail("Replication stands still until it does.")
+            .send();
     }
     let conninfo = conninfo::to_store(&conninfo, &publisher.address(), caller);
     let subscription = subscription.locked()?;
-    let mut columns = vec![("subconninfo", Column::Text(conninfo))];
-    if crate::MAJOR >= 16 && !caller.is_superuser() {
-        columns.push(("subpasswordrequired", Column::Bool(settings::require_password())));
+    let mut columns = vec![Column::Conninfo(conninfo)];
+    if crate::ffi::MAJOR >= 16 && !caller.is_superuser() {
+        columns.push(Column::PasswordRequired(settings::require_password()));
     }
-    catalog::update_subscription(subscription.oid, &columns);
+    catalog::update(subscription.oid, &columns);
     Ok(())
 }
 
@@ -141,7 +138,7 @@ fn pg_alter_subscription_refresh_publication(
     arg_subscription_name: Text,
     arg_copy_data: Option<bool>,
 ) {
-    raise(refresh_publication(arg_subscription_name, arg_copy_data))
+    entry(|| refresh_publication(arg_subscription_name, arg_copy_data))
 }
 
 pub fn refresh_publication(name: Text, copy_data: Option<bool>) -> Result<()> {
@@ -160,10 +157,11 @@ fn pg_alter_subscription_set_publication(
     arg_publication_names: Texts,
     arg_copy_data: Option<bool>,
 ) {
-    let run = || -> Result<()> {
+    entry(|| {
         let caller = Caller::current()?;
         let name = required("arg_subscription_name", arg_subscription_name)?;
-        let publications = publication_names("arg_publication_names", arg_publication_names)?;
+        let publications =
+            tables::publication_names("arg_publication_names", arg_publication_names)?;
         tables::check_names(&publications)?;
         let copy_data = required("arg_copy_data", arg_copy_data)?;
         refresh(Subscription::find_own(name, caller)?, &publications, copy_data, caller)?;
@@ -175,8 +173,7 @@ fn pg_alter_subscription_set_publication(
             ),
             &[],
         )
-    };
-    raise(run())
+    })
 }
 
 /// Makes the subscription's tables those that the publications have now.
@@ -189,7 +186,7 @@ fn refresh(
     check_refreshable(&subscription, copy_data)?;
     let mut publisher = subscription.connect(caller)?;
     versions::check_origin(&publisher, subscription.origin.as_deref())?;
-    let offer = tables::offer(&mut publisher, publications)?;
+    let offer = check::offer(&mut publisher, publications)?;
     let mut entries = tables::targets(&offer, caller)?;
     let wanted: HashSet<Oid> = entries.iter().map(|entry| entry.target).collect();
 
@@ -209,13 +206,13 @@ fn refresh(
     // that are wanted again.
     let mut gone = recorded.iter().filter(|entry| !wanted.contains(&entry.table));
     let publisher = gone.any(Recorded::may_have_slot).then_some(publisher);
-    defer(Action::Remove(Removal::of_tables(subscription.oid, wanted, publisher)));
+    defer(Removal::of_tables(subscription.oid, wanted, publisher));
     Ok(())
 }
 
 /// What core's REFRESH asks for (subscriptioncmds.c).
 fn check_refreshable(subscription: &Subscription, copy_data: bool) -> Result<()> {
-    let refused = |why: &str, hint: &str| {
+    let refused = |why: &str, hint: Hint| {
         let name = &subscription.name;
         Err(Error::new(
             Kind::ObjectNotInPrerequisiteState,
@@ -226,13 +223,14 @@ fn check_refreshable(subscription: &Subscription, copy_data: bool) -> Result<()>
     if !subscription.enabled {
         return refused(
             "it is disabled",
-            "Enable it first with pgmig_extras.pg_alter_subscription_enable().",
+            Hint::call("Enable it first with ", "pg_alter_subscription_enable", "()."),
         );
     }
     if subscription.two_phase_enabled && copy_data {
         return refused(
             "tables can't be copied once two_phase is enabled",
-            "Refresh with arg_copy_data => false, or drop and create the subscription again.",
+            "Refresh with arg_copy_data => false, or drop and create the subscription again."
+                .into(),
         );
     }
     Ok(())

@@ -5,19 +5,24 @@ use pgmig_core::subscription::Options;
 use pgmig_core::{name, sql};
 use pgrx::prelude::*;
 
-use super::check::{self, Entry, Subject, owner_login, versions};
-use super::tables::{self, Offer, Start};
-use super::{Subscription, guard, missing, require_subscriber};
-use crate::argument::{Json, Text, Texts, not_null};
+use super::guard;
+use super::owned::{Subscription, not_found, require_subscriber};
+use super::tables::{self, Start};
+use crate::argument::{Json, Text, Texts, required};
 use crate::caller::Caller;
+use crate::check::{self, Entry, Offer, Subject, owner_login, versions};
+use crate::commit::{Plan, defer};
 use crate::conninfo;
-use crate::error::{Error, Kind, Result, invalid, notice, raise, required};
-use crate::ffi::catalog::{self, Column};
+use crate::conninfo::secrecy;
+use crate::error::{Error, Hint, Kind, Result, entry};
+use crate::ffi::database;
 use crate::ffi::settings::with_settings;
+use crate::ffi::subscription::{self as catalog, Column};
+use crate::notice::Notice;
 use crate::publisher::Publisher;
+use crate::server::query;
+use crate::settings;
 use crate::slot::{self, NewSlot};
-use crate::transaction::{Action, Plan, defer};
-use crate::{query, secrecy, settings};
 
 /// As in aiven_extras.
 #[pg_extern(sql = false)]
@@ -34,7 +39,7 @@ fn pg_create_subscription(
         &arg_connection_string,
         &[&arg_subscription_name, &arg_publication_name, &arg_slot_name, &arg_origin],
     );
-    let run = || -> Result<()> {
+    entry(|| {
         let options = Options::basic(
             required("arg_slot_name", arg_slot_name)?,
             required("arg_slot_create", arg_slot_create)?,
@@ -42,7 +47,7 @@ fn pg_create_subscription(
             required("arg_origin", arg_origin)?,
         );
         require_subscriber(Caller::current()?)?;
-        options.check(crate::MAJOR)?;
+        options.check(crate::ffi::MAJOR)?;
         create(&Request {
             name: required("arg_subscription_name", arg_subscription_name)?,
             conninfo: required("arg_connection_string", arg_connection_string)?,
@@ -50,37 +55,24 @@ fn pg_create_subscription(
             options,
             takes_existing_slot: false,
         })
-    };
-    raise(run())
+    })
 }
 
 /// With every option of this server's major.
 #[pg_extern(sql = false)]
 fn create_subscription(name: Text, conninfo: Text, publications: Texts, options: Json) {
     let _concealed = secrecy::conceal(&conninfo, &[&name]);
-    let run = || -> Result<()> {
+    entry(|| {
         let options = required("options", options)?;
         require_subscriber(Caller::current()?)?;
         create(&Request {
             name: required("name", name)?,
             conninfo: required("conninfo", conninfo)?,
-            publications: publication_names("publications", publications)?,
-            options: Options::parse(options, crate::MAJOR)?,
+            publications: tables::publication_names("publications", publications)?,
+            options: Options::parse(options, crate::ffi::MAJOR)?,
             takes_existing_slot: false,
         })
-    };
-    raise(run())
-}
-
-/// A list of publications without NULLs, of which there is at least one.
-pub fn publication_names(argument: &str, names: Texts) -> Result<Vec<String>> {
-    let names = required(argument, names)?;
-    let names: Option<Vec<String>> = names.into_iter().collect();
-    let names = not_null(&format!("{argument}[]"), names)?;
-    if names.is_empty() {
-        return Err(invalid(format!("argument \"{argument}\" must name at least one publication")));
-    }
-    Ok(names)
+    })
 }
 
 pub struct Request<'a> {
@@ -99,25 +91,25 @@ pub fn create(request: &Request) -> Result<()> {
     tables::check_names(&request.publications)?;
     let slot = options.slot_name.as_deref().unwrap_or(request.name);
     name::check_slot(slot)?;
-    catalog::require_writable(c"CREATE SUBSCRIPTION");
+    database::require_writable(c"CREATE SUBSCRIPTION");
     refuse_duplicate(request.name)?;
     owner_login::check(caller.oid())?;
     let conninfo = conninfo::given(request.conninfo, caller)?;
 
     let mut publisher = Publisher::connect(&conninfo, caller)?;
-    let offer = tables::offer(&mut publisher, &request.publications)?;
+    let offer = check::offer(&mut publisher, &request.publications)?;
     let entries = tables::targets(&offer, caller)?;
     check_offer(&publisher, &offer, &entries, options)?;
     let conninfo = conninfo::to_store(&conninfo, &publisher.address(), caller);
     prepare_slot(publisher, slot, request)?;
 
-    if crate::MAJOR == 15 && !caller.is_superuser() {
+    if crate::ffi::MAJOR == 15 && !caller.is_superuser() {
         guard::require()?;
     }
-    catalog::lock_subscription_name(request.name);
+    catalog::lock_name(request.name);
     refuse_duplicate(request.name)?;
     create_unconnected(request, slot, caller)?;
-    let subscription = Subscription::find(request.name).ok_or_else(|| missing(request.name))?;
+    let subscription = Subscription::find(request.name).ok_or_else(|| not_found(request.name))?;
     give_to(caller, &subscription, conninfo)?;
     tables::add(
         subscription.oid,
@@ -153,7 +145,11 @@ fn refuse_duplicate(name: &str) -> Result<()> {
             Kind::DuplicateObject,
             format!("subscription \"{}\" already exists", shown(name)),
         )
-        .hint("Choose another name, or drop it with pgmig_extras.pg_drop_subscription().")),
+        .hint(Hint::call(
+            "Choose another name, or drop it with ",
+            "pg_drop_subscription",
+            "().",
+        ))),
         None => Ok(()),
     }
 }
@@ -163,15 +159,15 @@ fn prepare_slot(mut publisher: Publisher, slot: &str, request: &Request) -> Resu
     let options = &request.options;
     if options.create_slot.unwrap_or(true) {
         if request.takes_existing_slot && existing_slot(&mut publisher, slot)? {
-            notice(
-                format!("using replication slot \"{slot}\", which exists on the publisher"),
-                None,
-            );
+            Notice::notice(format!(
+                "using replication slot \"{slot}\", which exists on the publisher"
+            ))
+            .send();
             return Ok(());
         }
         let (new, _) = NewSlot::create(publisher, slot, options.failover.unwrap_or(false))?;
-        defer(Action::KeepSlot(new));
-        notice(format!("created replication slot \"{slot}\" on publisher"), None);
+        defer(new);
+        Notice::notice(format!("created replication slot \"{slot}\" on publisher")).send();
         return Ok(());
     }
     let plans = slot::plans(&mut publisher, slot)?;
@@ -196,8 +192,8 @@ fn existing_slot(publisher: &mut Publisher, slot: &str) -> Result<bool> {
 /// Creates the subscription with a placeholder for its connection string: no SQL text that could be
 /// logged or quoted in an error's CONTEXT ever holds the real one.
 fn create_unconnected(request: &Request, slot: &str, caller: Caller) -> Result<()> {
-    let mut options = request.options.with_list(slot, crate::MAJOR);
-    if crate::MAJOR >= 16 && !caller.is_superuser() && !settings::require_password() {
+    let mut options = request.options.with_list(slot, crate::ffi::MAJOR);
+    if crate::ffi::MAJOR >= 16 && !caller.is_superuser() && !settings::require_password() {
         options.push_str(", password_required = false");
     }
     let text = format!(
@@ -213,13 +209,13 @@ fn create_unconnected(request: &Request, slot: &str, caller: Caller) -> Result<(
 /// Sets the owner and the connection string. 16 and later give a subscription to an ordinary role
 /// by ALTER … OWNER TO; 15 refuses the command but supports such an owner at run time.
 fn give_to(caller: Caller, subscription: &Subscription, conninfo: String) -> Result<()> {
-    catalog::lock_subscription(subscription.oid);
-    let mut columns = vec![("subconninfo", Column::Text(conninfo))];
-    if crate::MAJOR < 16 {
-        columns.push(("subowner", Column::Oid(caller.oid())));
+    catalog::lock(subscription.oid);
+    let mut columns = vec![Column::Conninfo(conninfo)];
+    if crate::ffi::MAJOR < 16 {
+        columns.push(Column::Owner(caller.oid()));
     }
-    catalog::update_subscription(subscription.oid, &columns);
-    if crate::MAJOR < 16 {
+    catalog::update(subscription.oid, &columns);
+    if crate::ffi::MAJOR < 16 {
         catalog::change_owner_dependency(subscription.oid, caller.oid());
         return Ok(());
     }

@@ -5,26 +5,26 @@ use std::hash::{BuildHasher, RandomState};
 use pgmig_core::sql;
 use pgrx::prelude::*;
 
+use super::owned::Subscription;
 use super::removal::{Removal, notice_kept};
-use super::{Subscription, missing, sequences, tables};
-use crate::argument::Text;
+use super::{gaps, sequences, tables};
+use crate::argument::{Text, required};
 use crate::caller::Caller;
-use crate::error::{Error, Kind, Result, raise, required};
+use crate::commit::defer;
+use crate::error::{Error, Hint, Kind, Result, entry};
 use crate::ffi::transaction;
 use crate::publisher::Publisher;
-use crate::query;
+use crate::server::query;
 use crate::slot::DoomedSlots;
-use crate::transaction::{Action, defer};
 
 /// As in aiven_extras.
 #[pg_extern(sql = false)]
 fn pg_drop_subscription(arg_subscription_name: Text, arg_drop_repl_slot: Option<bool>) {
-    let run = || -> Result<()> {
+    entry(|| {
         let name = required("arg_subscription_name", arg_subscription_name)?;
         let with_slot = required("arg_drop_repl_slot", arg_drop_repl_slot)?;
         drop_subscription(name, with_slot)
-    };
-    raise(run())
+    })
 }
 
 pub fn drop_subscription(name: &str, with_slot: bool) -> Result<()> {
@@ -35,7 +35,7 @@ pub fn drop_subscription(name: &str, with_slot: bool) -> Result<()> {
         false => None,
     };
     if let Some(publisher) = &mut publisher {
-        missing::warn(&subscription, publisher);
+        gaps::warn(&subscription, publisher);
         sequences::warn(&subscription, publisher, caller);
     }
     let subscription = subscription.locked()?;
@@ -49,7 +49,7 @@ pub fn drop_subscription(name: &str, with_slot: bool) -> Result<()> {
         // the slot is gone.
         transaction::force_synchronous_commit();
     }
-    defer(Action::Remove(Removal::of_subscription(subscription.oid, slots)));
+    defer(Removal::of_subscription(subscription.oid, slots));
     Ok(())
 }
 
@@ -60,10 +60,13 @@ fn connect(subscription: &Subscription, caller: Caller) -> Result<Publisher> {
 /// With what to do where the publisher can't be reached any more.
 pub fn without_publisher(subscription: &Subscription, error: Error) -> Error {
     match error.kind {
-        Kind::ConnectionRefused => error.hint(format!(
-            "If the publisher is gone for good, drop the subscription alone: \
-             SELECT pgmig_extras.pg_drop_subscription({}, arg_drop_repl_slot => false);",
-            sql::literal(&subscription.name).trim_start()
+        Kind::ConnectionRefused => error.hint(Hint::call(
+            "If the publisher is gone for good, drop the subscription alone: SELECT ",
+            "pg_drop_subscription",
+            format!(
+                "({}, arg_drop_repl_slot => false);",
+                sql::literal(&subscription.name).trim_start()
+            ),
         )),
         _ => error,
     }

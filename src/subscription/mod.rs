@@ -1,207 +1,22 @@
-//! Subscriptions owned by the caller. `create`, `alter` and `drop` are the SQL functions, one job
-//! each; `tables` is what they share: which tables a publisher offers and which may be taken.
+//! Subscriptions of callers. `create`, `alter` and `drop` hold the SQL functions.
 
 mod alter;
-pub mod catch_up;
-pub mod check;
 mod create;
 mod drop;
 pub mod elsewhere;
+mod gaps;
 pub mod guard;
 mod list;
-mod missing;
-pub mod removal;
+mod owned;
+mod removal;
 mod sequences;
 mod tables;
+mod view;
 
 pub use alter::{disable, enable, refresh_publication};
 pub use create::{Request, create};
-pub use drop::drop_subscription;
+pub use drop::{drop_subscription, without_publisher};
+pub use gaps::warn as warn_of_gaps;
 pub use list::list;
-pub use tables::query_text as tables_query;
-
-use std::ffi::CStr;
-use std::time::Instant;
-
-use pgmig_core::secret::shown;
-use pgmig_core::{limits, name};
-use pgrx::datum::Array;
-use pgrx::pg_sys::Oid;
-
-use crate::caller::Caller;
-use crate::error::{Error, Kind, Result, denied};
-use crate::ffi::catalog::{self, SubscriptionRow};
-use crate::ffi::identity;
-use crate::publisher::Publisher;
-use crate::transaction::is_to_go;
-use crate::{conninfo, text};
-
-/// A row of pg_subscription in this database.
-#[derive(PartialEq)]
-struct Subscription {
-    oid: Oid,
-    name: String,
-    owner: Oid,
-    enabled: bool,
-    /// `None` for one that is longer than this extension uses.
-    conninfo: Option<String>,
-    slot: Option<String>,
-    /// As above.
-    publications: Option<Vec<String>>,
-    two_phase_enabled: bool,
-    /// `None` where the major has none.
-    origin: Option<String>,
-}
-
-impl Subscription {
-    /// Finds a subscription of the caller's. Nothing is locked yet: nobody can block what is not
-    /// theirs, and no lock is held while a publisher answers.
-    fn find_own(name: &str, caller: Caller) -> Result<Self> {
-        require_subscriber(caller)?;
-        name::check("subscription", name)?;
-        catalog::require_writable(c"ALTER SUBSCRIPTION");
-        let found = Self::find(name).ok_or_else(|| missing(name))?;
-        found.check_owner(caller)?;
-        Ok(found)
-    }
-
-    /// Finds a subscription of the caller's and locks it to the end of the transaction.
-    fn open(name: &str, caller: Caller) -> Result<Self> {
-        let seen = Self::find_own(name, caller)?;
-        catalog::lock_subscription(seen.oid);
-        let now = Self::find_own(name, caller)?;
-        if now.oid == seen.oid { Ok(now) } else { Err(changed(name)) }
-    }
-
-    /// Locks it to the end of the transaction. What was read before must still be true: it is what
-    /// the publisher was asked for.
-    fn locked(self) -> Result<Self> {
-        catalog::lock_subscription(self.oid);
-        let now = Self::find(&self.name).ok_or_else(|| missing(&self.name))?;
-        if now == self { Ok(self) } else { Err(changed(&self.name)) }
-    }
-
-    fn find(name: &str) -> Option<Self> {
-        let row = SubscriptionRow::find(name)?;
-        let slot = row.get::<&CStr>("subslotname");
-        let publications = row.get_up_to::<Array<&[u8]>>("subpublications", limits::PUBLICATIONS);
-        Some(Self {
-            oid: row.get("oid")?,
-            name: name.to_owned(),
-            owner: row.get("subowner")?,
-            enabled: row.get("subenabled")?,
-            conninfo: row.text("subconninfo", limits::TEXT),
-            slot: slot.map(|slot| slot.to_string_lossy().into_owned()),
-            publications: publications.map(text::lossy),
-            origin: row.get_up_to("suborigin", limits::TEXT),
-            two_phase_enabled: row.get::<i8>("subtwophasestate") == Some(b'e' as i8),
-        })
-    }
-
-    fn check_owner(&self, caller: Caller) -> Result<()> {
-        if caller.has_rights_of(self.owner) {
-            return Ok(());
-        }
-        let (role, owner) = (caller.name(), identity::role_name(self.owner));
-        Err(denied(format!("subscription \"{}\"", self.name))
-            .detail(format!("Role \"{role}\" does not have the rights of its owner \"{owner}\"."))
-            .hint(format!("Ask a member of \"{owner}\" to run this function.")))
-    }
-
-    /// Connects by the stored string. Its owner may have re-pointed it without this extension: the
-    /// rules of a new one hold, also where a superuser calls.
-    fn connect(&self, caller: Caller) -> Result<Publisher> {
-        self.connect_until(caller, None)
-    }
-
-    fn connect_until(&self, caller: Caller, until: Option<Instant>) -> Result<Publisher> {
-        let responsible = caller.together_with(self.owner);
-        let conninfo = conninfo::stored(self.conninfo.as_deref(), responsible.is_superuser())?;
-        Publisher::connect_until(&conninfo, responsible, until)
-    }
-
-    fn publications(&self) -> Result<&[String]> {
-        self.publications.as_deref().ok_or_else(too_many_publications)
-    }
-}
-
-/// What a caller may see of a subscription's state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum View {
-    /// Members of its owner.
-    All,
-    /// Members of pg_monitor: nothing that could hold data of tables.
-    Figures,
-}
-
-/// How the caller may see a subscription of any database. `None`: not at all, or it is gone.
-pub fn view(subscription: Oid, caller: Caller) -> Option<View> {
-    let owner = SubscriptionRow::by_oid(subscription)?.get("subowner")?;
-    if caller.has_rights_of(owner) {
-        return Some(View::All);
-    }
-    caller.has_rights_of(identity::PG_MONITOR).then_some(View::Figures)
-}
-
-/// A subscription of this database that the caller may see.
-pub fn visible(name: &str, caller: Caller) -> Result<Oid> {
-    name::check("subscription", name)?;
-    let found = Subscription::find(name).ok_or_else(|| missing(name))?;
-    if view(found.oid, caller).is_none() {
-        found.check_owner(caller)?;
-    }
-    Ok(found.oid)
-}
-
-/// Below 15 an apply worker ignores table privileges: nothing there can be lent to an ordinary role.
-pub fn require_subscriber(caller: Caller) -> Result<()> {
-    if crate::MAJOR >= 15 || caller.is_superuser() {
-        return Ok(());
-    }
-    Err(Error::new(
-        Kind::FeatureNotSupported,
-        "subscriptions of ordinary roles need PostgreSQL 15 or later on the subscriber",
-    )
-    .detail(format!(
-        "This server is PostgreSQL {}, whose apply workers ignore table privileges.",
-        crate::MAJOR
-    ))
-    .hint("Use this server as the source; all publisher-side functions work here."))
-}
-
-/// The subscription of the caller's in this database that has this slot, unless this transaction drops
-/// it.
-pub fn user_of_slot(slot: &str, caller: Caller) -> Option<String> {
-    catalog::subscriptions_here().into_iter().find_map(|oid| {
-        let row = SubscriptionRow::by_oid(oid)?;
-        let is_its = row.get::<&CStr>("subslotname")?.to_bytes() == slot.as_bytes();
-        let name = row.get::<&CStr>("subname")?.to_string_lossy().into_owned();
-        let is_callers = caller.has_rights_of(row.get("subowner")?);
-        (is_its && is_callers && !is_to_go(oid)).then_some(name)
-    })
-}
-
-fn missing(name: &str) -> Error {
-    let error = Error::new(
-        Kind::UndefinedObject,
-        format!("subscription \"{}\" does not exist", shown(name)),
-    );
-    elsewhere::said(error, name).unwrap_or_else(|error| {
-        error.hint("SELECT subname FROM pgmig_extras.pg_list_all_subscriptions() lists yours.")
-    })
-}
-
-/// For a list that is longer than what is looked at.
-pub fn too_many_publications() -> Error {
-    Error::new(Kind::LimitExceeded, "the subscription has too many publications")
-        .detail(format!("The limit is {} bytes for their names together.", limits::PUBLICATIONS))
-        .hint("Use fewer publications with more tables each.")
-}
-
-fn changed(name: &str) -> Error {
-    Error::new(
-        Kind::ObjectNotInPrerequisiteState,
-        format!("subscription \"{name}\" was concurrently changed"),
-    )
-    .hint("Run this again.")
-}
+pub use owned::{Subscription, require_subscriber, user_of_slot, visible};
+pub use view::{View, view};

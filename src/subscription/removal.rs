@@ -7,36 +7,28 @@
 //! this is done just before the commit record.
 
 use std::collections::HashSet;
-use std::ffi::CStr;
 
 use pgmig_core::sql;
 use pgrx::pg_sys::Oid;
 
 use super::tables::{self, Recorded};
-use crate::error::{Result, notice};
-use crate::ffi::catalog::{self, SubscriptionRow};
-use crate::ffi::role;
-use crate::publisher::Publisher;
-use crate::query;
+use crate::commit::{AtEnd, DoomedOrigin, Plan, Removes};
+use crate::error::Result;
+use crate::ffi::subscription::{self as catalog, SubscriptionRow};
+use crate::ffi::{origin, role};
+use crate::notice::Notice;
+use crate::publisher::{Mark, Publisher};
+use crate::server::query;
 use crate::slot::DoomedSlots;
-
-/// A replication origin that goes with the commit, under the name that keeps DROP SUBSCRIPTION from
-/// dropping it before its time.
-pub struct DoomedOrigin {
-    pub number: u16,
-    /// As it was called before.
-    pub name: String,
-    pub renamed: String,
-}
 
 pub struct Removal {
     subscription: Oid,
     /// The tables that stay; `None` when the subscription itself goes.
     stay: Option<HashSet<Oid>>,
     /// Whose rights the call had: the owner of the extension.
-    pub user: Oid,
+    user: Oid,
     /// What goes on the publisher. `None`: its slots are left there.
-    pub slots: Option<DoomedSlots>,
+    slots: Option<DoomedSlots>,
 }
 
 impl Removal {
@@ -51,18 +43,8 @@ impl Removal {
         Self { subscription, stay: Some(stay), user: role::current_user(), slots }
     }
 
-    /// Whether `later`, of the same transaction, leaves nothing for this one to do.
-    pub fn is_superseded_by(&self, later: &Self) -> bool {
-        self.subscription == later.subscription && (later.stay.is_none() || self.stay.is_some())
-    }
-
-    /// Whether all of this subscription goes.
-    pub fn drops(&self, subscription: Oid) -> bool {
-        self.subscription == subscription && self.stay.is_none()
-    }
-
-    /// Before the commit record, as a superuser. Returns the origins that are to go last.
-    pub fn run(&mut self) -> Result<Vec<DoomedOrigin>> {
+    /// As a superuser.
+    fn run(&mut self) -> Result<Vec<DoomedOrigin>> {
         match self.stay.take() {
             Some(stay) => self.remove_tables(&stay),
             None => self.drop_subscription(),
@@ -74,17 +56,15 @@ impl Removal {
         if gone.is_empty() {
             return Ok(Vec::new());
         }
-        catalog::lock_subscription_relations();
+        catalog::lock_tables();
         self.remove(&gone)
     }
 
     fn drop_subscription(&mut self) -> Result<Vec<DoomedOrigin>> {
         // Its owner may have changed it since, or dropped it without this extension.
         let Some(row) = SubscriptionRow::by_oid(self.subscription) else { return Ok(Vec::new()) };
-        let name = row.get::<&CStr>("subname").map(CStr::to_string_lossy).unwrap_or_default();
-        let name = sql::ident(&name);
-        let is_enabled = row.get::<bool>("subenabled") == Some(true);
-        let has_slot = row.get::<&CStr>("subslotname").is_some();
+        let name = sql::ident(&String::from_utf8_lossy(row.name()));
+        let (is_enabled, has_slot) = (row.is_enabled(), row.slot().is_some());
         drop(row);
         // DROP SUBSCRIPTION would connect to the publisher for tables that are not ready, in a way
         // that can't be cancelled cleanly, even without a slot of its own.
@@ -117,7 +97,7 @@ impl Removal {
         let mut origins = Vec::new();
         for entry in tables {
             let table = entry.table.to_u32();
-            catalog::remove_subscription_relation(self.subscription, entry.table);
+            catalog::remove_table(self.subscription, entry.table);
             catalog::stop_worker(self.subscription, entry.table);
             if !entry.is_ready() {
                 origins.extend(doom_origin(format!("pg_{subscription}_{table}")));
@@ -138,22 +118,45 @@ impl Removal {
     }
 }
 
+impl AtEnd for Removal {
+    fn before_commit(&mut self) -> Result<()> {
+        self.slots.as_mut().map_or(Ok(()), AtEnd::before_commit)
+    }
+
+    fn removes(&self) -> Option<Removes> {
+        Some(Removes { subscription: self.subscription, whole: self.stay.is_none() })
+    }
+
+    fn remove(&mut self) -> Result<Vec<DoomedOrigin>> {
+        role::as_definer(self.user, || self.run())
+    }
+
+    fn after_commit(self: Box<Self>) {
+        if let Some(slots) = self.slots {
+            Box::new(slots).after_commit();
+        }
+    }
+
+    fn plan_for_slot(&self, name: &str) -> Option<(Plan, Mark)> {
+        self.slots.as_ref()?.plan_for_slot(name)
+    }
+}
+
 /// Dropping an origin loses its progress even if the transaction rolls back. So it is renamed, which a
 /// rollback undoes, and dropped when nothing else is left to do.
 fn doom_origin(name: String) -> Option<DoomedOrigin> {
-    catalog::lock_origins();
+    origin::lock_all();
     let new_name = |number| format!("pgmig_extras_dropped_{number}");
-    let (number, renamed) = catalog::rename_origin(&name, new_name)?;
+    let (number, renamed) = origin::rename(&name, new_name)?;
     Some(DoomedOrigin { number, name, renamed })
 }
 
 /// Says that a slot stays on the publisher.
 pub fn notice_kept(slot: &str) {
-    notice(
-        format!("replication slot \"{slot}\" is left on the publisher"),
-        Some(format!(
+    Notice::notice(format!("replication slot \"{slot}\" is left on the publisher"))
+        .hint(format!(
             "Run this there, or the slot keeps its WAL: SELECT pg_drop_replication_slot({});",
             sql::literal(slot)
-        )),
-    );
+        ))
+        .send();
 }

@@ -5,16 +5,16 @@ use std::collections::HashMap;
 
 use pgmig_core::secret::shown;
 use pgmig_core::sql;
-use pgrx::PgLogLevel;
 use pgrx::datum::DatumWithOid;
 
-use super::Subscription;
-use super::check::{NAMED, listed};
+use super::owned::Subscription;
 use crate::caller::Caller;
-use crate::error::{Error, Kind, Result, report};
+use crate::check::{NAMED, listed};
+use crate::error::Result;
+use crate::notice::Notice;
 use crate::publisher::Publisher;
-use crate::table::label;
-use crate::{query, text};
+use crate::server::table::label;
+use crate::server::{query, text};
 
 /// A sequence that has given out less than the publisher's of its name.
 struct Behind {
@@ -39,26 +39,23 @@ impl Behind {
 pub fn warn(subscription: &Subscription, publisher: &mut Publisher, caller: Caller) {
     match behind(subscription, publisher, caller) {
         Ok(behind) if behind.is_empty() => {}
-        Ok(behind) => report(PgLogLevel::WARNING, warning(&behind)),
-        Err(error) => report(
-            PgLogLevel::WARNING,
-            Error::new(
-                Kind::Warning,
-                "it is not known whether sequences are behind the publisher's",
-            )
-            .detail(format!("{}.", error.message)),
-        ),
+        Ok(behind) => warning(&behind).send(),
+        Err(error) => {
+            Notice::warning("it is not known whether sequences are behind the publisher's")
+                .detail(format!("{}.", error.message))
+                .send()
+        }
     }
 }
 
-fn warning(behind: &[Behind]) -> Error {
+fn warning(behind: &[Behind]) -> Notice {
     let what = match behind {
         [one] => format!("sequence \"{}\" is behind the publisher's", shown(&one.label())),
         _ => format!("{} sequences are behind the publisher's", behind.len()),
     };
     let labels: Vec<_> = behind.iter().map(Behind::label).collect();
     let remedies: Vec<_> = behind.iter().take(NAMED).map(Behind::remedy).collect();
-    Error::new(Kind::Warning, what)
+    Notice::warning(what)
         .detail(format!("They would give out values that exist already: {}.", listed(&labels)))
         .hint(format!("Once nothing is written there any more, run here: {}", remedies.join(" ")))
 }

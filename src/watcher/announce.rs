@@ -4,53 +4,53 @@
 use pgmig_core::lag::threshold::{Crossing, Measure};
 use pgmig_core::lag::units;
 use pgmig_core::lag::{Outcome, Reading, SECOND, State};
-use pgrx::PgLogLevel;
 use serde_json::{Value, json};
 
-use super::subscriber::Look;
-use super::{now, shared};
-use crate::error::{Error, Kind, raise, report};
+use super::shared;
+use crate::error::raise;
+use crate::ffi::wait::monotonic_micros as now;
 use crate::ffi::worker;
-use crate::{query, settings};
+use crate::notice::Notice;
+use crate::probe::SubscriberState;
+use crate::server::query;
+use crate::settings;
 
-pub fn announce(outcomes: &[(&Look, Outcome)]) {
+pub fn announce(outcomes: &[(&SubscriberState, Outcome)]) {
     let told = outcomes.iter().filter(|(_, outcome)| {
         outcome.change.is_some() || outcome.crossings.iter().any(Option::is_some)
     });
-    for (look, outcome) in told {
-        let reading = shared::reading(look.oid, now());
+    for (subscriber, outcome) in told {
+        let reading = shared::reading(subscriber.oid, now());
         let Some(reading) = reading else { continue };
         if let Some(change) = outcome.change {
-            log_change(look, &reading);
-            notify("state", look, &reading, change.previous);
+            log_change(subscriber, &reading);
+            notify("state", subscriber, &reading, change.previous);
         }
         for crossing in outcome.crossings.iter().flatten() {
-            log_crossing(look, crossing);
-            notify(event(crossing), look, &reading, reading.previous);
+            log_crossing(subscriber, crossing);
+            notify(event(crossing), subscriber, &reading, reading.previous);
         }
     }
 }
 
-fn log_change(look: &Look, reading: &Reading) {
+fn log_change(subscriber: &SubscriberState, reading: &Reading) {
     let is_bad = matches!(
         reading.state,
         State::Stalled | State::Erroring | State::SlotLost | State::Unreachable
     );
-    let text = format!("subscription \"{}\" is {}", look.name, reading.state);
-    log(is_bad, text, Some(reading.reason.clone()));
+    let text = format!("subscription \"{}\" is {}", subscriber.name, reading.state);
+    log(is_bad, text, Some(reading.sentence()));
 }
 
 fn log(is_warning: bool, text: String, detail: Option<String>) {
-    let (level, kind) = match is_warning {
-        true => (PgLogLevel::WARNING, Kind::Warning),
-        false => (PgLogLevel::LOG, Kind::Success),
-    };
-    let mut line = Error::new(kind, text);
-    line.detail = detail;
-    report(level, line);
+    let line = if is_warning { Notice::warning(text) } else { Notice::log(text) };
+    match detail {
+        Some(detail) => line.detail(detail).send(),
+        None => line.send(),
+    }
 }
 
-fn log_crossing(look: &Look, crossing: &Crossing) {
+fn log_crossing(subscriber: &SubscriberState, crossing: &Crossing) {
     let (what, unit, setting): (_, fn(u64) -> String, _) = match crossing.measure {
         Measure::LagBytes => ("pending", units::bytes, "lag_warning_bytes"),
         Measure::LagTime => ("lag", units::duration, "lag_warning_time"),
@@ -59,7 +59,7 @@ fn log_crossing(look: &Look, crossing: &Crossing) {
     let side = if crossing.over { "above" } else { "not above" };
     let text = format!(
         "subscription \"{}\": {} {what} is {side} pgmig_extras.{setting} ({})",
-        look.name,
+        subscriber.name,
         unit(crossing.value),
         unit(crossing.limit)
     );
@@ -79,10 +79,10 @@ fn event(crossing: &Crossing) -> &'static str {
 
 /// Any role of the database may listen: what is sent says no more than that something happened, unless
 /// the platform's owner wants it otherwise.
-fn notify(event: &str, look: &Look, reading: &Reading, previous: State) {
+fn notify(event: &str, subscriber: &SubscriberState, reading: &Reading, previous: State) {
     let (notify, payload) = match settings::notify_details() {
-        false => (NOTIFY, json!({ "event": event, "subscription": look.oid.to_u32() })),
-        true => (NOTIFY_DETAILS, details(event, look, reading, previous)),
+        false => (NOTIFY, json!({ "event": event, "subscription": subscriber.oid.to_u32() })),
+        true => (NOTIFY_DETAILS, details(event, subscriber, reading, previous)),
     };
     worker::transaction(|| raise(query::execute(notify, &[payload.to_string().into()])));
 }
@@ -95,10 +95,10 @@ const NOTIFY_DETAILS: &str = "\
                'database', pg_catalog.current_database(), \
                'at', pg_catalog.clock_timestamp()))::pg_catalog.text)";
 
-fn details(event: &str, look: &Look, reading: &Reading, previous: State) -> Value {
+fn details(event: &str, subscriber: &SubscriberState, reading: &Reading, previous: State) -> Value {
     json!({
         "event": event,
-        "subscription": look.name,
+        "subscription": subscriber.name,
         "state": reading.state.as_str(),
         "previous": previous.as_str(),
         "lag_seconds": reading.lag.map(|lag| lag as f64 / SECOND as f64),

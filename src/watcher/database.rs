@@ -1,21 +1,23 @@
 //! One worker per database: looks at each of its subscriptions once per interval.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use pgmig_core::lag::observation::{Answer, Compared, Received, Subscriber, Tables};
-use pgmig_core::lag::{Observation, Outcome};
-use pgrx::PgLogLevel;
+use pgmig_core::lag::Outcome;
+use pgmig_core::lag::observation::{Compared, Received, Tables};
 use pgrx::pg_sys::{Datum, Oid};
 use pgrx::prelude::*;
 
 use super::announce::announce;
-use super::link::Link;
-use super::process::{self, Process};
-use super::subscriber::{self, Listed, Look};
-use super::{errors, now, shared};
-use crate::error::{Error, Kind, Result, raise, report};
-use crate::ffi::{wait, worker};
+use super::place::Process;
+use super::{process, shared};
+use crate::error::{Kind, raise};
+use crate::ffi::{subscription as catalog, worker};
+use crate::notice::Notice;
+use crate::probe::{
+    self, Definition, PublisherProbe, PublisherProbes, SubscriberState, compare, observation,
+    received, states,
+};
+use crate::reports;
 use crate::settings;
 
 /// How long a look waits for publishers; an answer that comes later counts for the next one.
@@ -40,8 +42,14 @@ pub extern "C-unwind" fn pgmig_extras_watcher(argument: Datum) {
         return;
     }
     worker::connect_to_database(database);
-    Watcher { database, links: Links::default(), full: false, hurries: false, settles: false }
-        .run();
+    Watcher {
+        database,
+        probes: PublisherProbes::default(),
+        full: false,
+        hurries: false,
+        settles: false,
+    }
+    .run();
     process::leave();
 }
 
@@ -51,7 +59,7 @@ extern "C-unwind" fn on_exit(_code: i32, _argument: Datum) {
 
 struct Watcher {
     database: Oid,
-    links: Links,
+    probes: PublisherProbes,
     /// Whether the log already has that there is no room for more subscriptions.
     full: bool,
     /// Whether the next look should come sooner.
@@ -61,7 +69,7 @@ struct Watcher {
 }
 
 impl Watcher {
-    /// Looks for as long as there are subscriptions and they are to be watched.
+    /// SubscriberStates for as long as there are subscriptions and they are to be watched.
     fn run(&mut self) {
         let mut last = None;
         loop {
@@ -72,15 +80,15 @@ impl Watcher {
             if !settings::watch() || worker::in_recovery() || process::is_dismissed() {
                 return;
             }
-            let due = self.next_look(last);
+            let due = self.next_cycle(last);
             let goes_on = if process::is_called() {
                 last = Some(Instant::now());
                 self.cycle()
             } else if Instant::now() >= due {
                 last = Some(due);
                 self.cycle()
-            } else if self.links.have_news() {
-                self.look_at_news();
+            } else if self.probes.have_news() {
+                self.observe_news();
                 true
             } else {
                 self.has_subscriptions()
@@ -88,12 +96,13 @@ impl Watcher {
             if !goes_on {
                 return;
             }
-            self.links.go_on_until(self.next_look(last).min(Instant::now() + ATTENTION));
+            let until = self.next_cycle(last).min(Instant::now() + ATTENTION);
+            self.probes.go_on_until(until, process::is_called);
         }
     }
 
     /// When the next look is due: on a grid, so that a slow one delays no other.
-    fn next_look(&self, last: Option<Instant>) -> Instant {
+    fn next_cycle(&self, last: Option<Instant>) -> Instant {
         let now = Instant::now();
         let Some(last) = last else { return now };
         let interval = settings::watch_interval();
@@ -108,7 +117,7 @@ impl Watcher {
     }
 
     fn has_subscriptions(&self) -> bool {
-        let everywhere = worker::transaction(worker::subscriptions_everywhere);
+        let everywhere = worker::transaction(catalog::everywhere);
         everywhere.iter().any(|it| it.database == self.database)
     }
 
@@ -116,15 +125,15 @@ impl Watcher {
     fn cycle(&mut self) -> bool {
         let start = Instant::now();
         process::with_own(Process::begin_cycle);
-        let listed = worker::transaction(|| raise(subscriber::list()));
-        if listed.is_empty() {
+        let definitions = worker::transaction(|| raise(probe::definitions()));
+        if definitions.is_empty() {
             return false;
         }
-        let watched = self.admit(listed);
-        self.links.follow(&watched);
-        self.links.ask();
-        self.links.answer_until(start + ANSWER_TIME);
-        let outcomes = self.look(|_| true);
+        let watched = self.admit(definitions);
+        self.probes.follow(&watched);
+        self.probes.ask();
+        self.probes.answer_until(start + ANSWER_TIME);
+        let outcomes = self.observe_where(|_| true);
         self.hurries = outcomes.iter().any(|outcome| outcome.observe_sooner);
         self.settles = outcomes.iter().any(|outcome| outcome.observe_at_once);
         self.finish(start);
@@ -132,19 +141,23 @@ impl Watcher {
     }
 
     /// An answer that was late is true now, not at the next look.
-    fn look_at_news(&mut self) {
-        self.links.gather_until(Instant::now() + settings::watch_interval() / 20);
-        self.look(Link::has_news);
+    fn observe_news(&mut self) {
+        self.probes.gather_until(Instant::now() + settings::watch_interval() / 20);
+        self.observe_where(PublisherProbe::has_news);
     }
 
-    fn look(&mut self, at: impl Fn(&Link) -> bool) -> Vec<Outcome> {
+    fn observe_where(&mut self, at: impl Fn(&PublisherProbe) -> bool) -> Vec<Outcome> {
         // What the publishers say comes first, then what was received, then the rest.
-        let received = worker::transaction(|| raise(subscriber::received()));
-        let looks = worker::transaction(|| raise(subscriber::look()));
-        let outcomes = looks.iter().filter_map(|look| {
-            let link = self.links.0.get(&look.oid.to_u32()).filter(|link| at(link))?;
-            shared::set_refusal(look.oid, link.refusal().unwrap_or_default());
-            link.refusal().is_none().then(|| self.observe(look, &received))?.map(|o| (look, o))
+        let received = worker::transaction(|| raise(received()));
+        let subscribers = worker::transaction(|| raise(states()));
+        let outcomes = subscribers.iter().filter_map(|subscriber| {
+            let probe = self.probes.get(subscriber.oid).filter(|probe| at(probe))?;
+            shared::set_refusal(subscriber.oid, probe.refusal().unwrap_or_default());
+            probe
+                .refusal()
+                .is_none()
+                .then(|| self.observe(subscriber, &received))?
+                .map(|o| (subscriber, o))
         });
         let outcomes: Vec<_> = outcomes.collect();
         announce(&outcomes);
@@ -152,56 +165,59 @@ impl Watcher {
     }
 
     /// Those for which there is room. The log says so where an enabled one has none.
-    fn admit(&mut self, mut listed: Vec<Listed>) -> Vec<Listed> {
-        let has_place = |there: &Listed| shared::is_admitted(there.oid);
+    fn admit(&mut self, mut definitions: Vec<Definition>) -> Vec<Definition> {
+        let has_place = |there: &Definition| shared::is_admitted(there.oid);
         let mut is_full = false;
-        if !listed.iter().all(has_place) {
-            let everywhere = worker::transaction(worker::subscriptions_everywhere);
+        if !definitions.iter().all(has_place) {
+            let everywhere = worker::transaction(catalog::everywhere);
             let here = everywhere.iter().filter(|it| it.database == self.database);
             is_full = here.filter(|it| !shared::admit(it) && it.enabled).count() > 0;
-            listed.retain(has_place);
+            definitions.retain(has_place);
         }
         let was_full = std::mem::replace(&mut self.full, is_full);
         if self.full && !was_full {
-            report(
-                PgLogLevel::WARNING,
-                Error::new(Kind::LimitExceeded, "too many subscriptions to watch")
-                    .detail("Those without room are not watched.")
-                    .hint("Raise \"pgmig_extras.max_subscriptions\" and restart the server."),
-            );
+            Notice::warning("too many subscriptions to watch")
+                .sqlstate(Kind::LimitExceeded)
+                .detail("Those without room are not watched.")
+                .hint("Raise \"pgmig_extras.max_subscriptions\" and restart the server.")
+                .send();
         }
-        listed
+        definitions
     }
 
-    fn observe(&mut self, look: &Look, received: &[(Oid, Received)]) -> Option<Outcome> {
-        let links = self.links.0.len();
-        let link = self.links.0.get_mut(&look.oid.to_u32())?;
-        compare(link, look, links);
-        let tables = Tables { compared: link.compared, ..look.tables };
-        if let Some(cause) = link.take_cause() {
-            errors::keep_cause(look.oid, link.is_named().then_some(cause.as_str()));
-            tell_why(look, cause);
-        } else if !link.is_down() {
-            errors::keep_cause(look.oid, None);
+    fn observe(
+        &mut self,
+        subscriber: &SubscriberState,
+        received: &[(Oid, Received)],
+    ) -> Option<Outcome> {
+        let probes = self.probes.len();
+        let probe = self.probes.get_mut(subscriber.oid)?;
+        take_list(probe, subscriber, probes);
+        let tables = Tables { compared: probe.compared, ..subscriber.tables };
+        if let Some(cause) = probe.take_cause() {
+            reports::keep_cause(subscriber.oid, probe.is_named().then_some(cause.as_str()));
+            tell_why(subscriber, cause);
+        } else if !probe.is_down() {
+            reports::keep_cause(subscriber.oid, None);
         }
-        if errors::has_tables(look.oid) {
-            worker::transaction(|| errors::forget_over(look.oid));
+        if reports::has_tables(subscriber.oid) {
+            worker::transaction(|| reports::forget_over(subscriber.oid));
         }
         let settings = settings::lag();
-        if look.hears_within(settings.interval) {
-            link.hurry();
+        if subscriber.hears_within(settings.interval) {
+            probe.hurry();
         }
-        let observation = observation(look, link.take_answer(), received, tables);
-        shared::track(look.oid, |tracker| tracker.observe(&observation, &settings))
+        let observation = observation(subscriber, probe.take_answer(), received, tables);
+        shared::track(subscriber.oid, |tracker| tracker.observe(&observation, &settings))
     }
 
     fn finish(&mut self, start: Instant) {
-        let failed: u32 = self.links.0.values_mut().map(Link::take_failed).sum();
-        let links = || self.links.0.values();
-        let unreachable = links().filter(|link| link.is_down()).count() as u32;
+        let failed: u32 = self.probes.iter_mut().map(PublisherProbe::take_failed).sum();
+        let unreachable = self.probes.iter_mut().filter(|probe| probe.is_down()).count() as u32;
+        let watched = self.probes.len() as u32;
         process::with_own(|process| {
             process.unreachable = unreachable;
-            process.watched = links().count() as u32;
+            process.watched = watched;
             process.errors += u64::from(failed);
             process.finish_cycle(start.elapsed());
         });
@@ -209,107 +225,20 @@ impl Watcher {
 }
 
 /// What the state can't say: it is seen by roles that must not learn which ports are open.
-fn tell_why(look: &Look, cause: String) {
-    let text = format!("the publisher of subscription \"{}\" can't be watched", look.name);
-    report(PgLogLevel::LOG_SERVER_ONLY, Error::new(Kind::ConnectionRefused, text).detail(cause));
-}
-
-/// One link per subscription. A publisher that hangs delays no other: each has a connection of its
-/// own.
-#[derive(Default)]
-pub struct Links(BTreeMap<u32, Link>);
-
-impl Links {
-    pub fn follow(&mut self, listed: &[Listed]) {
-        self.0.retain(|oid, _| listed.iter().any(|there| there.oid.to_u32() == *oid));
-        for there in listed {
-            self.0.entry(there.oid.to_u32()).or_default().follow(there);
-        }
-    }
-
-    pub fn ask(&mut self) {
-        self.0.values_mut().for_each(Link::ask);
-    }
-
-    /// Lets every link go on until none is waiting for an answer that may come soon.
-    pub fn answer_until(&mut self, until: Instant) {
-        while Instant::now() < until && self.0.values().any(Link::is_asked) {
-            self.step(until);
-        }
-    }
-
-    /// Lets every link go on until one has news, or this watcher is called.
-    pub fn go_on_until(&mut self, until: Instant) {
-        while Instant::now() < until && !self.have_news() && !process::is_called() {
-            self.step(until);
-        }
-    }
-
-    /// Lets every link go on, so that one look serves all that have news by then.
-    fn gather_until(&mut self, until: Instant) {
-        while Instant::now() < until {
-            self.step(until);
-        }
-    }
-
-    fn have_news(&self) -> bool {
-        self.0.values().any(Link::has_news)
-    }
-
-    fn step(&mut self, until: Instant) {
-        let sockets: Vec<_> = self.0.values().filter_map(Link::socket).collect();
-        let retry = self.0.values().filter_map(Link::retry).min();
-        wait::any(&sockets, retry.map_or(until, |retry| retry.min(until)));
-        self.0.values_mut().for_each(Link::go_on);
-    }
-
-    /// How a subscription's tables compare with those of its publications.
-    pub fn compare(&mut self, subscription: Oid) -> Result<Option<Compared>> {
-        let list = self.0.get_mut(&subscription.to_u32()).and_then(Link::take_list);
-        list.map(|list| subscriber::compare(subscription, &list)).transpose()
-    }
-
-    /// Why the rules for connections keep a publisher from being asked.
-    pub fn refusal(&self, subscription: Oid) -> Option<&str> {
-        self.0.get(&subscription.to_u32())?.refusal()
-    }
-
-    pub fn take_answer(&mut self, subscription: Oid) -> Answer {
-        self.0.get_mut(&subscription.to_u32()).map_or(Answer::Failed, Link::take_answer)
-    }
+fn tell_why(subscriber: &SubscriberState, cause: String) {
+    let text = format!("the publisher of subscription \"{}\" can't be watched", subscriber.name);
+    Notice::log_server_only(text).sqlstate(Kind::ConnectionRefused).detail(cause).send();
 }
 
 /// Compares the subscription's tables with the publisher's list when that is new, which a short one is
 /// at every look. The list may be older than a refresh of the subscription that it is compared with: what
 /// it lacks counts when the next list lacks it too.
-fn compare(link: &mut Link, look: &Look, links: usize) {
-    let Some(list) = link.take_list() else { return };
+fn take_list(probe: &mut PublisherProbe, subscriber: &SubscriberState, probes: usize) {
+    let Some(list) = probe.take_list() else { return };
     let start = Instant::now();
-    let found = worker::transaction(|| raise(subscriber::compare(look.oid, &list)));
-    let before = link.lacking.replace(found.unpublished).unwrap_or(0);
+    let found = worker::transaction(|| raise(compare(subscriber.oid, &list)));
+    let before = probe.lacking.replace(found.unpublished).unwrap_or(0);
     let unpublished = found.unpublished.min(before);
-    link.compared = Some(Compared { unpublished, ..found });
-    link.pay_for_list(start.elapsed(), links);
-}
-
-/// What the tracker takes in.
-pub fn observation<'a>(
-    look: &'a Look,
-    publisher: Answer,
-    received: &[(Oid, Received)],
-    tables: Tables,
-) -> Observation<'a> {
-    let received = received.iter().find(|(oid, _)| *oid == look.oid).map(|(_, got)| *got);
-    let subscriber = Subscriber {
-        enabled: look.enabled,
-        slot: look.slot.as_deref(),
-        received,
-        worker: look.worker,
-        origin: look.origin,
-        tables,
-        sync_workers: look.copiers,
-        shortage: look.shortage,
-        errors: look.errors,
-    };
-    Observation { at: now(), publisher, subscriber }
+    probe.compared = Some(Compared { unpublished, ..found });
+    probe.pay_for_list(start.elapsed(), probes);
 }

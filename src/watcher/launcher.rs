@@ -5,15 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use pgmig_core::fairness;
-use pgrx::PgLogLevel;
 use pgrx::pg_sys::{Datum, Oid};
 use pgrx::prelude::*;
 
-use super::process::{self, Claim, Process};
+use super::place::Process;
+use super::process::{self, Claim};
 use super::shared;
-use crate::error::{Error, Kind, report};
-use crate::ffi::worker::Subscribed;
+use crate::error::Kind;
+use crate::ffi::subscription::{self as catalog, Subscribed};
 use crate::ffi::{slots, wait, worker};
+use crate::notice::Notice;
 use crate::settings;
 
 /// How long the postmaster waits before it starts a launcher that ended again, in seconds.
@@ -89,7 +90,7 @@ enum Obstacle {
 
 impl Launcher {
     fn cycle(&mut self) {
-        let subscriptions = worker::transaction(worker::subscriptions_everywhere);
+        let subscriptions = worker::transaction(catalog::everywhere);
         shared::follow(&subscriptions);
         let enabled = subscriptions.iter().filter(|it| it.enabled);
         let wanted: BTreeSet<(u32, u32)> =
@@ -155,14 +156,14 @@ impl Launcher {
             let of_kind = self.obstacles.iter().filter(|(_, other)| **other == obstacle);
             let databases: Vec<u32> = of_kind.map(|(database, _)| *database).collect();
             if databases.iter().any(|database| told.get(database) != Some(&obstacle)) {
-                report(PgLogLevel::WARNING, obstacle.error(&databases));
+                obstacle.warning(&databases).send();
             }
         }
     }
 }
 
 impl Obstacle {
-    fn error(self, databases: &[u32]) -> Error {
+    fn warning(self, databases: &[u32]) -> Notice {
         let message = match self {
             Self::NoWorker => "no background worker is free to watch subscriptions".to_owned(),
             Self::TooMany => format!(
@@ -175,7 +176,8 @@ impl Obstacle {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        Error::new(Kind::LimitExceeded, message)
+        Notice::warning(message)
+            .sqlstate(Kind::LimitExceeded)
             .detail(format!("Not watched are the databases with oid {}{more}.", named.join(", ")))
             .hint("Raise \"max_worker_processes\" and restart the server.")
     }

@@ -1,44 +1,12 @@
 //! Who watches which database: a place in shared memory for each worker. The launcher asks for a
 //! worker, which then takes its place, and gives it back when it leaves.
 
-use std::time::Duration;
-
-use pgmig_core::lag::Micros;
 use pgrx::pg_sys::Oid;
 
-use super::shared::MAX_DATABASES;
-use super::{now, shared};
+use super::place::Process;
+use super::shared::{self, MAX_DATABASES};
+use crate::commit::AtEnd;
 use crate::ffi::worker;
-
-/// A worker of ours.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Process {
-    /// 0 when there is none.
-    pub pid: i32,
-    /// What the launcher asked to be watched; invalid in a free place.
-    pub database: Oid,
-    /// When the launcher last asked for the worker.
-    asked_at: Micros,
-    /// Whether it has to leave: others need the worker more, or there is nothing to watch.
-    dismissed: bool,
-    /// Whether it is to look at once.
-    called: bool,
-    /// Whether there was no worker when the launcher last asked.
-    failed: bool,
-    pub cycled_at: Micros,
-    pub cycle: Micros,
-    /// Publishers that could not be reached in the last cycle.
-    pub unreachable: u32,
-    pub watched: u32,
-    /// Failures since this process started: of a watcher to reach a publisher, of the launcher to
-    /// start a watcher.
-    pub errors: u64,
-}
-
-/// How long a worker may take to show up before it is asked for again. One that fails as soon as it
-/// starts is not asked for more often either, as core does with its own workers.
-const START_TIME: Micros = 5 * pgmig_core::lag::SECOND;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
@@ -65,49 +33,6 @@ pub enum Presence {
 /// worker.
 pub fn limit() -> usize {
     worker::workers_to_spare().clamp(1, MAX_DATABASES)
-}
-
-impl Process {
-    const NONE: Self = Self {
-        pid: 0,
-        database: Oid::INVALID,
-        asked_at: 0,
-        dismissed: false,
-        called: false,
-        failed: false,
-        cycled_at: 0,
-        cycle: 0,
-        unreachable: 0,
-        watched: 0,
-        errors: 0,
-    };
-
-    pub fn launcher(pid: i32) -> Self {
-        Self { pid, ..Self::NONE }
-    }
-
-    fn asked_for(database: Oid) -> Self {
-        Self { database, asked_at: now(), ..Self::NONE }
-    }
-
-    fn was_asked_for_just_now(&self) -> bool {
-        now().saturating_sub(self.asked_at) <= START_TIME
-    }
-
-    /// Whether it has a background worker, or may soon have one.
-    fn has_worker(&self) -> bool {
-        let may_come = self.database != Oid::INVALID && !self.failed;
-        self.pid != 0 || may_come && self.was_asked_for_just_now()
-    }
-
-    pub fn begin_cycle(&mut self) {
-        self.called = false;
-    }
-
-    pub fn finish_cycle(&mut self, cycle: Duration) {
-        self.cycled_at = now();
-        self.cycle = cycle.as_micros() as Micros;
-    }
 }
 
 /// Whether a database's worker has to be started.
@@ -222,4 +147,18 @@ fn place(places: &mut [Process], database: Oid) -> Option<&mut Process> {
     let free = || places.iter().position(|process| process.database == Oid::INVALID);
     let at = known.or_else(free)?;
     Some(&mut places[at])
+}
+
+/// Has a database's watcher look once the transaction is committed.
+pub struct CallAtCommit(pub Oid);
+
+impl AtEnd for CallAtCommit {
+    fn after_commit(self: Box<Self>) {
+        call(self.0);
+    }
+
+    /// What is committed at some later time need not be looked at at once.
+    fn is_optional(&self) -> bool {
+        true
+    }
 }

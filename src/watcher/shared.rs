@@ -9,11 +9,11 @@ use pgmig_core::fairness::{self, Occupant};
 use pgmig_core::lag::{Micros, Reading, Tracker};
 use pgrx::pg_sys::Oid;
 
-use super::errors::Reports;
-use super::process::Process;
+use super::place::Process;
 use super::slots::Inactive;
 use crate::ffi::shared::{Block, Plain};
-use crate::ffi::worker::Subscribed;
+use crate::ffi::subscription::Subscribed;
+use crate::reports::Reports;
 use crate::settings::{self, Timeouts};
 
 /// Databases with subscriptions that can be watched at once.

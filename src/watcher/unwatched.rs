@@ -3,7 +3,8 @@
 use pgmig_core::lag::State;
 use pgrx::pg_sys::Oid;
 
-use super::process::{self, Presence, Process};
+use super::place::Process;
+use super::process::{self, Presence};
 use crate::ffi::worker;
 use crate::settings;
 
@@ -19,6 +20,8 @@ pub enum Unwatched {
     NoWorker,
     NoLauncher,
     NotYet,
+    /// Without preload: it is not the caller's, or of another database.
+    NotObserved,
 }
 
 impl Unwatched {
@@ -50,6 +53,7 @@ impl Unwatched {
 
     pub fn reason(&self) -> String {
         let why = match self {
+            Self::NotObserved => return "It is not watched yet.".to_owned(),
             Self::Disabled => return "The subscription is disabled.".to_owned(),
             Self::Off => "pgmig_extras.watch is off",
             Self::InRecovery => "this server is a standby",

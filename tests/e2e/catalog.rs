@@ -20,19 +20,15 @@ const LAG_COLUMNS: &str = "TABLE(database name, subscription name, state text, l
     open_transaction_bytes bigint, tables_ready bigint, tables_total bigint, \
     apply_errors bigint, sync_errors bigint, conflicts bigint, last_error text, eta interval, \
     sampled_at timestamp with time zone, reason text)";
-const READING_COLUMNS: &str = "TABLE(subscription oid, state text, lag_us bigint, \
-    lag_is_lower_bound boolean, pending_bytes bigint, decode_backlog_bytes bigint, \
-    inflight_bytes bigint, retained_bytes bigint, headroom_bytes bigint, \
-    open_transaction_bytes bigint, tables_ready bigint, tables_total bigint, \
-    apply_errors bigint, sync_errors bigint, conflicts bigint, last_error text, eta_us bigint, age_us bigint, \
-    reason text)";
 const HISTORY_COLUMNS: &str = "TABLE(sampled_at timestamp with time zone, span interval, \
     state text, lag interval, lag_is_lower_bound boolean, pending_bytes bigint, \
     retained_bytes bigint)";
-const SAMPLE_COLUMNS: &str = "TABLE(age_us bigint, span_us bigint, state text, lag_us bigint, \
-    lag_is_lower_bound boolean, pending_bytes bigint, retained_bytes bigint)";
-const PROCESS_COLUMNS: &str = "TABLE(kind text, pid integer, database oid, last_cycle_us bigint, \
-    cycle_us bigint, subscriptions bigint, unreachable bigint, errors bigint)";
+const SLOT_COLUMNS: &str = "TABLE(slot name, database name, active boolean, lag_bytes bigint, \
+    retained_bytes bigint, headroom_bytes bigint, inactive_since timestamp with time zone, \
+    meaning text)";
+const PROCESS_COLUMNS: &str = "TABLE(kind text, pid integer, database name, \
+    last_cycle timestamp with time zone, cycle_time interval, subscriptions bigint, \
+    unreachable bigint, errors bigint)";
 
 /// What changes something: name, arguments, result. Only operators may call these.
 const CHANGING: &[(&str, &str, &str)] = &[
@@ -117,23 +113,20 @@ const READING: &[(&str, &str, &str)] = &[
     ("operator_functions", "", "SETOF regprocedure"),
     ("pg_list_all_subscriptions", "", SUBSCRIPTION_COLUMNS),
     ("pg_stat_replication_list", "", REPLICATION_COLUMNS),
-    ("subscription_lag_list", "", LAG_COLUMNS),
-    ("lag_readings", "", READING_COLUMNS),
+    ("subscription_lag", "", LAG_COLUMNS),
     (
         "subscription_lag_history",
         "subscription text, since interval DEFAULT '01:00:00'::interval",
         HISTORY_COLUMNS,
     ),
-    ("lag_samples", "subscription text, since_us bigint", SAMPLE_COLUMNS),
     (
         "subscription_lag_chart",
         "subscription text, since interval DEFAULT '00:10:00'::interval, \
          width integer DEFAULT 80",
         "SETOF text",
     ),
-    ("lag_chart", "subscription text, since_us bigint, width integer", "text"),
-    ("watcher_processes", "", PROCESS_COLUMNS),
-    ("inactive_slots", "", "TABLE(slot text, since timestamp with time zone)"),
+    ("slot_lag", "", SLOT_COLUMNS),
+    ("watcher_status", "", PROCESS_COLUMNS),
 ];
 
 const VIEWS: [&str; 5] =

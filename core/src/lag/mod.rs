@@ -31,6 +31,7 @@ pub mod wait;
 mod simulation;
 
 pub use observation::Observation;
+pub use reason::{Reason, with_last_error};
 pub use settings::Settings;
 pub use state::State;
 pub use tracker::{Outcome, Reading, Tracker};

@@ -65,7 +65,29 @@ impl Reason {
         )
     }
 
+    /// The sentence for a view that also has the column last_error.
     pub fn sentence(&self, now: Micros) -> String {
+        self.text(now, ": see last_error.")
+    }
+
+    /// The sentence for a message. It includes the last error of the subscription's workers, if known.
+    pub fn with_last_error(&self, now: Micros, last_error: Option<&str>) -> String {
+        match (self.counts_errors(), last_error) {
+            (true, Some(error)) => self.text(now, &format!(": {error}")),
+            (true, None) => self.text(now, "; the errors are in this server's log."),
+            (false, _) => with_last_error(self.text(now, ""), last_error),
+        }
+    }
+
+    fn counts_errors(&self) -> bool {
+        matches!(
+            self,
+            Self::Disabled { errors: 1.. } | Self::ApplyFails { .. } | Self::CopyFails { .. }
+        )
+    }
+
+    /// `see`: the end of a sentence that has a number of errors.
+    fn text(&self, now: Micros, see: &str) -> String {
         let ago = |since: Micros| duration(now.saturating_sub(since));
         match *self {
             Self::NotSampled => "The watcher has not observed this subscription yet.".into(),
@@ -86,7 +108,7 @@ impl Reason {
             ),
             Self::Disabled { errors: 0 } => "The subscription is disabled.".into(),
             Self::Disabled { errors } => {
-                format!("The subscription was disabled after {}: see last_error.", count(errors))
+                format!("The subscription was disabled after {}{see}", count(errors))
             }
             Self::Unreachable { answered: None } => "The publisher has not answered yet.".into(),
             Self::Unreachable { answered: Some(at) } => format!(
@@ -94,10 +116,10 @@ impl Reason {
                 ago(at)
             ),
             Self::ApplyFails { errors } => {
-                format!("Applying changes fails at the same place, with {}: see last_error.", count(errors))
+                format!("Applying changes fails at the same place, with {}{see}", count(errors))
             }
             Self::CopyFails { errors } => {
-                format!("Copying a table fails again and again, with {}: see last_error.", count(errors))
+                format!("Copying a table fails again and again, with {}{see}", count(errors))
             }
             Self::Stalled { cause, since } => {
                 format!("Nothing has been applied for {}: {}.", ago(since), cause.clause())
@@ -140,6 +162,14 @@ impl Reason {
             ),
             Self::InStep => "Changes are applied as they are made.".into(),
         }
+    }
+}
+
+/// A sentence, and what its reader can't see otherwise.
+pub fn with_last_error(sentence: String, last_error: Option<&str>) -> String {
+    match last_error {
+        Some(error) => format!("{sentence} The last error of its workers: {error}"),
+        None => sentence,
     }
 }
 
@@ -285,6 +315,23 @@ mod tests {
         distinct.sort();
         distinct.dedup();
         assert_eq!(distinct.len(), sentences.len());
+    }
+
+    #[test]
+    fn a_message_quotes_the_last_error() {
+        let fails = Reason::ApplyFails { errors: 2 };
+        let with = |reason: Reason, error| reason.with_last_error(0, error);
+        let start = "Applying changes fails at the same place, with 2 errors";
+        assert_eq!(fails.sentence(0), format!("{start}: see last_error."));
+        assert_eq!(with(fails, Some("no space")), format!("{start}: no space"));
+        assert_eq!(with(fails, None), format!("{start}; the errors are in this server's log."));
+        let missing = Reason::SlotMissing.sentence(0);
+        assert_eq!(with(Reason::SlotMissing, None), missing);
+        let quoted = format!("{missing} The last error of its workers: no space");
+        assert_eq!(with(Reason::SlotMissing, Some("no space")), quoted);
+        for reason in every_reason().into_iter().filter(|reason| !reason.counts_errors()) {
+            assert!(!reason.sentence(0).contains("last_error"), "{reason:?}");
+        }
     }
 
     #[test]

@@ -88,9 +88,9 @@ pub struct Reading {
     /// The state before this one.
     pub previous: State,
     pub since: Micros,
-    pub reason: String,
-    /// Whether waiting cannot help, see [`Reason::is_stuck`].
-    pub is_stuck: bool,
+    pub reason: Reason,
+    /// When this was read.
+    pub at: Micros,
     /// Whether changes are known to be lost. This stays true even without further observations.
     pub changes_lost: bool,
     pub lag: Option<Micros>,
@@ -111,6 +111,13 @@ pub struct Reading {
     /// When the last observation was made, and when the publisher last answered.
     pub sampled_at: Option<Micros>,
     pub answered_at: Option<Micros>,
+}
+
+impl Reading {
+    /// Why it is in its state.
+    pub fn sentence(&self) -> String {
+        self.reason.sentence(self.at)
+    }
 }
 
 impl Tracker {
@@ -340,8 +347,8 @@ impl Tracker {
             state,
             previous: last.previous,
             since: last.since,
-            reason: reason.sentence(now),
-            is_stuck: reason.is_stuck(),
+            reason,
+            at: now,
             changes_lost: self.detector.divergence().is_some(),
             lag: lag.map(|lag| lag.time),
             lag_is_lower_bound: lag.is_some_and(|lag| lag.is_lower_bound),
@@ -484,7 +491,7 @@ mod tests {
     fn before_the_first_observation_nothing_is_known() {
         let reading = Tracker::new().read(5 * SECOND);
         assert_eq!((reading.state, reading.lag, reading.sampled_at), (State::Unknown, None, None));
-        assert!(reading.reason.contains("has not observed"));
+        assert!(reading.sentence().contains("has not observed"));
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl Run {
     }
 
     pub fn says(&self, part: &str) {
-        let reason = self.read().reason;
+        let reason = self.read().sentence();
         assert!(reason.contains(part), "{reason}");
     }
 }
@@ -479,7 +479,7 @@ fn the_state_is_unknown_after_a_watcher_stops_observing() {
     run.pass(30);
     let later = run.watcher.tracker.read(run.world.now + 20 * SECOND);
     assert_eq!(later.state, Unknown);
-    assert!(later.reason.contains("has made no observation for 20 s"), "{}", later.reason);
+    assert!(later.sentence().contains("has made no observation for 20 s"), "{}", later.sentence());
     assert!(later.lag.unwrap() >= 20 * SECOND);
 }
 

@@ -1,0 +1,170 @@
+//! The actions of the running transaction, and when each of their steps is due.
+
+use std::cell::RefCell;
+
+use pgrx::pg_sys::Oid;
+
+use super::at_end::{AtEnd, Plan, Removes};
+use super::locks::without_long_lock_waits;
+use super::origin::{self, DoomedOrigin};
+use crate::error::{Error, Kind, raise};
+use crate::ffi::transaction::{self as ffi, Callbacks, Event, SubEvent};
+use crate::notice::Notice;
+use crate::publisher::Mark;
+
+struct Pending {
+    subtransaction: u32,
+    action: Box<dyn AtEnd>,
+}
+
+thread_local! {
+    static PENDING: RefCell<Vec<Pending>> = const { RefCell::new(Vec::new()) };
+    /// Of the transaction that is being committed, until its locks are released.
+    static COMMITTED: RefCell<Vec<Pending>> = const { RefCell::new(Vec::new()) };
+}
+
+pub fn install() {
+    ffi::install(Callbacks { event: on_event, sub_event: on_sub_event });
+}
+
+/// Ties `action` to the current (sub)transaction.
+pub fn defer(action: impl AtEnd + 'static) {
+    let action = Box::new(action);
+    let subtransaction = ffi::current_subtransaction();
+    PENDING.with_borrow_mut(|pending| pending.push(Pending { subtransaction, action }));
+}
+
+/// What this transaction is to do to slots of this name, and on which connections.
+pub fn plans_for_slot(name: &str) -> Vec<(Plan, Mark)> {
+    PENDING.with_borrow(|pending| {
+        pending.iter().filter_map(|entry| entry.action.plan_for_slot(name)).collect()
+    })
+}
+
+/// Whether this transaction drops the subscription.
+pub fn is_to_go(subscription: Oid) -> bool {
+    let whole = Some(Removes { subscription, whole: true });
+    PENDING.with_borrow(|pending| pending.iter().any(|entry| entry.action.removes() == whole))
+}
+
+fn on_event(event: Event) {
+    match event {
+        Event::PreCommit => before_commit(),
+        Event::PrePrepare => refuse_prepare(),
+        Event::Commit => {
+            origin::forget();
+            COMMITTED.set(take());
+        }
+        Event::Released => {
+            let what = "finish what waited for the commit";
+            each_quietly(what, COMMITTED.take(), |action| action.after_commit());
+        }
+        Event::Abort => {
+            // First, while the transaction's locks keep workers from using the origins.
+            origin::put_all_back();
+            undo(take());
+        }
+    }
+}
+
+fn on_sub_event(event: SubEvent) {
+    match event {
+        SubEvent::Commit { own, parent } => PENDING.with_borrow_mut(|pending| {
+            for entry in pending.iter_mut().filter(|entry| entry.subtransaction == own) {
+                entry.subtransaction = parent;
+            }
+        }),
+        SubEvent::Abort { own } => {
+            let (undone, kept): (Vec<_>, Vec<_>) =
+                take().into_iter().partition(|entry| entry.subtransaction == own);
+            PENDING.set(kept);
+            undo(undone);
+        }
+    }
+}
+
+fn take() -> Vec<Pending> {
+    PENDING.take()
+}
+
+/// What can still fail comes first; dropping origins, which no rollback undoes, comes last.
+fn before_commit() {
+    let mut all = Taken(Vec::new());
+    let mut origins = Vec::new();
+    loop {
+        let known = all.0.len();
+        all.0.extend(take());
+        let new = &mut all.0[known..];
+        if new.is_empty() {
+            break;
+        }
+        for pending in &mut *new {
+            raise(pending.action.before_commit());
+        }
+        origins.extend(remove(new));
+        // Event triggers of a drop may have asked for more.
+    }
+    if !origins.is_empty() {
+        without_long_lock_waits(|| origins.into_iter().for_each(origin::drop));
+    }
+}
+
+/// Actions at work. Put back when dropped, so that the end of the transaction finds them, also when
+/// a step raised.
+struct Taken(Vec<Pending>);
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let mut all = std::mem::take(&mut self.0);
+        all.extend(take());
+        PENDING.set(all);
+    }
+}
+
+/// Takes from this server's catalogs what is to go. Returns the origins that are to go after it.
+fn remove(actions: &mut [Pending]) -> Vec<DoomedOrigin> {
+    let mut removals: Vec<(Removes, &mut Box<dyn AtEnd>)> = Vec::new();
+    for pending in actions {
+        if let Some(removes) = pending.action.removes() {
+            removals.retain(|(earlier, _)| !earlier.is_superseded_by(removes));
+            removals.push((removes, &mut pending.action));
+        }
+    }
+    if removals.is_empty() {
+        return Vec::new();
+    }
+    let origins = without_long_lock_waits(|| {
+        ffi::with_snapshot(|| {
+            removals.into_iter().flat_map(|(_, action)| raise(action.remove())).collect()
+        })
+    });
+    ffi::fire_deferred_triggers();
+    origins
+}
+
+fn refuse_prepare() {
+    PENDING.with_borrow_mut(|pending| {
+        pending.retain(|entry| !entry.action.is_optional());
+    });
+    if PENDING.with_borrow(|pending| !pending.is_empty()) {
+        raise(Err(Error::new(
+            Kind::FeatureNotSupported,
+            "cannot PREPARE a transaction that drops or refreshes a subscription, or creates or \
+             drops a replication slot of a publisher",
+        )
+        .hint("Use COMMIT.")))
+    }
+}
+
+fn undo(actions: Vec<Pending>) {
+    each_quietly("undo what a transaction had planned", actions, |action| action.after_abort());
+}
+
+/// Nothing may be raised any more. What went wrong is told in the log.
+fn each_quietly(what: &str, actions: Vec<Pending>, work: fn(Box<dyn AtEnd>)) {
+    for pending in actions {
+        let Err(reason) = ffi::caught(|| work(pending.action)) else { continue };
+        let line = Notice::log(format!("could not {what}: {reason}")).sqlstate(Kind::Internal);
+        let _ = ffi::caught(|| line.send());
+    }
+}

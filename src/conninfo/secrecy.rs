@@ -1,0 +1,50 @@
+//! Keeps secrets out of what others can read: the server's log, pg_stat_activity, and errors.
+//!
+//! Where the library is loaded, every line of the log is looked through and secrets in it are masked;
+//! nothing else of it is cut, whatever the statement calls, since an audit reads it. Secrets that a
+//! statement puts together from pieces are known by their value from when a function of ours is given
+//! them. Lines that the server writes before that, such as those of log_statement, are looked through
+//! only where the library is preloaded, and only for what is written like a secret.
+
+use std::ffi::CString;
+
+use pgmig_core::secret::{self, Known};
+use pgmig_core::{conninfo, limits};
+
+use crate::argument::Text;
+use crate::ffi::activity::{self, WithoutContext};
+use crate::ffi::libpq;
+
+/// To be called first by every function that is given a connection string, and held to its end. From
+/// then on, to the end of the statement, its secrets are known. `others`: the function's other
+/// texts, which are what a caller who swaps arguments takes for the connection string.
+pub fn conceal(conninfo: &Text, others: &[&Text]) -> WithoutContext {
+    let mut known = activity::known();
+    // What is no connection string is not noted as a whole: it would hide whatever is written alike.
+    for text in others.iter().chain([&conninfo]).filter_map(|text| short(text)) {
+        note(&mut known, text);
+    }
+    activity::conceal(known)
+}
+
+/// Longer arguments are refused by whoever uses them, and are not looked at here.
+fn short<'a>(argument: &Text<'a>) -> Option<&'a [u8]> {
+    argument.filter(|text| text.size() <= limits::TEXT).map(|text| text.bytes())
+}
+
+/// Notes the secrets of a text, if it has any.
+fn note(known: &mut Known, text: &[u8]) {
+    secret::written_in(text).for_each(|value| known.note(value));
+    let looks_like_one = text.contains(&b'=') || text.windows(3).any(|part| part == b"://");
+    if !looks_like_one {
+        return;
+    }
+    let parsed = CString::new(text).ok().and_then(|text| libpq::parse_conninfo_bytes(&text));
+    for (keyword, value) in parsed.iter().flatten() {
+        if conninfo::is_harmless(keyword) {
+            secret::written_in(value).for_each(|value| known.note(value));
+        } else {
+            known.note(value);
+        }
+    }
+}

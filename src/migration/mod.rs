@@ -1,0 +1,3 @@
+//! The steps of a migration, above single subscriptions.
+
+pub mod catch_up;
