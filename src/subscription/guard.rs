@@ -38,9 +38,9 @@ pub fn guard(call: Call, instead: fn(&str) -> Hint) -> Result<()> {
         Change::DropExtension(_) | Change::DropOwned => Ok(()),
         Change::Connection(_) | Change::Owner if current_user_is_superuser() => Ok(()),
         Change::Connection(name) => {
-            // Held while it is raised: a CONTEXT would quote the statement.
-            let _concealed = secrecy::conceal(&None, &[]);
-            raise(Err(refused("change the connection of a subscription").hint(instead(&name))))
+            let error = refused("change the connection of a subscription").hint(instead(&name));
+            // A CONTEXT would quote the statement.
+            secrecy::concealing(&None, &[], || raise(Err(error)))
         }
         Change::Owner => Err(refused("change the owner of a subscription")
             .hint("Let the new owner create a subscription of its own.")),
