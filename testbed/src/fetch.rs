@@ -2,7 +2,7 @@
 
 use crate::apt;
 use crate::command::{output, run};
-use crate::majors::Layout;
+use crate::layout::Layout;
 use crate::pg_config;
 use crate::workspace;
 use anyhow::{Context, Result, bail, ensure};

@@ -11,6 +11,7 @@
 
 use crate::command::output;
 use crate::fetch;
+use crate::layout::Layout;
 use crate::pg_config;
 use crate::workspace;
 use anyhow::{Context, Result, ensure};
@@ -135,14 +136,6 @@ fn assemble(major: u16, server: &Server, home: &Path, stamp: &str) -> Result<()>
     }
     fs::rename(staging.keep(), home)?;
     Ok(())
-}
-
-/// The folders of an installation, relative to its root.
-pub(crate) struct Layout {
-    pub version: String,
-    pub bindir: PathBuf,
-    pub pkglibdir: PathBuf,
-    pub sharedir: PathBuf,
 }
 
 /// A server finds its files relative to its own place, so a copy that keeps Debian's layout below

@@ -7,6 +7,8 @@ use anyhow::Result;
 use testbed::command;
 use testbed::{build, majors};
 
+use crate::tidy;
+
 /// What proptest reads.
 const SEED: &str = "PROPTEST_RNG_SEED";
 
@@ -15,6 +17,7 @@ const LINTED_MAJOR: u16 = 15;
 
 /// `random_seed`: property tests and the simulation of the watcher try other cases than in every run.
 pub fn run(random_seed: bool) -> Result<()> {
+    tidy::run()?;
     let install = majors::prepare(LINTED_MAJOR)?;
     let cargo = |arguments: &str| -> Result<()> {
         let mut command = build::cargo_for(&install)?;
