@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// The folders of an installation, relative to its root.
+/// The folders of an installation, absolute or relative to its root.
 pub struct Layout {
     pub version: String,
     pub bindir: PathBuf,
