@@ -1,16 +1,18 @@
--- From the original, 1.1.18 or later (the other files are links to this one), to ours: every function, type and view stays what it was to those who
--- depend on it and were granted it, and has our code. Subscriptions are not touched.
+-- Upgrade from the original, version 1.1.18 or later (the other upgrade files are links to this
+-- one). Functions, types and the view are replaced in place, so views that depend on them and
+-- grants stay. Subscriptions are not changed.
 
--- The schema may have belonged to somebody else until now, and comes first in the search path.
+-- Another role may have owned the schema until now, and the schema is first in the search path.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
 -- ---------------------------------------------------------------------------------------------
 -- The original's objects
 -- ---------------------------------------------------------------------------------------------
 
--- The extension may belong to a role that is no superuser, which can add objects of its own to it. So
--- none but the original's, made by a superuser, gets through; these alone get their owner from here, and
--- every function of them is replaced or dropped below.
+-- A role that is not a superuser may own the extension and may have added objects to it. So the
+-- upgrade refuses every member that is not an object of the original or is not owned by a
+-- superuser. Only the original's objects get a new owner below, and each of their functions is
+-- replaced or dropped below.
 DO $members$
 DECLARE
     functions CONSTANT pg_catalog.text[] := ARRAY[
@@ -90,11 +92,11 @@ BEGIN
         RAISE EXCEPTION 'extension "aiven_extras" has a member that the original has not'
             USING ERRCODE = '55000',
                   DETAIL = pg_catalog.format(
-                      'Not one of the original''s, or not a superuser''s, is %s.', stranger),
+                      'The original does not have it, or no superuser owns it: %s.', stranger),
                   HINT = 'Drop it from the extension, or create the extension again.';
     END IF;
 
-    -- Whoever owned them could change them, or stop being a superuser.
+    -- Their present owner could change them, or lose the superuser attribute.
     FOREACH function IN ARRAY functions LOOP
         IF pg_catalog.to_regprocedure(function) IS NOT NULL THEN
             EXECUTE pg_catalog.concat('ALTER FUNCTION ', function, ' OWNER TO CURRENT_USER');
@@ -110,11 +112,14 @@ $members$;
 -- The schema
 -- ---------------------------------------------------------------------------------------------
 
--- A dump that is restored makes the schema before the extension, as whoever restores it; for a trusted
--- extension CREATE EXTENSION does so too. Who owns a schema can put functions into it that others
--- take for ours, even afterwards from a transaction that is still open, and has said who may use it. So
--- the schema of a third role is refused, and any with something in it; it gets a superuser as owner, and
--- nobody else keeps CREATE. Who owns or creates the extension may use it and let others use it.
+-- A restored dump creates the schema before the extension, as the role that restores it. CREATE
+-- EXTENSION does the same for a trusted extension. The owner of a schema can put functions into it
+-- that others take for ours, even later, from a transaction that is still open. The owner has also
+-- decided who may use the schema.
+--
+-- So a schema of a third role is refused, and so is one that is not empty. A superuser becomes its
+-- owner, and nobody else keeps CREATE. The role that owns or creates the extension may use it and
+-- let others use it.
 DO $schema$
 DECLARE
     namespace pg_catalog.oid;
@@ -194,9 +199,10 @@ BEGIN
 END
 $schema$;
 
--- In later versions of the original this function runs with the rights of its caller from PostgreSQL 16
--- on, and is everybody's. Ours lends rights. It goes on to be of those who may create subscriptions: by
--- the server's own rule, or because the platform has granted them the other functions.
+-- From PostgreSQL 16 on, later versions of the original run this function with the caller's rights
+-- and leave it to PUBLIC. Ours lends rights. So EXECUTE goes to the roles that may create
+-- subscriptions: members of pg_create_subscription, and roles to which the platform has granted
+-- pg_drop_subscription().
 DO $create$
 DECLARE
     original CONSTANT pg_catalog.regprocedure :=
@@ -228,7 +234,7 @@ BEGIN
 END
 $create$;
 
--- Any role could run any SQL on any server by it, as this server.
+-- With this function any role could run any SQL on other servers as this server.
 DROP FUNCTION IF EXISTS aiven_extras.dblink_record_execute(text, text);
 
 -- ---------------------------------------------------------------------------------------------
@@ -247,21 +253,22 @@ CREATE OR REPLACE FUNCTION aiven_extras.pg_create_subscription(
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'aiven_pg_create_subscription_wrapper';
 COMMENT ON FUNCTION aiven_extras.pg_create_subscription(text, text, text, text, boolean, boolean, text) IS
-'Creates an enabled subscription owned by the caller. arg_slot_create: create the slot on the publisher with the commit of this transaction, or use it if it is there and fit; otherwise it must exist. arg_copy_data: copy the rows that are there. arg_origin: any or none (16 and later). Errors: 42501 a target table is not the caller''s, the connection string breaks a rule, or the server is older than 15; 42P01 a target table is missing; 42704 publication or slot is missing; 42710 the subscription exists; 55000 the slot exists and cannot be used; 08001 no connection.';
+    'Subscribes to one publication; the caller owns the subscription. With arg_slot_create, the '
+    'slot is created on the publisher at the commit unless a usable one exists.';
 
 CREATE OR REPLACE FUNCTION aiven_extras.pg_alter_subscription_disable(arg_subscription_name text)
     RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'aiven_pg_alter_subscription_disable_wrapper';
 COMMENT ON FUNCTION aiven_extras.pg_alter_subscription_disable(text) IS
-'Stops a subscription of the caller''s; its slot goes on keeping WAL on the publisher. Errors: 42501 not a member of its owner; 42704 it does not exist.';
+    'Disables a subscription. Its slot goes on keeping WAL on the publisher.';
 
 CREATE OR REPLACE FUNCTION aiven_extras.pg_alter_subscription_enable(arg_subscription_name text)
     RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'aiven_pg_alter_subscription_enable_wrapper';
 COMMENT ON FUNCTION aiven_extras.pg_alter_subscription_enable(text) IS
-'Starts a subscription of the caller''s. Errors: 42501 not a member of its owner; 42704 it does not exist.';
+    'Enables a subscription. Warns if its slot is known to have been moved while it was disabled.';
 
 CREATE OR REPLACE FUNCTION aiven_extras.pg_alter_subscription_refresh_publication(
     arg_subscription_name text,
@@ -270,7 +277,8 @@ CREATE OR REPLACE FUNCTION aiven_extras.pg_alter_subscription_refresh_publicatio
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'aiven_pg_alter_subscription_refresh_publication_wrapper';
 COMMENT ON FUNCTION aiven_extras.pg_alter_subscription_refresh_publication(text, boolean) IS
-'Subscribes to tables that were added to the publications and forgets those that were removed, with the commit of this transaction. arg_copy_data: copy the rows of new tables. Errors: 42501 not a member of the subscription''s or a table''s owner; 55000 the subscription is disabled; 42P01 a table is missing; 08001 no connection.';
+    'Subscribes to tables that were added to the publications and removes those that were dropped '
+    'from them, at the commit.';
 
 CREATE OR REPLACE FUNCTION aiven_extras.subscription_refresh(
     arg_subscription_name text,
@@ -280,7 +288,8 @@ CREATE OR REPLACE FUNCTION aiven_extras.subscription_refresh(
     AS 'MODULE_PATHNAME', 'aiven_pg_alter_subscription_refresh_publication_wrapper';
 REVOKE ALL ON FUNCTION aiven_extras.subscription_refresh(text, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION aiven_extras.subscription_refresh(text, boolean) IS
-'The same as pg_alter_subscription_refresh_publication(text, boolean), under the name of the original''s internal function. Not for PUBLIC.';
+    'The same as pg_alter_subscription_refresh_publication(text, boolean), under the name of the '
+    'original''s internal function.';
 
 CREATE OR REPLACE FUNCTION aiven_extras.pg_drop_subscription(
     arg_subscription_name text,
@@ -289,17 +298,19 @@ CREATE OR REPLACE FUNCTION aiven_extras.pg_drop_subscription(
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'aiven_pg_drop_subscription_wrapper';
 COMMENT ON FUNCTION aiven_extras.pg_drop_subscription(text, boolean) IS
-'Drops a subscription of the caller''s, after its tables are copied and what the publisher had at the call is applied (pgmig_extras.catch_up_before_drop = off drops it as it is). arg_drop_repl_slot: drop its slots on the publisher too, after the commit. Errors: 42501 not a member of its owner; 42704 it does not exist; 08001 no connection (nothing was dropped).';
+    'Drops a subscription once its tables are copied and it has applied what the publisher had at '
+    'the call. With arg_drop_repl_slot, also drops its slots on the publisher.';
 
 CREATE OR REPLACE FUNCTION aiven_extras.pg_list_all_subscriptions()
     RETURNS SETOF aiven_extras.aiven_pg_subscription
     LANGUAGE c STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'aiven_pg_list_all_subscriptions_wrapper';
 COMMENT ON FUNCTION aiven_extras.pg_list_all_subscriptions() IS
-'The subscriptions of all databases whose owner the caller is a member of, passwords masked.';
+    'The subscriptions, in all databases, of the owners that the caller is a member of. Passwords '
+    'are masked.';
 
--- 15 lets the owner of a subscription re-point it without a password, even from a trigger inside the
--- apply worker, where only ENABLE ALWAYS triggers fire.
+-- On 15 the owner of a subscription can change its connection without a password, even from a
+-- trigger that the apply worker runs. In that worker only ENABLE ALWAYS triggers fire.
 DO $guard$
 BEGIN
     IF pg_catalog.current_setting('server_version_num')::pg_catalog.int4
@@ -312,7 +323,8 @@ BEGIN
         AS 'MODULE_PATHNAME', 'aiven_guard_alter_subscription_wrapper';
     REVOKE ALL ON FUNCTION aiven_extras.guard_alter_subscription() FROM PUBLIC;
     COMMENT ON FUNCTION aiven_extras.guard_alter_subscription() IS
-        'Event trigger: keeps roles that are not superusers from changing the connection or the owner of a subscription (42501), and from dropping this guard while there are subscriptions to guard (55000).';
+        'Event trigger on 15: roles that are not superusers may change neither the connection nor '
+        'the owner of a subscription.';
     CREATE EVENT TRIGGER aiven_extras_guard ON ddl_command_start
         WHEN TAG IN ('ALTER SUBSCRIPTION', 'DROP EXTENSION', 'DROP OWNED')
         EXECUTE FUNCTION aiven_extras.guard_alter_subscription();
@@ -332,7 +344,8 @@ CREATE OR REPLACE FUNCTION aiven_extras.dblink_slot_create_or_drop(
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'aiven_dblink_slot_create_or_drop_wrapper';
 COMMENT ON FUNCTION aiven_extras.dblink_slot_create_or_drop(text, text, text) IS
-'With the commit of this transaction, creates a pgoutput slot on the publisher unless it exists (arg_action: create), or drops it if it exists (drop); in any case of letters. With a masked password a drop only warns that the slot goes with its subscription. Errors: 42501 the connection string breaks a rule; 42602 bad slot name; 55000 the publisher is this very cluster and this transaction has an id, or a subscription has the slot; 22023 another action; 08001 no connection.';
+    'Creates a pgoutput slot on the publisher unless it exists (arg_action create), or drops it if '
+    'it exists (drop), at the commit.';
 
 -- ---------------------------------------------------------------------------------------------
 -- Replication statistics
@@ -343,7 +356,8 @@ CREATE OR REPLACE FUNCTION aiven_extras.pg_stat_replication_list()
     LANGUAGE c VOLATILE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'aiven_pg_stat_replication_list_wrapper';
 COMMENT ON FUNCTION aiven_extras.pg_stat_replication_list() IS
-'The walsenders of the roles whose rights the caller has, with all columns of pg_stat_replication. LSNs in bytes of WAL, lags as intervals.';
+    'The walsenders of the roles whose rights the caller has, with all columns of '
+    'pg_stat_replication.';
 
 CREATE OR REPLACE VIEW aiven_extras.pg_stat_replication AS
     SELECT pid, usesysid, usename, application_name, client_addr, client_hostname, client_port,
@@ -351,7 +365,7 @@ CREATE OR REPLACE VIEW aiven_extras.pg_stat_replication AS
            write_lag, flush_lag, replay_lag, sync_priority, sync_state
       FROM aiven_extras.pg_stat_replication_list();
 COMMENT ON VIEW aiven_extras.pg_stat_replication IS
-'The caller''s own walsenders, with all columns of the system view.';
+    'The walsenders of the roles whose rights the caller has, with all columns of the system view.';
 GRANT SELECT ON aiven_extras.pg_stat_replication TO PUBLIC;
 
 -- ---------------------------------------------------------------------------------------------
@@ -366,7 +380,8 @@ CREATE OR REPLACE FUNCTION aiven_extras.pg_create_publication(
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'aiven_pg_create_publication_wrapper';
 COMMENT ON FUNCTION aiven_extras.pg_create_publication(text, text, text[]) IS
-'Creates a publication owned by the caller, who owns every table. arg_publish: a list such as ''insert, update, delete, truncate''. arg_tables: names with their schema, quoted where SQL needs it. Warns of tables whose updates and deletes will fail for want of a replica identity. Errors: 42501 a table is not the caller''s; 42P01 a table is missing; 42809 a system catalog, temporary or no table; 42710 the publication exists; 22023 bad list, or a name without schema; 42622 name too long; 22004 a null.';
+    'Publishes tables that the caller owns. arg_publish is a list such as ''insert, update, delete, '
+    'truncate''.';
 
 CREATE OR REPLACE FUNCTION aiven_extras.pg_create_publication_for_all_tables(
     arg_publication_name text,
@@ -375,7 +390,8 @@ CREATE OR REPLACE FUNCTION aiven_extras.pg_create_publication_for_all_tables(
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'aiven_pg_create_publication_for_all_tables_wrapper';
 COMMENT ON FUNCTION aiven_extras.pg_create_publication_for_all_tables(text, text) IS
-'Creates a publication owned by the caller: FOR ALL TABLES when the caller has the rights of the database''s owner, or of pg_read_all_data and publishes neither updates nor deletes; otherwise of the tables that exist now, all of which must be the caller''s (those of extensions are left out), with a NOTICE that later ones are not added. Errors: 42501 a table is not the caller''s; 42710 the publication exists; 22023 bad list; 42622 name too long; 22004 a null.';
+    'Publishes all tables, including later ones, if the caller has the rights of the database''s '
+    'owner. Otherwise publishes the tables that exist now, if the caller owns them all.';
 
 -- ---------------------------------------------------------------------------------------------
 -- Session
@@ -386,7 +402,7 @@ CREATE OR REPLACE FUNCTION aiven_extras.session_replication_role(arg_parameter t
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'aiven_session_replication_role_wrapper';
 COMMENT ON FUNCTION aiven_extras.session_replication_role(text) IS
-'Sets session_replication_role to origin, replica or local for the session, and returns it. Errors: 22023 another value; 22004 a null.';
+    'Sets session_replication_role to origin, replica or local for the session.';
 
 -- ---------------------------------------------------------------------------------------------
 -- auto_explain, for the session
@@ -397,56 +413,63 @@ CREATE OR REPLACE FUNCTION aiven_extras.auto_explain_load()
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'auto_explain_load_wrapper';
 COMMENT ON FUNCTION aiven_extras.auto_explain_load() IS
-'Loads auto_explain into the session. By itself it logs nothing. Errors: 58P01 the server does not have it.';
+    'Loads auto_explain into the session. By itself it logs nothing.';
 
 CREATE OR REPLACE FUNCTION aiven_extras.set_auto_explain_log_analyze(arg_parameter text)
     RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'set_auto_explain_log_analyze_wrapper';
 COMMENT ON FUNCTION aiven_extras.set_auto_explain_log_analyze(text) IS
-'Whether auto_explain runs statements with EXPLAIN ANALYZE''s measurements: a boolean. For the session, of which auto_explain then sends plans to the server''s log alone. Returns the value. Errors: 22023 a bad value; 55000 plans would not go to the log; 22004 a null.';
+    'Sets auto_explain.log_analyze for the session: whether plans have the measurements of EXPLAIN '
+    'ANALYZE. Plans go to the server''s log only.';
 
 CREATE OR REPLACE FUNCTION aiven_extras.set_auto_explain_log_buffers(arg_parameter text)
     RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'set_auto_explain_log_buffers_wrapper';
 COMMENT ON FUNCTION aiven_extras.set_auto_explain_log_buffers(text) IS
-'Whether auto_explain logs the use of buffers, with log_analyze: a boolean. For the session, of which auto_explain then sends plans to the server''s log alone. Returns the value. Errors: 22023 a bad value; 55000 plans would not go to the log; 22004 a null.';
+    'Sets auto_explain.log_buffers for the session: whether plans show the use of buffers. Plans go '
+    'to the server''s log only.';
 
 CREATE OR REPLACE FUNCTION aiven_extras.set_auto_explain_log_format(arg_parameter text)
     RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'set_auto_explain_log_format_wrapper';
 COMMENT ON FUNCTION aiven_extras.set_auto_explain_log_format(text) IS
-'How auto_explain writes plans: text, xml, json or yaml. For the session, of which auto_explain then sends plans to the server''s log alone. Returns the value. Errors: 22023 a bad value; 55000 plans would not go to the log; 22004 a null.';
+    'Sets auto_explain.log_format for the session: text, xml, json or yaml. Plans go to the '
+    'server''s log only.';
 
 CREATE OR REPLACE FUNCTION aiven_extras.set_auto_explain_log_min_duration(arg_parameter text)
     RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'set_auto_explain_log_min_duration_wrapper';
 COMMENT ON FUNCTION aiven_extras.set_auto_explain_log_min_duration(text) IS
-'How long a statement must take for its plan to be logged: milliseconds or a time with its unit; 0 logs all, -1 none. For the session, of which auto_explain then sends plans to the server''s log alone. Returns the value. Errors: 22023 a bad value; 55000 plans would not go to the log; 22004 a null.';
+    'Sets auto_explain.log_min_duration for the session: how long a statement runs before its plan '
+    'is logged. 0 logs all plans, -1 none.';
 
 CREATE OR REPLACE FUNCTION aiven_extras.set_auto_explain_log_nested_statements(arg_parameter text)
     RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'set_auto_explain_log_nested_statements_wrapper';
 COMMENT ON FUNCTION aiven_extras.set_auto_explain_log_nested_statements(text) IS
-'Whether auto_explain logs statements inside functions: a boolean. For the session, of which auto_explain then sends plans to the server''s log alone. Returns the value. Errors: 22023 a bad value; 55000 plans would not go to the log; 22004 a null.';
+    'Sets auto_explain.log_nested_statements for the session: whether statements inside functions '
+    'are logged. Plans go to the server''s log only.';
 
 CREATE OR REPLACE FUNCTION aiven_extras.set_auto_explain_log_timing(arg_parameter text)
     RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'set_auto_explain_log_timing_wrapper';
 COMMENT ON FUNCTION aiven_extras.set_auto_explain_log_timing(text) IS
-'Whether auto_explain measures each node of a plan, with log_analyze: a boolean. For the session, of which auto_explain then sends plans to the server''s log alone. Returns the value. Errors: 22023 a bad value; 55000 plans would not go to the log; 22004 a null.';
+    'Sets auto_explain.log_timing for the session: whether plans show the time of each node. Plans '
+    'go to the server''s log only.';
 
 CREATE OR REPLACE FUNCTION aiven_extras.set_auto_explain_log_verbose(arg_parameter text)
     RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'set_auto_explain_log_verbose_wrapper';
 COMMENT ON FUNCTION aiven_extras.set_auto_explain_log_verbose(text) IS
-'Whether auto_explain logs plans in their verbose form: a boolean. For the session, of which auto_explain then sends plans to the server''s log alone. Returns the value. Errors: 22023 a bad value; 55000 plans would not go to the log; 22004 a null.';
+    'Sets auto_explain.log_verbose for the session: whether plans are verbose. Plans go to the '
+    'server''s log only.';
 
 -- ---------------------------------------------------------------------------------------------
 -- Schema public, plans, auditing
@@ -457,9 +480,9 @@ CREATE OR REPLACE FUNCTION aiven_extras.claim_public_schema_ownership()
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'claim_public_schema_ownership_wrapper';
 COMMENT ON FUNCTION aiven_extras.claim_public_schema_ownership() IS
-'Makes the caller the owner of schema public. Errors: 42501 the caller lacks the rights of the database''s owner, or the schema belongs to another role that is no superuser; 3F000 there is no such schema.';
+    'Makes the caller, who has the rights of the database''s owner, the owner of schema public.';
 
--- With the rights and the search_path of who calls it, as EXPLAIN itself.
+-- Runs with the rights and the search_path of its caller, as EXPLAIN does.
 CREATE OR REPLACE FUNCTION aiven_extras.explain_statement(
     arg_query text,
     OUT execution_plan json)
@@ -468,7 +491,8 @@ CREATE OR REPLACE FUNCTION aiven_extras.explain_statement(
     ROWS 1
     AS 'MODULE_PATHNAME', 'explain_statement_wrapper';
 COMMENT ON FUNCTION aiven_extras.explain_statement(text) IS
-'The plan of one statement, which is not executed, as EXPLAIN (FORMAT JSON) shows it to the caller. Errors: 42601 no statement, more than one, or one that has no plan; 42501 the caller may not run it.';
+    'The plan of one statement, as EXPLAIN (FORMAT JSON) shows it to the caller. The statement is '
+    'not executed.';
 
 CREATE OR REPLACE FUNCTION aiven_extras.set_pgaudit_parameter(
     arg_parameter text,
@@ -479,7 +503,8 @@ CREATE OR REPLACE FUNCTION aiven_extras.set_pgaudit_parameter(
     AS 'MODULE_PATHNAME', 'set_pgaudit_parameter_wrapper';
 REVOKE ALL ON FUNCTION aiven_extras.set_pgaudit_parameter(text, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION aiven_extras.set_pgaudit_parameter(text, text, text) IS
-'Sets a parameter of pgaudit, named without "pgaudit.", for the new sessions of a database. Not for PUBLIC: a superuser grants EXECUTE. Errors: 42501 the caller lacks the rights of the database''s owner, or that is a superuser; 42704 no such database; 22023 not a parameter to be set here, or a bad value; 55000 the server does not know the parameter; 22004 a null.';
+    'Sets a parameter of pgaudit, named without "pgaudit.", for new sessions of a database. Only '
+    'roles to which a superuser grants it may call it.';
 
 CREATE OR REPLACE FUNCTION aiven_extras.set_pgaudit_role_parameter(
     arg_parameter text,
@@ -490,7 +515,8 @@ CREATE OR REPLACE FUNCTION aiven_extras.set_pgaudit_role_parameter(
     AS 'MODULE_PATHNAME', 'set_pgaudit_role_parameter_wrapper';
 REVOKE ALL ON FUNCTION aiven_extras.set_pgaudit_role_parameter(text, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION aiven_extras.set_pgaudit_role_parameter(text, text, text) IS
-'Sets a parameter of pgaudit, named without "pgaudit.", for the new sessions of a role. Not for PUBLIC: a superuser grants EXECUTE. Errors: 42501 the role is the caller, a superuser, or one that the caller does not administer; 42704 no such role; 22023 not a parameter to be set here, or a bad value; 55000 the server does not know the parameter; 22004 a null.';
+    'Sets a parameter of pgaudit, named without "pgaudit.", for new sessions of a role. Only roles '
+    'to which a superuser grants it may call it.';
 
 -- ---------------------------------------------------------------------------------------------
 -- Logical slots on a standby
@@ -509,4 +535,5 @@ CREATE OR REPLACE FUNCTION aiven_extras.pg_create_logical_replication_slot_on_st
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'pg_create_logical_replication_slot_on_standby_wrapper';
 COMMENT ON FUNCTION aiven_extras.pg_create_logical_replication_slot_on_standby(name, name, boolean, boolean, boolean, boolean) IS
-'Creates a logical slot on a standby and returns where its changes begin. Before 16 it is used after a promotion. A rollback leaves it. Waits for the primary''s next record of running transactions. Errors: 42501 the caller lacks REPLICATION; 42602 a bad name; 42710 the slot exists; 55000 this is no standby, wal_level is not logical, or hot_standby_feedback is off; 0A000 failover, synced, or twophase on 13; 22004 a null.';
+    'Creates a logical slot on a standby and returns the LSN at which its changes begin. A rollback '
+    'leaves the slot.';

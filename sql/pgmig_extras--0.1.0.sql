@@ -1,12 +1,12 @@
 -- pgmig_extras 0.1.0: every SQL signature, with its security clause and its grants beside it.
 --
--- All functions are owned by the superuser who creates the extension and run as that role
--- (SECURITY DEFINER), under search_path = pg_catalog, pg_temp. They check rights against the caller:
--- the outer user (the login role or the role taken by SET ROLE). Whatever changes something has
--- EXECUTE revoked from PUBLIC; grant_operator() gives it.
+-- A superuser creates the extension and owns all functions. They run as that role (SECURITY
+-- DEFINER) under search_path = pg_catalog, pg_temp. They check the rights of the caller: the outer
+-- user, which is the login role or the role that was taken by SET ROLE. EXECUTE on every function
+-- that changes something is revoked from PUBLIC; grant_operator() grants it.
 
--- The schema is a member of the extension: pg_dump leaves it out, DROP EXTENSION drops it, and one
--- that exists already, whose owner could replace what stands in it, is an error.
+-- The schema is a member of the extension, so pg_dump omits it and DROP EXTENSION drops it. If the
+-- schema exists already, CREATE EXTENSION fails: its owner could replace the functions in it.
 CREATE SCHEMA pgmig_extras;
 GRANT USAGE ON SCHEMA pgmig_extras TO PUBLIC;
 
@@ -18,7 +18,8 @@ CREATE FUNCTION pgmig_extras.caller() RETURNS oid
     LANGUAGE c STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'caller_wrapper';
 COMMENT ON FUNCTION pgmig_extras.caller() IS
-    'The role whose rights are checked: the outer user, as oid.';
+    'The oid of the role whose rights are checked: the login role, or the role that was taken by '
+    'SET ROLE.';
 
 -- ---------------------------------------------------------------------------------------------
 -- Subscriptions (subscriber: 15 and later)
@@ -37,7 +38,8 @@ CREATE FUNCTION pgmig_extras.pg_create_subscription(
     AS 'MODULE_PATHNAME', 'pg_create_subscription_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.pg_create_subscription(text, text, text, text, boolean, boolean, text) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.pg_create_subscription(text, text, text, text, boolean, boolean, text) IS
-'Creates an enabled subscription owned by the caller. arg_slot_create: create the slot on the publisher with the commit of this transaction; otherwise it must exist. arg_copy_data: copy the rows that are there. arg_origin: any or none (16 and later). Errors: 42501 a target table is not the caller''s, or the connection string breaks a rule; 42P01 a target table is missing; 42704 publication or slot is missing; 42710 subscription or slot exists; 08001 no connection; 0A000 before 15.';
+    'Subscribes to one publication; the caller owns the subscription. With arg_slot_create, the '
+    'slot is created on the publisher at the commit.';
 
 CREATE FUNCTION pgmig_extras.create_subscription(
     name text,
@@ -49,7 +51,8 @@ CREATE FUNCTION pgmig_extras.create_subscription(
     AS 'MODULE_PATHNAME', 'create_subscription_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.create_subscription(text, text, text[], jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.create_subscription(text, text, text[], jsonb) IS
-'Creates a subscription owned by the caller. options, all optional, with PostgreSQL''s defaults: slot_name (the subscription''s name), create_slot (true), copy_data (true), enabled (true), binary, streaming, two_phase, disable_on_error, origin (16 and later), synchronous_commit, failover (17 and later). Errors: as pg_create_subscription; 22023 unknown option or bad value; 0A000 option of a later major.';
+    'Subscribes to publications, with options such as slot_name, create_slot and copy_data as JSON. '
+    'The caller owns the subscription.';
 
 CREATE FUNCTION pgmig_extras.pg_alter_subscription_enable(arg_subscription_name text)
     RETURNS void
@@ -57,7 +60,7 @@ CREATE FUNCTION pgmig_extras.pg_alter_subscription_enable(arg_subscription_name 
     AS 'MODULE_PATHNAME', 'pg_alter_subscription_enable_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.pg_alter_subscription_enable(text) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.pg_alter_subscription_enable(text) IS
-'Starts a subscription of the caller''s. Errors: 42501 not a member of its owner; 42704 it does not exist.';
+    'Enables a subscription. Warns if its slot is known to have been moved while it was disabled.';
 
 CREATE FUNCTION pgmig_extras.pg_alter_subscription_disable(arg_subscription_name text)
     RETURNS void
@@ -65,7 +68,7 @@ CREATE FUNCTION pgmig_extras.pg_alter_subscription_disable(arg_subscription_name
     AS 'MODULE_PATHNAME', 'pg_alter_subscription_disable_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.pg_alter_subscription_disable(text) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.pg_alter_subscription_disable(text) IS
-'Stops a subscription of the caller''s; its slot goes on keeping WAL on the publisher. Errors: 42501 not a member of its owner; 42704 it does not exist.';
+    'Disables a subscription. Its slot goes on keeping WAL on the publisher.';
 
 CREATE FUNCTION pgmig_extras.pg_alter_subscription_refresh_publication(
     arg_subscription_name text,
@@ -75,7 +78,8 @@ CREATE FUNCTION pgmig_extras.pg_alter_subscription_refresh_publication(
     AS 'MODULE_PATHNAME', 'pg_alter_subscription_refresh_publication_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.pg_alter_subscription_refresh_publication(text, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.pg_alter_subscription_refresh_publication(text, boolean) IS
-'Subscribes to tables that were added to the publications and forgets those that were removed, with the commit of this transaction. arg_copy_data: copy the rows of new tables. Errors: 42501 not a member of the subscription''s or a table''s owner; 55000 the subscription is disabled; 42P01 a table is missing; 08001 no connection.';
+    'Subscribes to tables that were added to the publications and removes those that were dropped '
+    'from them, at the commit.';
 
 CREATE FUNCTION pgmig_extras.pg_alter_subscription_set_publication(
     arg_subscription_name text,
@@ -86,7 +90,7 @@ CREATE FUNCTION pgmig_extras.pg_alter_subscription_set_publication(
     AS 'MODULE_PATHNAME', 'pg_alter_subscription_set_publication_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.pg_alter_subscription_set_publication(text, text[], boolean) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.pg_alter_subscription_set_publication(text, text[], boolean) IS
-'Replaces the publications of a subscription and refreshes its tables. Errors: as pg_alter_subscription_refresh_publication; 42704 a publication is missing.';
+    'Replaces the publications of a subscription and refreshes its tables, at the commit.';
 
 CREATE FUNCTION pgmig_extras.pg_alter_subscription_connection(
     arg_subscription_name text,
@@ -96,7 +100,7 @@ CREATE FUNCTION pgmig_extras.pg_alter_subscription_connection(
     AS 'MODULE_PATHNAME', 'pg_alter_subscription_connection_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.pg_alter_subscription_connection(text, text) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.pg_alter_subscription_connection(text, text) IS
-'Points a subscription at another address or login, under the rules of a new one; warns if its slot is not there. Errors: 42501 not a member of its owner, or the connection string breaks a rule; 08001 no connection.';
+    'Changes the connection string of a subscription. The rules for a new subscription apply.';
 
 CREATE FUNCTION pgmig_extras.pg_alter_subscription_skip(
     arg_subscription_name text,
@@ -106,7 +110,8 @@ CREATE FUNCTION pgmig_extras.pg_alter_subscription_skip(
     AS 'MODULE_PATHNAME', 'pg_alter_subscription_skip_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.pg_alter_subscription_skip(text, pg_lsn) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.pg_alter_subscription_skip(text, pg_lsn) IS
-'Skips the whole transaction that ends at arg_lsn, the "finished at" LSN of the apply worker''s error: its rows are lost here. 0/0 stops skipping. Errors: 42501 not a member of the owner; 22023 the LSN was passed already.';
+    'Skips the transaction that ends at arg_lsn, the "finished at" LSN of the apply worker''s '
+    'error. Its changes are lost on this server. 0/0 cancels the skip.';
 
 CREATE FUNCTION pgmig_extras.reset_subscription_stats(arg_subscription_name text)
     RETURNS void
@@ -114,7 +119,7 @@ CREATE FUNCTION pgmig_extras.reset_subscription_stats(arg_subscription_name text
     AS 'MODULE_PATHNAME', 'reset_subscription_stats_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.reset_subscription_stats(text) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.reset_subscription_stats(text) IS
-'Sets the server''s counters of errors and conflicts of a subscription to 0, as pg_stat_reset_subscription_stats() does. Errors: 42501 not a member of the owner; 42704 no such subscription.';
+    'Sets the server''s counters of errors and conflicts of a subscription to 0.';
 
 CREATE FUNCTION pgmig_extras.pg_drop_subscription(
     arg_subscription_name text,
@@ -124,14 +129,16 @@ CREATE FUNCTION pgmig_extras.pg_drop_subscription(
     AS 'MODULE_PATHNAME', 'pg_drop_subscription_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.pg_drop_subscription(text, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.pg_drop_subscription(text, boolean) IS
-'Drops a subscription of the caller''s. arg_drop_repl_slot: drop its slots on the publisher too, after the commit; with false the publisher is not contacted. Errors: 42501 not a member of its owner; 42704 it does not exist; 08001 no connection (nothing was dropped).';
+    'Drops a subscription at the commit and, with arg_drop_repl_slot, its slots on the publisher. '
+    'With false, the publisher is not contacted.';
 
 CREATE FUNCTION pgmig_extras.masked_conninfo(conninfo text)
     RETURNS text
     LANGUAGE c STABLE STRICT PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'masked_conninfo_wrapper';
 COMMENT ON FUNCTION pgmig_extras.masked_conninfo(text) IS
-'A connection string in which all values but those known to be harmless are replaced by asterisks.';
+    'A connection string in which asterisks replace every value, except those of harmless keywords '
+    'such as host and user.';
 
 CREATE FUNCTION pgmig_extras.pg_list_all_subscriptions(
     OUT subdbid oid,
@@ -146,10 +153,11 @@ CREATE FUNCTION pgmig_extras.pg_list_all_subscriptions(
     LANGUAGE c STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'pg_list_all_subscriptions_wrapper';
 COMMENT ON FUNCTION pgmig_extras.pg_list_all_subscriptions() IS
-'The subscriptions of all databases whose owner the caller is a member of. Of connection strings, only values that are known to be harmless are shown.';
+    'The subscriptions, in all databases, of the owners that the caller is a member of. Passwords '
+    'are masked.';
 
--- 15 lets the owner of a subscription re-point it without a password, even from a trigger inside the
--- apply worker, where only ENABLE ALWAYS triggers fire.
+-- On 15 the owner of a subscription can change its connection without a password, even from a
+-- trigger that the apply worker runs. In that worker only ENABLE ALWAYS triggers fire.
 DO $guard$
 BEGIN
     IF pg_catalog.current_setting('server_version_num')::int / 10000 <> 15 THEN
@@ -161,7 +169,8 @@ BEGIN
         AS 'MODULE_PATHNAME', 'guard_alter_subscription_wrapper';
     REVOKE ALL ON FUNCTION pgmig_extras.guard_alter_subscription() FROM PUBLIC;
     COMMENT ON FUNCTION pgmig_extras.guard_alter_subscription() IS
-        'Event trigger: keeps roles that are not superusers from changing the connection or the owner of a subscription (42501), and from dropping this guard while there are subscriptions to guard (55000).';
+        'Event trigger on 15: roles that are not superusers may change neither the connection nor '
+        'the owner of a subscription.';
     CREATE EVENT TRIGGER pgmig_extras_guard ON ddl_command_start
         WHEN TAG IN ('ALTER SUBSCRIPTION', 'DROP EXTENSION', 'DROP OWNED')
         EXECUTE FUNCTION pgmig_extras.guard_alter_subscription();
@@ -184,7 +193,8 @@ CREATE FUNCTION pgmig_extras.create_replication_slot(
     AS 'MODULE_PATHNAME', 'create_replication_slot_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.create_replication_slot(text, text) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.create_replication_slot(text, text) IS
-'Creates a permanent pgoutput slot on the publisher, with the commit of this transaction; a rollback leaves none. Returns the LSN from which changes will be sent. Errors: 42501 the connection string breaks a rule; 42602 bad slot name; 42710 the slot exists; 55000 the publisher is this very cluster; 08001 no connection.';
+    'Creates a permanent pgoutput slot on the publisher, at the commit. Returns the LSN at which '
+    'its changes begin.';
 
 CREATE FUNCTION pgmig_extras.drop_replication_slot(
     conninfo text,
@@ -194,7 +204,7 @@ CREATE FUNCTION pgmig_extras.drop_replication_slot(
     AS 'MODULE_PATHNAME', 'drop_replication_slot_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.drop_replication_slot(text, text) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.drop_replication_slot(text, text) IS
-'Drops a slot of the publisher after the commit of this transaction; a WARNING names it if that fails. Errors: 42501 the connection string breaks a rule; 42704 no such slot; 08001 no connection.';
+    'Drops a slot on the publisher after the commit. A WARNING names the slot if that fails.';
 
 -- ---------------------------------------------------------------------------------------------
 -- Replication statistics
@@ -231,12 +241,13 @@ CREATE FUNCTION pgmig_extras.pg_stat_replication_list(
      WHERE pg_catalog.pg_has_role(pgmig_extras.caller(), r.usesysid, 'USAGE')
     $$;
 COMMENT ON FUNCTION pgmig_extras.pg_stat_replication_list() IS
-'The walsenders of the roles whose rights the caller has, with all columns of pg_stat_replication. LSNs in bytes of WAL, lags as intervals.';
+    'The walsenders of the roles whose rights the caller has, with all columns of '
+    'pg_stat_replication.';
 
 CREATE VIEW pgmig_extras.pg_stat_replication AS
     SELECT * FROM pgmig_extras.pg_stat_replication_list();
 COMMENT ON VIEW pgmig_extras.pg_stat_replication IS
-'The caller''s own walsenders, with all columns of the system view.';
+    'The walsenders of the roles whose rights the caller has, with all columns of the system view.';
 GRANT SELECT ON pgmig_extras.pg_stat_replication TO PUBLIC;
 
 
@@ -253,7 +264,8 @@ CREATE FUNCTION pgmig_extras.pg_create_publication(
     AS 'MODULE_PATHNAME', 'pg_create_publication_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.pg_create_publication(text, text, text[]) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.pg_create_publication(text, text, text[]) IS
-'Creates a publication owned by the caller, who owns every table. arg_publish: a list such as ''insert, update, delete, truncate''. arg_tables: names with their schema, quoted where SQL needs it. Warns of tables whose updates and deletes will fail for want of a replica identity. Errors: 42501 a table is not the caller''s; 42P01 a table is missing; 42809 a system catalog, temporary or no table; 42710 the publication exists; 22023 bad list, or a name without schema; 42622 name too long; 22004 a null.';
+    'Publishes tables that the caller owns. arg_publish is a list such as ''insert, update, delete, '
+    'truncate''.';
 
 CREATE FUNCTION pgmig_extras.pg_create_publication_for_all_tables(
     arg_publication_name text,
@@ -263,7 +275,8 @@ CREATE FUNCTION pgmig_extras.pg_create_publication_for_all_tables(
     AS 'MODULE_PATHNAME', 'pg_create_publication_for_all_tables_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.pg_create_publication_for_all_tables(text, text) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.pg_create_publication_for_all_tables(text, text) IS
-'Creates a publication owned by the caller: FOR ALL TABLES when the caller has the rights of the database''s owner, or of pg_read_all_data and publishes neither updates nor deletes; otherwise of the tables that exist now, all of which must be the caller''s (those of extensions are left out), with a NOTICE that later ones are not added. Warns as pg_create_publication does. Errors: 42501 a table is not the caller''s; 42710 the publication exists; 22023 bad list; 42622 name too long; 22004 a null.';
+    'Publishes all tables, including later ones, if the caller has the rights of the database''s '
+    'owner. Otherwise publishes the tables that exist now, if the caller owns them all.';
 
 CREATE FUNCTION pgmig_extras.create_publication(
     name text,
@@ -273,7 +286,8 @@ CREATE FUNCTION pgmig_extras.create_publication(
     AS 'MODULE_PATHNAME', 'create_publication_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.create_publication(text, jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.create_publication(text, jsonb) IS
-'Creates a publication owned by the caller. spec, all optional, with PostgreSQL''s defaults: tables (a list of "schema.table" or {"table": "schema.table", "columns": ["a", "b"], "where": "a > 0"}; columns and where: 15 and later), schemas (15 and later; the caller owns them and all tables in them, and nobody else may create tables there: whoever is granted CREATE later has his tables published too), all_tables (as pg_create_publication_for_all_tables), publish (a list of insert, update, delete, truncate), publish_via_partition_root, publish_generated_columns (none or stored; 18 and later), allow_missing_replica_identity (false). Errors: as pg_create_publication; 55000 updates and deletes of a table would fail for want of a replica identity; 42601 or 0A000 a row filter is not one condition on the table''s own columns; 22023 unknown key or bad value; 0A000 key of a later major.';
+    'Creates a publication from a JSON spec with tables, row filters, column lists, schemas and '
+    'options.';
 
 CREATE FUNCTION pgmig_extras.alter_publication_add_tables(
     name text,
@@ -283,7 +297,8 @@ CREATE FUNCTION pgmig_extras.alter_publication_add_tables(
     AS 'MODULE_PATHNAME', 'alter_publication_add_tables_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.alter_publication_add_tables(text, text[]) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.alter_publication_add_tables(text, text[]) IS
-'Adds tables of the caller''s to a publication of the caller''s; its subscribers see them after their next refresh. Warns as pg_create_publication does. Errors: 42501 not a member of the owner of the publication or of a table; 42704 the publication is missing; 42P01 a table is missing; 42710 a table is in it already; 55000 it is FOR ALL TABLES; 22023 no table, or a name without schema; 22004 a null.';
+    'Adds tables of the caller to a publication of the caller. Subscribers see them after their '
+    'next refresh.';
 
 CREATE FUNCTION pgmig_extras.alter_publication_drop_tables(
     name text,
@@ -293,7 +308,7 @@ CREATE FUNCTION pgmig_extras.alter_publication_drop_tables(
     AS 'MODULE_PATHNAME', 'alter_publication_drop_tables_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.alter_publication_drop_tables(text, text[]) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.alter_publication_drop_tables(text, text[]) IS
-'Takes tables, the caller''s or not, out of a publication of the caller''s. Errors: 42501 not a member of its owner; 42704 the publication is missing, or a table is not in it; 42P01 a table is missing; 55000 it is FOR ALL TABLES; 22023 no table, or a name without schema; 22004 a null.';
+    'Removes tables from a publication of the caller.';
 
 CREATE FUNCTION pgmig_extras.drop_publication(name text)
     RETURNS void
@@ -301,7 +316,7 @@ CREATE FUNCTION pgmig_extras.drop_publication(name text)
     AS 'MODULE_PATHNAME', 'drop_publication_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.drop_publication(text) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.drop_publication(text) IS
-'Drops a publication of the caller''s. Errors: 42501 not a member of its owner; 42704 it does not exist; 22004 a null.';
+    'Drops a publication of the caller.';
 
 -- ---------------------------------------------------------------------------------------------
 -- Session
@@ -315,16 +330,18 @@ CREATE FUNCTION pgmig_extras.session_replication_role(
     AS 'MODULE_PATHNAME', 'session_replication_role_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.session_replication_role(text, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.session_replication_role(text, boolean) IS
-'Sets session_replication_role to origin, replica or local and returns it: for the session (behind a transaction pooler that is also the next client''s), or with arg_is_local to the end of the transaction. Errors: 22023 another value; 22004 a null.';
+    'Sets session_replication_role to origin, replica or local, for the session or, with '
+    'arg_is_local, for the transaction.';
 
 -- ---------------------------------------------------------------------------------------------
 -- Operators
 -- ---------------------------------------------------------------------------------------------
 
--- The one place that says what an operator may run: whatever this script revokes from PUBLIC. The
--- privileges as they were when the extension was created are asked (pg_init_privs), so that a GRANT
--- made since changes the meaning of nothing. Left out are event triggers, and the functions named: the
--- pgaudit setters decide what of others is recorded, which a superuser allows role by role.
+-- The operator functions are those that this script revokes from PUBLIC. The query reads the
+-- privileges as they were when the extension was created (pg_init_privs), so a later GRANT does not
+-- change the result. It leaves out event triggers and the functions that are named. The pgaudit
+-- setters are among these: they decide what is recorded about others, so a superuser grants them to
+-- each role.
 CREATE FUNCTION pgmig_extras.operator_functions() RETURNS SETOF regprocedure
     LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
@@ -352,7 +369,8 @@ CREATE FUNCTION pgmig_extras.operator_functions() RETURNS SETOF regprocedure
      ORDER BY p.proname
     $$;
 COMMENT ON FUNCTION pgmig_extras.operator_functions() IS
-'The functions that grant_operator() gives and revoke_operator() takes: all that change something.';
+    'The functions that grant_operator() grants: all functions that change something, except those '
+    'for pgaudit.';
 
 CREATE VIEW pgmig_extras.operators AS
     SELECT COALESCE(r.rolname, 'public') AS role
@@ -367,7 +385,8 @@ CREATE VIEW pgmig_extras.operators AS
     HAVING pg_catalog.count(DISTINCT p.oid) OPERATOR(pg_catalog.=)
            (SELECT pg_catalog.count(*) FROM pgmig_extras.operator_functions());
 COMMENT ON VIEW pgmig_extras.operators IS
-'The roles to which EXECUTE on every operator function was granted, and "public" if it was granted to everyone. Their members are operators too.';
+    'The roles to which EXECUTE on every operator function was granted, or "public" if everyone has '
+    'it. Members of these roles are operators too.';
 GRANT SELECT ON pgmig_extras.operators TO PUBLIC;
 
 CREATE FUNCTION pgmig_extras.grant_operator(role text)
@@ -376,7 +395,8 @@ CREATE FUNCTION pgmig_extras.grant_operator(role text)
     AS 'MODULE_PATHNAME', 'grant_operator_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.grant_operator(text) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.grant_operator(text) IS
-'Makes a role an operator: it may run every function of operator_functions(). role: the bare name, not quoted. Errors: 42501 the caller lacks the rights of the extension''s owner; 42704 no such role; 22023 public; 42622 name too long; 22004 a null.';
+    'Grants a role EXECUTE on every function of operator_functions(). role is the bare name, '
+    'without quotes.';
 
 CREATE FUNCTION pgmig_extras.revoke_operator(role text)
     RETURNS void
@@ -384,12 +404,12 @@ CREATE FUNCTION pgmig_extras.revoke_operator(role text)
     AS 'MODULE_PATHNAME', 'revoke_operator_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.revoke_operator(text) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.revoke_operator(text) IS
-'Takes from a role, or from public, what grant_operator() gives, and from those to whom the role passed it on. Errors: 42501 the caller lacks the rights of the extension''s owner; 42704 no such role; 42622 name too long; 22004 a null.';
+    'Revokes from a role, or from public, what grant_operator() grants, also where the role has '
+    'passed it on.';
 
 -- ---------------------------------------------------------------------------------------------
--- Lag: what the watcher knows. Without the library in shared_preload_libraries a look is taken at the
--- moment of the call.
--- ---------------------------------------------------------------------------------------------
+-- Lag, as the watcher knows it. Without the library in shared_preload_libraries, a call makes one
+-- observation itself.
 
 CREATE FUNCTION pgmig_extras.subscription_lag(
     OUT database name,
@@ -421,7 +441,8 @@ COMMENT ON FUNCTION pgmig_extras.subscription_lag() IS
 
 CREATE VIEW pgmig_extras.subscription_lag AS SELECT * FROM pgmig_extras.subscription_lag();
 COMMENT ON VIEW pgmig_extras.subscription_lag IS
-'One row per subscription, in all databases, of owners that the caller is a member of; all for members of pg_monitor, without last_error. lag: how long ago the publisher was where the subscriber is now, an interval; with lag_is_lower_bound it may be more. Bytes are of WAL. eta: when pending_bytes will be 0 at this pace.';
+    'State and lag of the subscriptions, in all databases, of the owners that the caller is a '
+    'member of. Members of pg_monitor see all, without last_error.';
 GRANT SELECT ON pgmig_extras.subscription_lag TO PUBLIC;
 
 CREATE FUNCTION pgmig_extras.subscription_lag_history(
@@ -438,7 +459,8 @@ CREATE FUNCTION pgmig_extras.subscription_lag_history(
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'subscription_lag_history_wrapper';
 COMMENT ON FUNCTION pgmig_extras.subscription_lag_history(text, interval) IS
-'The samples of a subscription of this database, oldest first: the newest as they came, older ones joined over a span, of which each keeps the worst. Empty without preload. Errors: 42704 no such subscription; 42501 it is not the caller''s; 22004 a null.';
+    'The samples of a subscription of this database, oldest first. Older samples are joined and '
+    'keep the worst values. Empty without preload.';
 
 CREATE FUNCTION pgmig_extras.subscription_lag_chart(
     subscription text,
@@ -448,7 +470,7 @@ CREATE FUNCTION pgmig_extras.subscription_lag_chart(
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'subscription_lag_chart_wrapper';
 COMMENT ON FUNCTION pgmig_extras.subscription_lag_chart(text, interval, int) IS
-'A chart of lag in text, width characters wide, for psql and \watch. Errors: as subscription_lag_history.';
+    'A chart of a subscription''s lag in text, width characters wide, for psql and \watch.';
 
 CREATE FUNCTION pgmig_extras.slot_lag(
     OUT slot name,
@@ -468,7 +490,8 @@ COMMENT ON FUNCTION pgmig_extras.slot_lag() IS
 
 CREATE VIEW pgmig_extras.slot_lag AS SELECT * FROM pgmig_extras.slot_lag();
 COMMENT ON VIEW pgmig_extras.slot_lag IS
-'The logical slots of this cluster, for the source of a migration. Bytes are of WAL. lag_bytes: written and not confirmed by the subscriber; retained_bytes: kept for the slot; headroom_bytes: what may still be written before the slot is lost, NULL without max_slot_wal_keep_size; inactive_since: by the server itself from 17 on; before, with preload, when the launcher first saw it so.';
+    'On a source: the logical slots of this cluster, with how far the subscriber is behind, how '
+    'much WAL each keeps, and what that means.';
 GRANT SELECT ON pgmig_extras.slot_lag TO PUBLIC;
 
 CREATE FUNCTION pgmig_extras.watcher_status(
@@ -489,7 +512,8 @@ COMMENT ON FUNCTION pgmig_extras.watcher_status() IS
 
 CREATE VIEW pgmig_extras.watcher_status AS SELECT * FROM pgmig_extras.watcher_status();
 COMMENT ON VIEW pgmig_extras.watcher_status IS
-'The launcher and the watcher of each database with enabled subscriptions: when they last looked, how long it took, how many subscriptions they watch and of how many the publisher can''t be reached; errors: attempts that failed since the process started, of a watcher to reach a publisher, of the launcher to start a watcher. Empty without preload.';
+    'The launcher and the watcher of each database with enabled subscriptions: when they last ran, '
+    'how long that took, and their errors. Empty without preload.';
 GRANT SELECT ON pgmig_extras.watcher_status TO PUBLIC;
 
 -- ---------------------------------------------------------------------------------------------
@@ -502,7 +526,7 @@ CREATE FUNCTION pgmig_extras.auto_explain_load()
     AS 'MODULE_PATHNAME', 'auto_explain_load_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.auto_explain_load() FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.auto_explain_load() IS
-'Loads auto_explain into the session. By itself it logs nothing. Errors: 58P01 the server does not have it.';
+    'Loads auto_explain into the session. By itself it logs nothing.';
 
 CREATE FUNCTION pgmig_extras.set_auto_explain_log_analyze(arg_parameter text)
     RETURNS text
@@ -510,7 +534,8 @@ CREATE FUNCTION pgmig_extras.set_auto_explain_log_analyze(arg_parameter text)
     AS 'MODULE_PATHNAME', 'set_auto_explain_log_analyze_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.set_auto_explain_log_analyze(text) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.set_auto_explain_log_analyze(text) IS
-'Whether auto_explain runs statements with EXPLAIN ANALYZE''s measurements: a boolean. For the session, of which auto_explain then sends plans to the server''s log alone. Returns the value. Errors: 22023 a bad value; 55000 plans would not go to the log; 22004 a null.';
+    'Sets auto_explain.log_analyze for the session: whether plans have the measurements of EXPLAIN '
+    'ANALYZE. Plans go to the server''s log only.';
 
 CREATE FUNCTION pgmig_extras.set_auto_explain_log_buffers(arg_parameter text)
     RETURNS text
@@ -518,7 +543,8 @@ CREATE FUNCTION pgmig_extras.set_auto_explain_log_buffers(arg_parameter text)
     AS 'MODULE_PATHNAME', 'set_auto_explain_log_buffers_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.set_auto_explain_log_buffers(text) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.set_auto_explain_log_buffers(text) IS
-'Whether auto_explain logs the use of buffers, with log_analyze: a boolean. For the session, of which auto_explain then sends plans to the server''s log alone. Returns the value. Errors: 22023 a bad value; 55000 plans would not go to the log; 22004 a null.';
+    'Sets auto_explain.log_buffers for the session: whether plans show the use of buffers. Plans go '
+    'to the server''s log only.';
 
 CREATE FUNCTION pgmig_extras.set_auto_explain_log_format(arg_parameter text)
     RETURNS text
@@ -526,7 +552,8 @@ CREATE FUNCTION pgmig_extras.set_auto_explain_log_format(arg_parameter text)
     AS 'MODULE_PATHNAME', 'set_auto_explain_log_format_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.set_auto_explain_log_format(text) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.set_auto_explain_log_format(text) IS
-'How auto_explain writes plans: text, xml, json or yaml. For the session, of which auto_explain then sends plans to the server''s log alone. Returns the value. Errors: 22023 a bad value; 55000 plans would not go to the log; 22004 a null.';
+    'Sets auto_explain.log_format for the session: text, xml, json or yaml. Plans go to the '
+    'server''s log only.';
 
 CREATE FUNCTION pgmig_extras.set_auto_explain_log_min_duration(arg_parameter text)
     RETURNS text
@@ -534,7 +561,8 @@ CREATE FUNCTION pgmig_extras.set_auto_explain_log_min_duration(arg_parameter tex
     AS 'MODULE_PATHNAME', 'set_auto_explain_log_min_duration_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.set_auto_explain_log_min_duration(text) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.set_auto_explain_log_min_duration(text) IS
-'How long a statement must take for its plan to be logged: milliseconds or a time with its unit; 0 logs all, -1 none. For the session, of which auto_explain then sends plans to the server''s log alone. Returns the value. Errors: 22023 a bad value; 55000 plans would not go to the log; 22004 a null.';
+    'Sets auto_explain.log_min_duration for the session: how long a statement runs before its plan '
+    'is logged. 0 logs all plans, -1 none.';
 
 CREATE FUNCTION pgmig_extras.set_auto_explain_log_nested_statements(arg_parameter text)
     RETURNS text
@@ -542,7 +570,8 @@ CREATE FUNCTION pgmig_extras.set_auto_explain_log_nested_statements(arg_paramete
     AS 'MODULE_PATHNAME', 'set_auto_explain_log_nested_statements_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.set_auto_explain_log_nested_statements(text) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.set_auto_explain_log_nested_statements(text) IS
-'Whether auto_explain logs statements inside functions: a boolean. For the session, of which auto_explain then sends plans to the server''s log alone. Returns the value. Errors: 22023 a bad value; 55000 plans would not go to the log; 22004 a null.';
+    'Sets auto_explain.log_nested_statements for the session: whether statements inside functions '
+    'are logged. Plans go to the server''s log only.';
 
 CREATE FUNCTION pgmig_extras.set_auto_explain_log_timing(arg_parameter text)
     RETURNS text
@@ -550,7 +579,8 @@ CREATE FUNCTION pgmig_extras.set_auto_explain_log_timing(arg_parameter text)
     AS 'MODULE_PATHNAME', 'set_auto_explain_log_timing_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.set_auto_explain_log_timing(text) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.set_auto_explain_log_timing(text) IS
-'Whether auto_explain measures each node of a plan, with log_analyze: a boolean. For the session, of which auto_explain then sends plans to the server''s log alone. Returns the value. Errors: 22023 a bad value; 55000 plans would not go to the log; 22004 a null.';
+    'Sets auto_explain.log_timing for the session: whether plans show the time of each node. Plans '
+    'go to the server''s log only.';
 
 CREATE FUNCTION pgmig_extras.set_auto_explain_log_verbose(arg_parameter text)
     RETURNS text
@@ -558,7 +588,8 @@ CREATE FUNCTION pgmig_extras.set_auto_explain_log_verbose(arg_parameter text)
     AS 'MODULE_PATHNAME', 'set_auto_explain_log_verbose_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.set_auto_explain_log_verbose(text) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.set_auto_explain_log_verbose(text) IS
-'Whether auto_explain logs plans in their verbose form: a boolean. For the session, of which auto_explain then sends plans to the server''s log alone. Returns the value. Errors: 22023 a bad value; 55000 plans would not go to the log; 22004 a null.';
+    'Sets auto_explain.log_verbose for the session: whether plans are verbose. Plans go to the '
+    'server''s log only.';
 
 -- ---------------------------------------------------------------------------------------------
 -- Schema public, plans, auditing
@@ -570,9 +601,9 @@ CREATE FUNCTION pgmig_extras.claim_public_schema_ownership()
     AS 'MODULE_PATHNAME', 'claim_public_schema_ownership_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.claim_public_schema_ownership() FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.claim_public_schema_ownership() IS
-'Makes the caller the owner of schema public. Errors: 42501 the caller lacks the rights of the database''s owner, or the schema belongs to another role that is no superuser; 3F000 there is no such schema.';
+    'Makes the caller, who has the rights of the database''s owner, the owner of schema public.';
 
--- With the rights and the search_path of who calls it, as EXPLAIN itself.
+-- Runs with the rights and the search_path of its caller, as EXPLAIN does.
 CREATE FUNCTION pgmig_extras.explain_statement(
     arg_query text,
     OUT execution_plan json)
@@ -581,7 +612,8 @@ CREATE FUNCTION pgmig_extras.explain_statement(
     ROWS 1
     AS 'MODULE_PATHNAME', 'explain_statement_wrapper';
 COMMENT ON FUNCTION pgmig_extras.explain_statement(text) IS
-'The plan of one statement, which is not executed, as EXPLAIN (FORMAT JSON) shows it to the caller. Errors: 42601 no statement, more than one, or one that has no plan; 42501 the caller may not run it.';
+    'The plan of one statement, as EXPLAIN (FORMAT JSON) shows it to the caller. The statement is '
+    'not executed.';
 
 CREATE FUNCTION pgmig_extras.set_pgaudit_parameter(
     arg_parameter text,
@@ -592,7 +624,8 @@ CREATE FUNCTION pgmig_extras.set_pgaudit_parameter(
     AS 'MODULE_PATHNAME', 'set_pgaudit_parameter_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.set_pgaudit_parameter(text, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.set_pgaudit_parameter(text, text, text) IS
-'Sets a parameter of pgaudit, named without "pgaudit.", for the new sessions of a database. Not given by grant_operator(). Errors: 42501 the caller lacks the rights of the database''s owner, or that is a superuser; 42704 no such database; 22023 not a parameter to be set here, or a bad value; 55000 the server does not know the parameter; 22004 a null.';
+    'Sets a parameter of pgaudit, named without "pgaudit.", for new sessions of a database. Only '
+    'roles to which a superuser grants it may call it.';
 
 CREATE FUNCTION pgmig_extras.set_pgaudit_role_parameter(
     arg_parameter text,
@@ -603,7 +636,8 @@ CREATE FUNCTION pgmig_extras.set_pgaudit_role_parameter(
     AS 'MODULE_PATHNAME', 'set_pgaudit_role_parameter_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.set_pgaudit_role_parameter(text, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.set_pgaudit_role_parameter(text, text, text) IS
-'Sets a parameter of pgaudit, named without "pgaudit.", for the new sessions of a role. Not given by grant_operator(). Errors: 42501 the role is the caller, a superuser, or one that the caller does not administer; 42704 no such role; 22023 not a parameter to be set here, or a bad value; 55000 the server does not know the parameter; 22004 a null.';
+    'Sets a parameter of pgaudit, named without "pgaudit.", for new sessions of a role. Only roles '
+    'to which a superuser grants it may call it.';
 
 -- ---------------------------------------------------------------------------------------------
 -- Logical slots on a standby
@@ -623,4 +657,5 @@ CREATE FUNCTION pgmig_extras.pg_create_logical_replication_slot_on_standby(
     AS 'MODULE_PATHNAME', 'pg_create_logical_replication_slot_on_standby_wrapper';
 REVOKE ALL ON FUNCTION pgmig_extras.pg_create_logical_replication_slot_on_standby(name, name, boolean, boolean, boolean, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION pgmig_extras.pg_create_logical_replication_slot_on_standby(name, name, boolean, boolean, boolean, boolean) IS
-'Creates a logical slot on a standby and returns where its changes begin. Before 16 it is used after a promotion. A rollback leaves it. Waits for the primary''s next record of running transactions. Errors: 42501 the caller lacks REPLICATION; 42602 a bad name; 42710 the slot exists; 55000 this is no standby, wal_level is not logical, or hot_standby_feedback is off; 0A000 failover, synced, or twophase on 13; 22004 a null.';
+    'Creates a logical slot on a standby and returns the LSN at which its changes begin. A rollback '
+    'leaves the slot.';

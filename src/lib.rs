@@ -26,6 +26,8 @@ mod watcher;
 
 use pgrx::prelude::*;
 
+use ffi::activity::Listener;
+
 ::pgrx::pg_module_magic!(name = c"pgmig_extras", version = c"0.1.0");
 
 // `cargo pgrx install` writes the extension's script from this; `cargo x install` copies the same file.
@@ -34,7 +36,8 @@ pgrx::extension_sql_file!("../sql/pgmig_extras--0.1.0.sql", name = "pgmig_extras
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     settings::define();
-    ffi::activity::install_log_hook();
+    let listener = Listener { error: reports::keep, warning: reports::keep_shortage };
+    ffi::activity::install_log_hook(listener);
     commit::install();
     watcher::install();
 }

@@ -1,9 +1,10 @@
-//! What a connection string must be before a server connects with it on behalf of a role that is no
-//! superuser. Parsing is libpq's (the caller hands in keywords and values); this module applies the
-//! rules and writes the string that is stored.
+//! The rules for a connection string with which a server connects on behalf of a role that is not a
+//! superuser. libpq does the parsing: the caller passes keywords and values. This module checks
+//! them and builds the string that is stored.
 //!
-//! The stored string is complete: every keyword for which libpq would otherwise look at the server's
-//! own environment or home directory is given a value, because an empty one does not mask them.
+//! The stored string is complete. Every keyword for which libpq would otherwise use the server's
+//! environment or home directory gets a non-empty value, because an empty value does not override
+//! them.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Kind, Result, invalid};
 use crate::{hosts, secret};
 
-/// Keywords that a caller may use. Everything else is refused by name.
+/// Keywords that a caller may use. Any other keyword is refused, and the error names it.
 const ALLOWED: &[&str] = &[
     "host",
     "hostaddr",
@@ -41,7 +42,7 @@ const ALLOWED: &[&str] = &[
     "target_session_attrs",
 ];
 
-/// Keywords whose values may be shown to whoever may see the subscription. A keyword that is not
+/// Keywords whose values everyone who may see the subscription may see. A keyword that is not
 /// listed, such as one of a later libpq, is shown masked.
 const HARMLESS: &[&str] = &[
     "host",
@@ -88,42 +89,44 @@ const HARMLESS: &[&str] = &[
     "oauth_scope",
 ];
 
-/// A path that is nobody's file: /dev/null is not a directory, so libpq finds nothing below it.
+/// A path that cannot exist: /dev/null is not a directory, so libpq finds no file below it.
 const NO_FILE: &str = "/dev/null/none";
 const DEFAULT_PORT: &str = "5432";
-/// The same, in a string whose address is the one that `pin` wrote. No caller may use the keyword.
+/// The same, and marks a string whose address `pin` wrote. No caller may use the keyword.
 const NO_FILE_PINNED: &str = "/dev/null/pinned";
 const NO_PASSFILE: &str = "/dev/null";
 const PASSWORD_METHODS: &str = "password,md5,scram-sha-256";
 
-/// The limits that the platform owner set, and what this server can do.
+/// The limits that the platform's owner has set, and what this server supports.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
     /// `pgmig_extras.require_password`.
     pub require_password: bool,
-    /// `pgmig_extras.allowed_hosts`, see `hosts`; empty allows every TCP host.
+    /// `pgmig_extras.allowed_hosts`, see `hosts`. Empty allows every TCP host.
     pub allowed_hosts: Vec<String>,
-    /// `pgmig_extras.ssl_directory`, resolved; without it no root certificate file may be named.
+    /// `pgmig_extras.ssl_directory` with links resolved. Without it, no root certificate file may
+    /// be named.
     pub ssl_directory: Option<PathBuf>,
-    /// Whether this server's libpq knows `sslcertmode` and `require_auth` (16 and later).
+    /// Whether this server's libpq supports `sslcertmode` and `require_auth` (16 and later).
     pub libpq_16: bool,
-    /// PG* variables in the server's environment.
+    /// Names of the PG* variables in the server's environment.
     pub environment: Vec<String>,
 }
 
-/// Who wrote the address of a connection string.
+/// Who wrote the address of a connection string: the caller, or `pin`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin {
     Caller,
     Pin,
 }
 
-/// Keywords and values, each keyword once, values not empty. Never shown with its password.
+/// Keywords and values. Each keyword occurs once, and no value is empty. Debug output masks the
+/// password.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Conninfo(Vec<(String, String)>);
 
 impl Conninfo {
-    /// From what libpq's parser returned; empty values count as absent, as they do in libpq.
+    /// Built from the output of libpq's parser. An empty value counts as absent, as in libpq.
     pub fn new(params: impl IntoIterator<Item = (String, String)>) -> Self {
         Self(params.into_iter().filter(|(_, value)| !value.is_empty()).collect())
     }
@@ -148,25 +151,25 @@ impl Conninfo {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
-    /// `keyword='value' …`, as libpq reads it.
+    /// The string `keyword='value' …` in libpq's syntax.
     pub fn to_text(&self) -> String {
         let quote = |value: &str| value.replace('\\', "\\\\").replace('\'', "\\'");
         let pairs: Vec<_> = self.iter().map(|(k, v)| format!("{k}='{}'", quote(v))).collect();
         pairs.join(" ")
     }
 
-    /// The same text with only the values that are known to be harmless.
+    /// The same string with every value masked that is not known to be harmless.
     pub fn masked(&self) -> String {
         let pairs = self.iter().map(|(keyword, value)| (keyword, value.as_bytes()));
         String::from_utf8_lossy(&masked(pairs)).into_owned()
     }
 
-    /// Whether it names a socket directory instead of a TCP host.
+    /// Whether it names a socket directory and not a TCP host.
     pub fn is_local(&self) -> bool {
         self.get("host").is_some_and(|host| host.starts_with(['/', '@']))
     }
 
-    /// Applies the rules and completes the string.
+    /// Checks a caller's string against the rules and completes it.
     pub fn checked(self, rules: &Rules) -> Result<Self> {
         self.apply(rules, Origin::Caller)
     }
@@ -184,16 +187,16 @@ impl Conninfo {
         Ok(self)
     }
 
-    /// The same for a string that was stored, which may be one that is complete already.
+    /// The same for a stored string, which may be complete already.
     pub fn rechecked(mut self, rules: &Rules) -> Result<Self> {
         let is_pinned = self.get("sslcrl") == Some(NO_FILE_PINNED);
         self.0.retain(|(key, value)| !is_completion(key, value));
         self.apply(rules, if is_pinned { Origin::Pin } else { Origin::Caller })
     }
 
-    /// Ties a host's name to the address that was connected to, for a libpq that can't be told to
-    /// insist on the password (before 16): who can change the name's address could lead the apply
-    /// worker to a server that trusts this one.
+    /// Stores the address that was connected to besides the host name. Needed before 16, where
+    /// libpq cannot be told to insist on the password: whoever can change the name's address could
+    /// otherwise direct the apply worker to a server that trusts this one.
     pub fn pin(&mut self, address: &str, rules: &Rules) {
         let is_name = self.get("host").is_some_and(|host| host.parse::<IpAddr>().is_err());
         let is_open = self.get("hostaddr").is_none() && !address.is_empty();
@@ -203,8 +206,9 @@ impl Conninfo {
         }
     }
 
-    /// Takes the address that `pin` wrote out of a string that comes from a list of subscriptions: the
-    /// name, which is allowed, is resolved and tied to its address anew. Only `complete` writes sslcrl.
+    /// Removes the address that `pin` wrote if the caller passes a string from a list of
+    /// subscriptions. The listed name is then resolved and pinned again. `complete` overwrites
+    /// sslcrl, and with it the marker.
     fn unpin(&mut self, rules: &Rules) {
         let is_listed = |target: Option<&str>| target.is_some_and(|it| self.is_listed(it, rules));
         let is_ours = !rules.libpq_16 && self.get("sslcrl") == Some(NO_FILE_PINNED);
@@ -213,14 +217,14 @@ impl Conninfo {
         }
     }
 
-    /// Whether it is what a list of subscriptions shows, instead of the password.
+    /// Whether the password is the mask that a list of subscriptions shows.
     pub fn has_masked_password(&self) -> bool {
         self.get("password").is_some_and(|password| password.as_bytes() == secret::MASK)
     }
 
-    /// Whether the platform's owner has named the host of a string that was checked: then the caller may
-    /// know why a connection to it fails. Where any host may be named, that would tell which ports of
-    /// whatever this server can reach are open.
+    /// Whether the platform's owner has listed the host of a checked string. Only then may the
+    /// caller learn why a connection fails. If any host may be named, the causes would reveal which
+    /// ports are open on every machine that this server can reach.
     pub fn is_named(&self, rules: &Rules) -> bool {
         !rules.allowed_hosts.is_empty() && self.check_target(rules, Origin::Pin).is_ok()
     }
@@ -228,7 +232,7 @@ impl Conninfo {
     fn check_keywords(&self, origin: Origin) -> Result<()> {
         for (keyword, value) in self.iter() {
             if origin == Origin::Caller && is_completion(keyword, value) {
-                continue; // as it is shown in a list of subscriptions
+                continue; // a list of subscriptions shows it
             }
             if !ALLOWED.contains(&keyword) {
                 return Err(refused(keyword)
@@ -260,13 +264,14 @@ impl Conninfo {
             return Err(invalid("connection string parameter \"port\" is not a TCP port")
                 .hint("A port is a number from 1 to 65535."));
         }
-        // With both given, libpq connects to hostaddr and uses host only to verify the certificate.
+        // If both are given, libpq connects to hostaddr and uses host only to verify the
+        // certificate.
         let Some(target) = address.or(self.get("host")) else {
             return Err(missing("host"));
         };
         let is_listed = |target: &str| self.is_listed(target, rules);
-        // An address that `pin` wrote is the listed host's. One that a caller wrote must be listed itself,
-        // also if it was stored while all hosts were allowed.
+        // An address that `pin` wrote belongs to the listed host. One that a caller wrote must be
+        // listed itself, even if it was stored while all hosts were allowed.
         let pinned = self.get("host").filter(|_| origin == Origin::Pin && !rules.libpq_16);
         let listed = is_listed(target) || pinned.is_some_and(is_listed);
         if (self.is_local() || !rules.allowed_hosts.is_empty()) && !listed {
@@ -318,7 +323,8 @@ impl Conninfo {
                 ))
             };
         }
-        // One message for "no such file" and "not allowed": the answer must not tell which files exist.
+        // The message is the same for "no such file" and "not allowed", so it does not tell which
+        // files exist.
         let allowed = rules
             .ssl_directory
             .as_deref()
@@ -333,7 +339,7 @@ impl Conninfo {
         Ok(())
     }
 
-    /// What the server's environment would still add.
+    /// Refuses a string to which the server's environment would add something.
     fn check_environment(&self, rules: &Rules) -> Result<()> {
         let unset = |keyword: &str| self.get(keyword).is_none();
         let lends = |name: &str| match name {
@@ -374,8 +380,8 @@ impl Conninfo {
     }
 }
 
-/// What to do about a connection that failed, by what libpq or the publisher says of it. A text in
-/// another language has no advice of its own.
+/// The hint for a connection that failed, chosen by the text of libpq or of the publisher. A text
+/// in another language gets the general hint.
 pub fn advice(cause: &str) -> &'static str {
     const ADVICE: [(&str, &str); 12] = [
         ("password authentication failed", "Check user and password."),
@@ -410,8 +416,9 @@ pub fn is_harmless(keyword: &str) -> bool {
     HARMLESS.contains(&keyword)
 }
 
-/// `keyword='value' …` in any encoding, with only the values that are known to be harmless. One of
-/// these may itself be a connection string, as `dbname` may: its secrets are masked.
+/// The string `keyword='value' …` in any encoding, with every value masked that is not known to be
+/// harmless. A harmless value may itself be a connection string, as `dbname` may: secrets in it are
+/// masked too.
 pub fn masked<'a>(params: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Vec<u8> {
     let mut text = Vec::new();
     for (keyword, value) in params.into_iter().filter(|(_, value)| !value.is_empty()) {
@@ -534,7 +541,7 @@ mod tests {
     }
 
     #[test]
-    fn a_completed_string_passes_again_and_stays_as_it_is() {
+    fn a_completed_string_passes_the_rules_again_unchanged() {
         let same = |one: &Conninfo, other: &Conninfo| {
             let sorted = |c: &Conninfo| BTreeMap::from_iter(c.0.clone());
             assert_eq!(sorted(one), sorted(other));
@@ -558,7 +565,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_may_write_what_we_add_and_nothing_else_there() {
+    fn a_caller_may_pass_the_keywords_that_we_add_with_our_values_only() {
         for libpq_16 in [false, true] {
             for (params, require_password) in [(BASE, true), (&BASE[..2], false)] {
                 let rules = Rules { libpq_16, require_password, ..Rules::default() };
@@ -580,7 +587,7 @@ mod tests {
     }
 
     #[test]
-    fn a_masked_password_is_known_as_such() {
+    fn a_masked_password_is_recognized() {
         let masked = with(&[("password", "********")]);
         assert!(masked.has_masked_password() && masked.masked().contains("********"));
         assert!(!with(&[]).has_masked_password() && !conninfo(&BASE[..2]).has_masked_password());
@@ -651,18 +658,14 @@ mod tests {
         assert!(with(&[("host", "10.1.2.3")]).checked(&ranges).is_ok());
         assert!(with(&[("hostaddr", "10.1.2.3")]).checked(&ranges).is_ok());
         let name = with(&[]).checked(&ranges).unwrap_err();
-        assert!(
-            name.hint
-                .unwrap()
-                .into_text(|_| "pgmig_extras")
-                .ends_with("or as hostaddr beside a name.")
-        );
-        // hostaddr is where libpq goes, so an allowed name does not cover it.
+        let hint = name.hint.unwrap().into_text(|_| "pgmig_extras");
+        assert!(hint.ends_with("or as hostaddr beside a name."));
+        // libpq connects to hostaddr, so an allowed name does not cover it.
         assert_eq!(refusal(&[("hostaddr", "10.0.0.1")], &listed), Kind::InsufficientPrivilege);
     }
 
     #[test]
-    fn a_host_is_named_only_by_the_list() {
+    fn only_a_listed_host_counts_as_named() {
         let listed = Rules { allowed_hosts: vec!["db.example".into(), "/tmp".into()], ..rules() };
         assert!(!conninfo(BASE).is_named(&rules()));
         assert!(conninfo(BASE).is_named(&listed));
@@ -673,7 +676,7 @@ mod tests {
     }
 
     #[test]
-    fn before_16_a_name_is_tied_to_the_address_that_was_checked() {
+    fn before_16_a_host_name_is_stored_with_the_address_that_was_checked() {
         let pinned = |params: &[(&str, &str)], rules: &Rules| {
             let mut checked = with(params).checked(rules).unwrap();
             checked.pin("10.0.0.1", rules);
@@ -683,12 +686,13 @@ mod tests {
         let stored = pinned(&[], &old);
         assert_eq!(stored.get("hostaddr"), Some("10.0.0.1"));
         assert_eq!(stored.clone().rechecked(&old).unwrap().get("hostaddr"), Some("10.0.0.1"));
-        // From the caller the address counts for nothing: the name, which is allowed, is resolved anew.
+        // The address in a caller's string is ignored: the allowed name is resolved again.
         assert_eq!(stored.clone().checked(&old).unwrap().get("hostaddr"), None);
         assert!(with(&[("hostaddr", "10.0.0.1")]).checked(&old).is_err());
         let elsewhere = Rules { allowed_hosts: vec!["other".into()], ..rules() };
         assert!(stored.clone().rechecked(&elsewhere).is_err());
-        // An address that the caller wrote while all hosts were allowed is none of the host's.
+        // An address that the caller wrote while all hosts were allowed does not belong to the
+        // host.
         let written = pinned(&[("hostaddr", "10.0.0.2")], &rules());
         assert_eq!(written.get("hostaddr"), Some("10.0.0.2"));
         assert!(written.clone().rechecked(&rules()).is_ok());
@@ -757,7 +761,7 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_environment_lends_nothing() {
+    fn the_servers_environment_adds_nothing() {
         for name in ["PGSERVICE", "PGHOSTADDR"] {
             let rules = Rules { environment: vec![name.into()], ..rules() };
             assert_eq!(refusal(&[], &rules), Kind::ObjectNotInPrerequisiteState, "{name}");

@@ -1,7 +1,8 @@
-//! The one error type. A message follows PostgreSQL's style guide (lower case, no full stop);
-//! detail and hint are sentences. `Kind` becomes a SQLSTATE in the extension's `error.rs`.
+//! The one error type. Messages follow PostgreSQL's style guide: the primary message is lower case
+//! without a full stop, detail and hint are sentences. The extension's `error.rs` maps `Kind` to a
+//! SQLSTATE.
 
-/// What went wrong, in the classes that callers can tell apart by SQLSTATE.
+/// What went wrong, in the classes that a caller can tell apart by SQLSTATE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     InsufficientPrivilege,

@@ -1,55 +1,56 @@
-//! What may be told of an error that a replication worker reports: what kind it is, which objects it
-//! names, and what the publisher answered; never a value of a row. Who owns the subscription need not be
-//! able to read the table.
+//! What a user may see of an error that a replication worker reports: the kind of error, the
+//! objects that it names, and the publisher's answer. Never a value of a row: the owner of the
+//! subscription need not have the right to read the table.
 //!
-//! Runs while an error is being reported: it allocates nothing.
+//! This code runs while an error is being reported, so it allocates no memory.
 
-/// A report of a worker, as ErrorData has it.
+/// An error report of a worker, with the fields of ErrorData.
 #[derive(Debug, Clone, Copy)]
 pub struct Reported<'a> {
     pub sqlstate: i32,
     pub is_fatal: bool,
     pub message: &'a [u8],
-    /// The message's format, as it stands in the source: without values and not translated.
+    /// The untranslated format of the message, without its values.
     pub template: &'a [u8],
-    /// The catalog of its translations: "postgres-15" for the server's own, another one for those of a
-    /// procedural language.
+    /// The message catalog: "postgres-15" for the server itself, another name for a procedural
+    /// language or an extension.
     pub domain: &'a [u8],
     pub context: &'a [u8],
 }
 
-/// Where the words of a report come from.
+/// Who wrote the text of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// This server. What is told names objects only.
+    /// This server. Only names of objects are shown.
     Server,
-    /// The publisher, after the login. It may say anything.
+    /// The publisher, after login. It may send any text.
     Publisher,
-    /// A connection that could not be made. The cause may name ports, files and hosts.
+    /// A connection that could not be made. The cause may contain ports, files and host names.
     Connection,
 }
 
-/// Stands for a value in what `write` hands out: it is one byte in every encoding.
+/// `write` emits this in place of a value. It is one byte in every server encoding.
 pub const VALUE: u8 = 1;
 
-/// SQLSTATE classes whose messages name objects and never values, where the server itself reports
-/// them: feature not supported, integrity violation, transaction state, authorization, rollback,
+/// SQLSTATE classes whose messages, when the server itself reports them, name objects and never
+/// values: feature not supported, integrity violation, transaction state, authorization, rollback,
 /// resources, object state, intervention, system error.
 const CLASSES: [&[u8; 2]; 9] = [b"0A", b"23", b"25", b"28", b"40", b"53", b"55", b"57", b"58"];
 /// insufficient_privilege
 const DENIED: i32 = packed(b"42501");
-/// admin_shutdown and crash_shutdown: somebody ended the worker.
+/// admin_shutdown and crash_shutdown: somebody terminated the worker.
 const ENDED: [i32; 2] = [packed(b"57P01"), packed(b"57P02")];
 const CONNECTION: &[u8; 2] = b"08";
 
-/// Formats of what is reported when no connection can be made (worker.c and tablesync.c, 13 to 18).
+/// Formats of the errors of a connection that could not be made (worker.c and tablesync.c, 13 to
+/// 18).
 const CONNECTING: [&str; 3] = [
     "could not connect to the publisher: %s",
     "apply worker for subscription \"%s\" could not connect to the publisher: %s",
     "table synchronization worker for subscription \"%s\" could not connect to the publisher: %s",
 ];
-/// Formats that end with what the publisher answered, or with what libpq says of a connection that
-/// was lost (libpqwalreceiver.c and tablesync.c, 13 to 18).
+/// Formats that end with the publisher's answer, or with libpq's text about a lost connection
+/// (libpqwalreceiver.c and tablesync.c, 13 to 18).
 const ANSWERED: [&str; 15] = [
     START_STREAMING,
     IDENTIFY_SYSTEM,
@@ -70,12 +71,13 @@ const ANSWERED: [&str; 15] = [
 const START_STREAMING: &str = "could not start WAL streaming: %s";
 const IDENTIFY_SYSTEM: &str =
     "could not receive database system identifier and timeline ID from the primary server: %s";
-/// Formats that name objects only, whatever their SQLSTATE.
+/// Formats that name only objects, whatever their SQLSTATE.
 const NAMING: [&str; 2] = [
     "table \"%s.%s\" not found on publisher",
     "terminating logical replication worker due to timeout",
 ];
-/// What the leader says after a parallel apply worker, which has told the reason.
+/// What the leader reports after a parallel apply worker failed. That worker has reported the
+/// cause.
 const FOLLOWING: [&str; 2] = [
     "logical replication parallel apply worker exited due to error",
     "lost connection to the logical replication parallel apply worker",
@@ -86,7 +88,7 @@ const NO_CONNECTION: &[u8] =
 const RAISED: &[u8] = b"a function raised an exception; its text is in this server's log";
 const PUBLISHER: &[u8] = b"the publisher reported: ";
 
-/// Six bits a character, the first one lowest (elog.h MAKE_SQLSTATE).
+/// Six bits per character, the first character in the lowest bits (MAKE_SQLSTATE, elog.h).
 const fn packed(code: &[u8]) -> i32 {
     let (mut packed, mut at) = (0, 0);
     while at < code.len() {
@@ -97,14 +99,15 @@ const fn packed(code: &[u8]) -> i32 {
 }
 
 impl Reported<'_> {
-    /// Whether it says why a worker failed: not that it was ended, and not that another one failed.
+    /// Whether the report says why a worker failed. A report that the worker was terminated, or
+    /// that another one failed, does not.
     pub fn is_failure(&self) -> bool {
         !ENDED.contains(&self.sqlstate) && !self.is_one_of(&FOLLOWING)
     }
 
-    /// Whether core counts it in pg_stat_subscription_stats: what happens while a worker copies or
-    /// streams (start_table_sync and start_apply in worker.c), not what keeps it from streaming, of an
-    /// apply worker also from connecting; and never a FATAL.
+    /// Whether PostgreSQL counts the error in pg_stat_subscription_stats. It counts errors while a
+    /// worker copies or streams (start_table_sync and start_apply, worker.c). It does not count a
+    /// FATAL, an error that keeps a worker from streaming, or an apply worker's failure to connect.
     pub fn is_counted(&self, is_apply: bool) -> bool {
         let is_early =
             is_apply && (self.is_one_of(&CONNECTING) || self.is_one_of(&[IDENTIFY_SYSTEM]));
@@ -124,7 +127,7 @@ impl Reported<'_> {
         }
     }
 
-    /// Hands out, piece by piece, what may be told.
+    /// Emits, piece by piece, what a user may see.
     pub fn write(&self, mut write: impl FnMut(&[u8])) {
         if self.source() == Source::Connection || !self.is_servers() && self.is_of(CONNECTION) {
             write(NO_CONNECTION);
@@ -139,8 +142,8 @@ impl Reported<'_> {
         }
     }
 
-    /// Hands out where it happened, as `table "…", column "…": `. The apply worker names the table, the
-    /// copy of a table only the column: which table it is, is known by the worker.
+    /// Emits where the error occurred, as `table "…", column "…": `. An apply worker's report has
+    /// the table. A copy's report has only the column: the caller knows the table from the worker.
     pub fn write_place(&self, is_apply: bool, mut write: impl FnMut(&[u8])) {
         let (table, column) =
             if is_apply { applied_to(self.context) } else { (None, copied_to(self.context)) };
@@ -178,8 +181,9 @@ impl Reported<'_> {
     }
 }
 
-/// The publisher's own message, of "what was done: ERROR:  its message". libpq separates the severity,
-/// which may be translated, by two spaces. Without one it is what libpq says of a lost connection.
+/// The publisher's message in a text such as "could not … stream: ERROR:  message". libpq puts two
+/// spaces after the severity, which may be translated. Without a severity, the text is libpq's own
+/// about a lost connection.
 fn write_answer(message: &[u8], mut write: impl FnMut(&[u8])) {
     match find(message, b":  ").filter(|at| is_severity(&message[..*at])) {
         Some(at) => {
@@ -190,7 +194,7 @@ fn write_answer(message: &[u8], mut write: impl FnMut(&[u8])) {
     }
 }
 
-/// Whether a text ends with a word that is no longer than a severity.
+/// Whether the text ends with a word that is short enough to be a severity.
 fn is_severity(text: &[u8]) -> bool {
     let word = text.iter().rev().take_while(|byte| !byte.is_ascii_whitespace()).count();
     (1..=20).contains(&word)
@@ -200,8 +204,9 @@ fn first_line(text: &[u8]) -> &[u8] {
     text.split(|byte| *byte == b'\n').next().unwrap_or_default()
 }
 
-/// Table and column of the apply worker's own line, the last one of a CONTEXT: `processing remote data …
-/// for replication target relation "s.t" column "c" in transaction 731` (worker.c, 15 to 18).
+/// Table and column in the apply worker's CONTEXT line, which is the last one: `processing remote
+/// data … for replication target relation "s.t" column "c" in transaction 731` (worker.c, 15 to
+/// 18).
 fn applied_to(context: &[u8]) -> (Option<&[u8]>, Option<&[u8]>) {
     let line = find_last(context, b"processing remote data ").map(|at| &context[at..]);
     let Some((table, rest)) = line.and_then(|line| quoted_after(line, b"target relation \""))
@@ -212,14 +217,14 @@ fn applied_to(context: &[u8]) -> (Option<&[u8]>, Option<&[u8]>) {
     (Some(table), column.and_then(|rest| quoted_after(rest, b" column \"")).map(|(name, _)| name))
 }
 
-/// The column of COPY's own line: `COPY t, line 1, column c: "value"` (copyfrom.c, 13 to 18).
+/// The column in COPY's CONTEXT line: `COPY t, line 1, column c: "value"` (copyfrom.c, 13 to 18).
 fn copied_to(context: &[u8]) -> Option<&[u8]> {
     let line = context.split(|byte| *byte == b'\n').find(|line| line.starts_with(b"COPY "))?;
     let name = &line[find(line, b", column ")? + b", column ".len()..];
     Some(&name[..find(name, b": ").unwrap_or(name.len())])
 }
 
-/// What is quoted after `start`, and what comes after it.
+/// The quoted text after `start`, and the rest of the text after it.
 fn quoted_after<'a>(text: &'a [u8], start: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
     let text = &text[find(text, start)? + start.len()..];
     let end = text.iter().position(|byte| *byte == b'"')?;
@@ -234,8 +239,8 @@ fn find_last(text: &[u8], wanted: &[u8]) -> Option<usize> {
     text.windows(wanted.len()).rposition(|window| window == wanted)
 }
 
-/// Whether a format says anything besides what is put into it, as that of RAISE or of an extension
-/// that has formatted its text before does not.
+/// Whether a format has words besides its values. That of RAISE has none, nor that of an extension
+/// that formats its text beforehand.
 fn has_words(template: &[u8]) -> bool {
     pieces(template)
         .any(|piece| piece.iter().filter(|byte| byte.is_ascii_alphabetic()).count() >= 3)
@@ -250,7 +255,7 @@ fn write_template(template: &[u8], mut write: impl FnMut(&[u8])) {
     }
 }
 
-/// What stands between the conversions of a format of printf.
+/// The literal text between the conversions of a printf format.
 fn pieces(template: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(template);
     std::iter::from_fn(move || {
@@ -297,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_not_told() {
+    fn values_are_not_shown() {
         let server = "postgres-15";
         for (code, message, template, expected) in [
             (
@@ -331,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_objects_are_told() {
+    fn names_of_objects_are_shown() {
         for (code, message) in [
             (b"23505", "duplicate key value violates unique constraint \"t_pkey\""),
             (b"55000", "logical replication target relation \"public.t\" does not exist"),
@@ -342,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_function_says_is_not_told() {
+    fn the_message_of_a_function_is_not_shown() {
         for (code, domain, template) in [
             (b"P0001", "plpgsql-15", "%s"),
             (b"23505", "plpgsql-15", "%s"),
@@ -360,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_publisher_answered_is_told() {
+    fn the_publishers_answer_is_shown() {
         let lost =
             "could not receive data from WAL stream: server closed the connection unexpectedly";
         for (message, template, expected) in [
@@ -401,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn why_no_connection_could_be_made_is_not_told() {
+    fn the_cause_of_a_failed_connection_is_not_shown() {
         let message = "connection to server at \"10.0.0.1\", port 5 failed: FATAL:  no";
         for template in CONNECTING.into_iter().chain(["%s", "a format of a later major: %s"]) {
             let told = told(b"08006", message, template, "postgres-18");
@@ -411,7 +416,7 @@ mod tests {
                 Source::Connection
             );
         }
-        // Other modules may use the words of the server.
+        // Other modules may use the same format as the server.
         assert_eq!(
             told(b"08006", message, START_STREAMING, "plpgsql-18").as_bytes(),
             NO_CONNECTION
@@ -419,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn the_place_is_told_without_the_value() {
+    fn the_table_and_column_are_shown_without_the_value() {
         let place = |is_apply, context: &'static str| {
             let report = Reported { context: context.as_bytes(), ..reported(b"22P02", "", "", "") };
             collected(|write| report.write_place(is_apply, write))
@@ -448,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn what_core_does_not_count_is_known() {
+    fn errors_that_postgresql_does_not_count_are_recognized() {
         let report = |template| reported(b"08006", "", template, "postgres-18");
         let fatal = Reported { is_fatal: true, ..report("terminating connection") };
         assert!(!fatal.is_counted(true) && !fatal.is_counted(false));

@@ -1,15 +1,16 @@
-//! `pgmig_extras.allowed_hosts`: host names, addresses, ranges of addresses, socket directories, and
-//! directories with what is below them.
+//! The list `pgmig_extras.allowed_hosts`. An entry is a host name, an address, a range of
+//! addresses, a socket directory, or a directory with all directories below it (with a slash at its
+//! end).
 
 use std::net::IpAddr;
 use std::path::{Component, Path};
 
 use ipnet::IpNet;
 
-/// Whether the list has `target`: the host, address or socket directory that libpq connects to.
+/// Whether the list allows `target`: the host, address or socket directory that libpq connects to.
 ///
-/// A range holds addresses only. What a name resolves to is not known before the connection is made,
-/// and is another address when somebody else makes the next one.
+/// A range contains addresses only, never names. The address of a name is not known before the
+/// connection is made, and it may be another one at the next connection.
 pub fn lists(entries: &[String], target: &str, port: &str) -> bool {
     let address = target.parse::<IpAddr>().ok().map(|address| address.to_canonical());
     entries.iter().any(|entry| {
@@ -19,7 +20,8 @@ pub fn lists(entries: &[String], target: &str, port: &str) -> bool {
     })
 }
 
-/// Whether the list has ranges: a name may then have to be written with its address.
+/// Whether the list contains ranges. If it does, a connection string may have to give an address
+/// besides the name.
 pub fn has_ranges(entries: &[String]) -> bool {
     entries.iter().any(|entry| entry.parse::<IpNet>().is_ok())
 }
@@ -32,13 +34,13 @@ fn has_address(entry: &str, address: IpAddr) -> bool {
     }
 }
 
-/// The root alone is a directory like others: that everything is allowed is never meant.
+/// An entry `/` is only the root directory itself: nobody means to allow every directory.
 fn is_tree(entry: &str) -> bool {
     entry.starts_with('/') && !entry.trim_end_matches('/').is_empty() && entry.ends_with('/')
 }
 
-/// Whether a socket in `directory` is in `tree` or below it, by its name and with links followed. What
-/// does not exist has no links; connecting to it fails.
+/// Whether a socket in `directory` lies in `tree` or below it, by its name and after following
+/// links. A path that does not exist has no links to follow, and connecting to it fails.
 fn is_socket_below(directory: &Path, tree: &Path, port: &str) -> bool {
     let is_plain = |part: Component| matches!(part, Component::RootDir | Component::Normal(_));
     if !directory.components().all(is_plain) || !directory.starts_with(tree) {
@@ -62,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_hold_addresses_of_their_family() {
+    fn a_range_contains_addresses_of_its_own_family() {
         let entries = ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"];
         for inside in [
             "10.0.0.0",
@@ -78,15 +80,15 @@ mod tests {
         {
             assert!(!has(&entries, outside), "{outside}");
         }
-        // Addresses of IPv4 that are written as those of IPv6 are in no range of IPv6.
+        // IPv4 addresses written as IPv6 addresses belong to no IPv6 range.
         assert!(has(&["::/0"], "::1") && !has(&["::/0"], "::ffff:127.0.0.1"));
         assert!(has(&["10.1.2.3/8"], "10.0.0.1"));
     }
 
     #[test]
-    fn a_range_holds_no_names() {
+    fn a_range_contains_no_names() {
         let everything = ["0.0.0.0/0", "::/0"];
-        // The last ones are addresses to getaddrinfo.
+        // getaddrinfo would take the last ones as addresses.
         for name in ["db.example", "localhost", "", "10.1", "0x0a000001", "167772161", "10.0.0.01"]
         {
             assert!(!has(&everything, name), "{name}");
@@ -100,14 +102,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_range_allows_nothing() {
+    fn an_invalid_range_allows_nothing() {
         for entry in ["10.0.0.0/33", "10.0.0.0/-1", "10.0/8", "10.0.0.0/", "/8", "db.example/24"] {
             assert!(!has(&[entry], "10.0.0.0"), "{entry}");
         }
     }
 
     #[test]
-    fn a_directory_with_a_slash_holds_what_is_below_it() {
+    fn a_directory_with_a_slash_includes_the_directories_below_it() {
         for inside in ["/run/source", "/run/source/", "/run/source/a", "/run/source/a/b/"] {
             assert!(has(&["/run/source/"], inside), "{inside}");
         }
@@ -126,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn links_lead_out_of_no_directory() {
+    fn a_link_that_leads_out_of_the_directory_is_refused() {
         let folder = std::env::temp_dir().join(format!("pgmig_hosts_{}", std::process::id()));
         let tree = folder.join("tree");
         for made in ["tree/real", "tree/trap", "elsewhere"] {

@@ -1,4 +1,4 @@
-//! Reading JSON arguments.
+//! Reads JSON arguments.
 
 use serde::de::{DeserializeOwned, Error as _};
 use serde_json::Value;
@@ -6,10 +6,11 @@ use serde_json::Value;
 use crate::error::{Error, Kind, Result};
 use crate::secret;
 
-/// Reads an object only: serde would also read a struct from an array, field by field.
+/// Reads a JSON object only. serde alone would also accept an array and fill the struct's fields in
+/// order.
 pub fn from_object<T: DeserializeOwned>(value: Value) -> serde_json::Result<T> {
     if value.is_object() {
-        // serde's own message does not say which key has the wrong value, but the whole value.
+        // serde's own message quotes the whole value and does not name the key with the wrong type.
         return serde_path_to_error::deserialize(value).map_err(
             |error: serde_path_to_error::Error<serde_json::Error>| {
                 serde_json::Error::custom(secret::cut(&error.to_string()))
@@ -19,8 +20,8 @@ pub fn from_object<T: DeserializeOwned>(value: Value) -> serde_json::Result<T> {
     Err(serde_json::Error::custom("expected an object"))
 }
 
-/// Refuses the first option of a `kind` that is given and that a server of `major` does not know.
-/// Options are (name, whether it is given, the major that it came with).
+/// Refuses the first option of a `kind` that is given but that a server of `major` does not have.
+/// Each option is (name, whether it is given, the first major that has it).
 pub fn refuse_later<const N: usize>(
     kind: &str,
     options: [(&str, bool, u16); N],

@@ -16,6 +16,7 @@ pub mod lsn;
 pub mod name;
 pub mod publication;
 pub mod secret;
+pub mod seqlock;
 pub mod sql;
 pub mod subscription;
 pub mod wire;

@@ -1,5 +1,5 @@
-//! Names of objects and of replication slots. PostgreSQL truncates a long identifier with a NOTICE;
-//! here it is an error, since a truncated name is another object's name.
+//! Rules for names of objects and of replication slots. PostgreSQL truncates a long identifier with
+//! a NOTICE. Here it is an error, because the truncated name may belong to another object.
 
 use crate::error::{Error, Kind, Result};
 use crate::secret::shown;
@@ -7,7 +7,8 @@ use crate::secret::shown;
 /// NAMEDATALEN - 1, in bytes.
 pub const MAX_LEN: usize = 63;
 
-/// Checks a name of a subscription, publication, role or table; `what` says which in the message.
+/// Checks the name of a subscription, publication, role or table. `what` is the kind of object in
+/// the message.
 pub fn check(what: &str, name: &str) -> Result<()> {
     if name.is_empty() {
         return Err(Error::new(Kind::InvalidName, format!("{what} name must not be empty")));
@@ -22,8 +23,8 @@ pub fn check(what: &str, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Checks the name of a publication that is subscribed to. One with a backslash can't be: the apply
-/// worker quotes it as E'…', which the grammar of START_REPLICATION does not know.
+/// Checks the name of a publication that is subscribed to. It must not contain a backslash: the
+/// apply worker would quote it as E'…', which the grammar of START_REPLICATION does not accept.
 pub fn check_subscribed_publication(name: &str) -> Result<()> {
     check("publication", name)?;
     if name.contains('\\') {
@@ -37,9 +38,9 @@ pub fn check_subscribed_publication(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Checks a replication slot's name by the server's rule (`ReplicationSlotValidateName`, slot.c):
-/// 1 to 63 of lower-case letters, digits and the underscore. `none` is refused too: in an option
-/// list it means "no slot".
+/// Checks a replication slot's name by the server's rule (`ReplicationSlotValidateName`, slot.c): 1
+/// to 63 lower-case letters, digits and underscores. `none` is refused too, because in a list of
+/// options it means "no slot".
 pub fn check_slot(name: &str) -> Result<()> {
     check("replication slot", name)?;
     let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
@@ -57,7 +58,8 @@ pub fn check_slot(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Checks the name of an output plugin: the server would load a library from any path.
+/// Checks the name of an output plugin. The server would load a library from any path, so a path is
+/// refused.
 pub fn check_output_plugin(name: &str) -> Result<()> {
     check("output plugin", name)?;
     if name.contains('/') {
@@ -83,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn an_argument_that_is_no_name_is_not_repeated() {
+    fn an_argument_that_is_not_a_name_is_not_quoted() {
         let conninfo = "host=h user=u password=hidden";
         for error in [
             check("subscription", &conninfo.repeat(3)).unwrap_err(),

@@ -1,5 +1,5 @@
-//! Publications: which changes they publish, the JSON spec of `create_publication`, and the SQL
-//! that follows from both.
+//! Publications: the changes that they publish, the JSON spec of `create_publication`, and the SQL
+//! for both.
 
 use std::fmt;
 
@@ -54,7 +54,7 @@ impl Actions {
 
 const CHOICES: &str = "List any of: insert, update, delete, truncate.";
 
-/// As the option `publish` takes it.
+/// As the value of the option `publish`.
 impl fmt::Display for Actions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words = [
@@ -88,7 +88,7 @@ impl<'de> Deserialize<'de> for Actions {
     }
 }
 
-/// What `create_publication` is asked for. A key that is absent keeps PostgreSQL's default.
+/// The argument of `create_publication`. If a key is absent, PostgreSQL's default applies.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Spec {
@@ -101,11 +101,11 @@ pub struct Spec {
     publish_generated_columns: Option<GeneratedColumns>,
 }
 
-/// One table of a spec: its name alone, or with a column list and a row filter.
+/// One table of a spec: only its name, or also a column list and a row filter.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "Value")]
 pub struct TableSpec {
-    /// As the caller wrote it, `schema.table` with quotes where SQL needs them.
+    /// As the caller wrote it: `schema.table`, quoted where SQL needs it.
     pub table: String,
     pub columns: Option<Vec<String>>,
     pub filter: Option<String>,
@@ -186,7 +186,7 @@ impl Spec {
 }
 
 impl TableSpec {
-    /// A table alone, as the caller wrote its name.
+    /// A table without column list and filter. `table` is the name as the caller wrote it.
     pub fn named(table: impl Into<String>) -> Self {
         Self { table: table.into(), columns: None, filter: None }
     }
@@ -214,8 +214,8 @@ impl Options {
         Self { publish: Some(actions), ..Self::default() }
     }
 
-    /// Whether updates or deletes are published, which need a replica identity of each table. They
-    /// are by default.
+    /// Whether updates or deletes are published (by default they are). They need a replica identity
+    /// in each table.
     pub fn need_replica_identity(&self) -> bool {
         self.publish.is_none_or(|actions| actions.update || actions.delete)
     }
@@ -238,7 +238,7 @@ impl Options {
     }
 }
 
-/// What a new publication publishes before any table is added to it.
+/// What a new publication publishes before tables are added.
 #[derive(Debug, Clone, Copy)]
 pub enum Scope<'a> {
     Nothing,
@@ -260,10 +260,10 @@ pub fn create(name: &str, scope: Scope, options: Options) -> String {
 pub struct Published {
     pub schema: String,
     pub table: String,
-    /// Without the tables that inherit from it.
+    /// Whether tables that inherit from it are left out.
     pub only: bool,
     pub columns: Option<Vec<String>>,
-    /// One SQL expression: whoever builds this has asked the server's parser.
+    /// One SQL expression. The caller must have checked that with the server's parser.
     pub filter: Option<String>,
 }
 
@@ -273,7 +273,7 @@ impl Published {
         let table = sql::qualified(&self.schema, &self.table);
         let columns = self.columns.as_deref().map(sql::idents);
         let columns = columns.map(|list| format!(" ({list})")).unwrap_or_default();
-        // The line ends keep a comment at the filter's end from hiding the parenthesis.
+        // The line ends keep a comment at the end of the filter from hiding the parenthesis.
         let filter = self.filter.as_deref().map(|filter| format!(" WHERE (\n{filter}\n)"));
         format!("{only}{table}{columns}{}", filter.unwrap_or_default())
     }
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_of_actions_is_refused() {
+    fn an_invalid_list_of_actions_is_refused() {
         for bad in [
             "",
             ",",
@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn the_statement_has_what_was_asked_and_no_more() {
+    fn the_statement_has_only_what_was_asked_for() {
         let spec = json!({
             "schemas": ["S 1", "t\"u"],
             "publish": ["insert", "UPDATE"],

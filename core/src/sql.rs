@@ -1,4 +1,5 @@
-//! SQL text for another server or for a utility statement. All quoting is `postgres_protocol`'s.
+//! Quoting for SQL text that is sent to another server or run as a utility statement.
+//! `postgres_protocol` does the quoting.
 
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
@@ -7,8 +8,8 @@ pub fn ident(name: &str) -> String {
     escape_identifier(name)
 }
 
-/// A quoted literal. One with a backslash starts with ` E'`, so it reads the same whatever
-/// `standard_conforming_strings` says.
+/// A quoted literal. One that contains a backslash is written as ` E'…'`, so it has the same
+/// meaning for every `standard_conforming_strings`.
 pub fn literal(value: &str) -> String {
     escape_literal(value)
 }

@@ -1,4 +1,4 @@
-//! The options of `create_subscription`, from JSON to CREATE SUBSCRIPTION's WITH list.
+//! The options of `create_subscription`: from JSON to the WITH list of CREATE SUBSCRIPTION.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -9,7 +9,7 @@ use crate::json::{from_object, refuse_later};
 use crate::secret::shown;
 use crate::{name, sql};
 
-/// Options as `create_subscription` takes them. A key that is absent keeps PostgreSQL's default.
+/// The options of `create_subscription`. If a key is absent, PostgreSQL's default applies.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
@@ -37,7 +37,7 @@ pub enum Streaming {
 }
 
 impl Options {
-    /// The options that `pg_create_subscription` has.
+    /// The options of `pg_create_subscription`.
     pub fn basic(slot_name: &str, create_slot: bool, copy_data: bool, origin: &str) -> Self {
         Self {
             slot_name: Some(slot_name.to_owned()),
@@ -60,7 +60,7 @@ impl Options {
         Ok(options)
     }
 
-    /// Checks every value, also of options made by hand.
+    /// Checks every value. Options that were not parsed from JSON need this, too.
     pub fn check(&self, major: u16) -> Result<()> {
         self.check_forbidden()?;
         self.check_major(major)?;
@@ -122,7 +122,7 @@ impl Options {
         refuse_later("subscription", later, major)
     }
 
-    /// The WITH list of a CREATE SUBSCRIPTION that does not connect.
+    /// The WITH list for a CREATE SUBSCRIPTION that does not connect.
     pub fn with_list(&self, slot: &str, major: u16) -> String {
         let mut list =
             vec!["connect = false".to_owned(), format!("slot_name = {}", sql::literal(slot))];
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn the_with_list_has_what_was_asked_and_no_more() {
+    fn the_with_list_has_only_what_was_asked_for() {
         assert_eq!(Options::default().with_list("s", 15), "connect = false, slot_name = 's'");
         let options =
             parse(r#"{"streaming": "parallel", "binary": true, "origin": "none"}"#, 16).unwrap();

@@ -1,9 +1,10 @@
-//! A query to a publisher and its answer, as bytes of PostgreSQL's protocol, version 3.
+//! Encodes a query to a publisher and decodes its answer, in version 3 of PostgreSQL's protocol.
 //!
-//! The publisher may be hostile, so everything has a limit that is checked before memory is asked
-//! for: the bytes of the whole answer, the length of one message, the columns of a row. What is not
-//! part of a query's answer (COPY, authentication) is an error, so no state of the protocol can be
-//! reached in which a reader waits for ever. Work is in proportion to the bytes that came.
+//! The publisher may be hostile. So everything has a limit that is checked before memory is
+//! allocated: the bytes of the whole answer, the length of one message, the columns of a row. A
+//! message that does not belong to a query's answer (COPY, authentication) is an error, so no
+//! publisher can bring the protocol into a state in which the reader waits forever. The work is
+//! proportional to the bytes that arrive.
 
 use std::fmt;
 
@@ -15,22 +16,22 @@ use postgres_protocol::message::backend::{
 };
 use postgres_protocol::message::frontend;
 
-/// The longest message, in bytes: a row of names and numbers, or an error.
+/// The longest message, in bytes. Messages are rows of names and numbers, or errors.
 const MAX_MESSAGE: usize = 256 << 10;
-/// The most that is not rows, in bytes of one answer: notices, parameters, descriptions.
+/// The most bytes of one answer that are not rows: notices, parameters, descriptions.
 const MAX_ASIDE: usize = 1 << 20;
-/// The most columns that a row has; no query of ours asks for more.
+/// The most columns of a row. None of our queries has more.
 const MAX_COLUMNS: usize = 64;
 
-/// SQL, or a replication command. `None` for a text with a NUL.
+/// Encodes SQL or a replication command. Returns `None` if the text contains a NUL.
 pub fn query(sql: &str) -> Option<Vec<u8>> {
     let mut bytes = BytesMut::new();
     frontend::query(sql, &mut bytes).ok()?;
     Some(bytes.to_vec())
 }
 
-/// Runs a statement without parameters that is kept under a name on the other side; the first time,
-/// `sql` says what it is. `None` for a text with a NUL.
+/// Encodes the execution of a prepared statement without parameters. The first time, `sql` is its
+/// text. Returns `None` if a text contains a NUL.
 pub fn prepared(name: &str, sql: Option<&str>) -> Option<Vec<u8>> {
     let mut bytes = BytesMut::new();
     if let Some(sql) = sql {
@@ -43,7 +44,7 @@ pub fn prepared(name: &str, sql: Option<&str>) -> Option<Vec<u8>> {
     Some(bytes.to_vec())
 }
 
-/// Reads one answer, up to the message that says that the server is ready for the next query.
+/// Reads one answer, up to ReadyForQuery.
 pub struct Reader {
     unread: BytesMut,
     taken: usize,
@@ -53,15 +54,15 @@ pub struct Reader {
     error: Option<ServerError>,
 }
 
-/// What an answer comes to.
+/// The content of an answer: rows, or the server's error.
 pub type Outcome = Result<Rows, ServerError>;
 
-/// Why an answer can't be read to its end. The connection is of no use after it.
+/// Why an answer cannot be read to its end. The connection cannot be used afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// More bytes than were allowed.
+    /// More bytes than the limit allows.
     TooMuch,
-    /// Not an answer to a query.
+    /// Bytes that are not a valid answer to a query.
     Nonsense,
     OutOfMemory,
 }
@@ -74,7 +75,7 @@ pub struct ServerError {
 }
 
 impl Reader {
-    /// `limit`: of all that the server may send, in bytes.
+    /// `limit`: the most bytes that the server may send.
     pub fn new(limit: usize) -> Self {
         Self {
             unread: BytesMut::new(),
@@ -86,7 +87,7 @@ impl Reader {
         }
     }
 
-    /// Takes in what has arrived. `None` while more is to come.
+    /// Takes the bytes that have arrived. Returns `None` while the answer is incomplete.
     pub fn take(&mut self, bytes: &[u8]) -> Result<Option<Outcome>, Fault> {
         self.taken += bytes.len();
         if self.taken > self.limit {
@@ -110,7 +111,8 @@ impl Reader {
         Ok(None)
     }
 
-    /// Whether a whole message is there. Its length is looked at before anything waits for the rest.
+    /// Whether a complete message has arrived. Its length is checked as soon as the header is
+    /// there.
     fn has_message(&self) -> Result<bool, Fault> {
         let Some(header) = Header::parse(&self.unread).map_err(|_| Fault::Nonsense)? else {
             return Ok(false);
@@ -141,7 +143,7 @@ impl Reader {
             | Message::ParseComplete
             | Message::BindComplete
             | Message::NoData
-            // What a server may say at any time.
+            // A server may send these at any time.
             | Message::NoticeResponse(_)
             | Message::NotificationResponse(_)
             | Message::ParameterStatus(_) => {}
@@ -170,14 +172,14 @@ fn server_error(body: &ErrorResponseBody) -> Result<ServerError, Fault> {
     Ok(error)
 }
 
-/// Rows of text, all of one width, in two pieces of memory whatever their number. What is not UTF-8
-/// is replaced, as in `String::from_utf8_lossy`.
+/// Rows of text that all have the same number of columns, in two allocations however many rows
+/// there are. Invalid UTF-8 is replaced as in `String::from_utf8_lossy`.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Rows {
     count: usize,
     width: usize,
     text: String,
-    /// For each value where it ends in `text`, or `NULL`.
+    /// The end of each value in `text`, or `NULL`.
     ends: Vec<u32>,
 }
 
@@ -192,7 +194,7 @@ impl Rows {
         self.count
     }
 
-    /// In bytes of memory, about: what is not UTF-8 becomes longer.
+    /// About the bytes of memory in use. Replacing invalid UTF-8 makes a text longer.
     fn size(&self) -> usize {
         self.text.len() + self.ends.len() * size_of::<u32>()
     }
@@ -234,7 +236,7 @@ impl Rows {
         Ok(())
     }
 
-    /// Returns where the value ends.
+    /// Returns where the value ends in `text`.
     fn add(&mut self, value: &[u8]) -> Result<u32, Fault> {
         for chunk in value.utf8_chunks() {
             self.add_text(chunk.valid())?;
@@ -266,7 +268,7 @@ pub struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// A value; `None` for NULL, and for a column that the row does not have.
+    /// A value. `None` if it is NULL or the row does not have the column.
     pub fn get(&self, column: usize) -> Option<&'a str> {
         let end = *self.ends.get(column).filter(|end| **end != NULL)?;
         let before = self.ends[..column].iter().rev().find(|end| **end != NULL);
@@ -319,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_come_as_they_were_sent() {
+    fn rows_are_read_as_they_were_sent() {
         let answer = [
             data_row(&[Some(b"a"), None, Some("ä".as_bytes())]),
             data_row(&[None, None, None]),
@@ -342,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_the_answer_also_after_rows() {
+    fn an_error_after_rows_is_the_answer() {
         let error = message(b'E', b"SERROR\0C42704\0Mno such thing\0\0");
         let answer = [data_row(&[Some(b"a")]), error, ready()].concat();
         let error = read(&answer).unwrap().unwrap().unwrap_err();
@@ -350,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_may_say_at_any_time_changes_nothing() {
+    fn messages_that_a_server_may_send_at_any_time_change_nothing() {
         let aside = [
             message(b'N', b"SNOTICE\0Mlisten\0\0"),
             message(b'S', b"TimeZone\0UTC\0"),
@@ -362,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_to_a_query_is_refused_at_once() {
+    fn a_message_that_is_not_part_of_an_answer_is_refused_at_once() {
         for tag in [b'G', b'H', b'W', b'd', b'c', b'R', b'K', b's', b'V', 0, 0xff] {
             assert_eq!(read(&message(tag, &[0; 8])), Err(Fault::Nonsense), "{}", tag as char);
         }
@@ -378,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_message_is_refused_before_it_comes() {
+    fn a_long_message_is_refused_before_it_arrives() {
         for tag in [b'D', b'E'] {
             assert_eq!(read(&[tag, 0x3f, 0xff, 0xff, 0xff]), Err(Fault::TooMuch));
         }
@@ -386,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_comes_counts() {
+    fn every_byte_counts_towards_the_limit() {
         let limits = [100_000, 64 << 20];
         for (limit, flood) in limits.into_iter().zip([data_row(&[]), message(b'S', b"a\0b\0")]) {
             let mut reader = Reader::new(limit);
@@ -422,7 +424,7 @@ mod tests {
         })]
 
         #[test]
-        fn however_it_is_cut_the_answer_is_the_same(
+        fn an_answer_is_the_same_in_pieces_of_any_size(
             values in prop::collection::vec(prop::collection::vec(any::<Option<Vec<u8>>>(), 3), 0..20),
             cut in 1_usize..50,
         ) {
@@ -447,7 +449,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn no_input_makes_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = read(&bytes);
         }
     }

@@ -5,28 +5,28 @@
 use std::ffi::CString;
 
 use pgmig_core::limits;
-use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::argument;
 use crate::error::{Error, Kind, Result, entry};
 use crate::ffi::argument::Text;
+use crate::ffi::call::Call;
 use crate::ffi::{parser, plan};
 
 /// Text and json are bytes in the encoding of the database, whatever that is.
 #[pg_extern(sql = false)]
-fn explain_statement(arg_query: Text, fcinfo: pg_sys::FunctionCallInfo) {
-    entry(|| explain(&arg_query, fcinfo))
+fn explain_statement(arg_query: Text, call: Call) {
+    entry(|| explain(&arg_query, call))
 }
 
 /// A text with several statements would run all but the first.
-fn explain(query: &Text, fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
+fn explain(query: &Text, call: Call) -> Result<()> {
     let explain = statement(argument::bytes(query, "arg_query", limits::STATEMENT)?)?;
     if !parser::is_one_explain(&explain) {
         return Err(Error::new(Kind::SyntaxError, "only one statement can be explained")
             .hint("Call the function once for each statement."));
     }
-    plan::return_lines(fcinfo, &explain);
+    plan::return_lines(call, &explain);
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use pgrx::prelude::*;
 use crate::argument::{Text, required};
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, denied, entry, invalid};
-use crate::ffi::catalog;
+use crate::ffi::relation;
 use crate::server::query;
 
 /// What PostgreSQL calls everyone; no role can have this name.
@@ -47,7 +47,7 @@ fn change(role: &str, statement: impl Fn(&str, &str) -> String) -> Result<()> {
     }
     check_role(role)?;
     // GRANT locks nothing itself: two at once fail with "tuple concurrently updated".
-    catalog::lock_extension(extension);
+    relation::lock_extension(extension);
     query::execute(&statement(&functions()?, &sql::ident(role)), &[])
 }
 

@@ -11,7 +11,7 @@ use crate::argument::{Text, required};
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, denied, entry, invalid};
 use crate::ffi::MAJOR;
-use crate::ffi::{catalog, identity};
+use crate::ffi::{database, identity};
 use crate::server::query;
 
 /// What decides how much is recorded. Left out is what would send records to clients (`log_client`,
@@ -33,7 +33,7 @@ const PARAMETERS: [&str; 10] = [
 fn set_pgaudit_parameter(arg_parameter: Text, arg_database: Text, arg_value: Text) {
     entry(|| {
         let caller = Caller::current()?;
-        catalog::require_writable(c"set_pgaudit_parameter()");
+        database::require_writable(c"set_pgaudit_parameter()");
         let parameter = parameter(arg_parameter)?;
         let database = required("arg_database", arg_database)?;
         let value = required("arg_value", arg_value)?;
@@ -46,7 +46,7 @@ fn set_pgaudit_parameter(arg_parameter: Text, arg_database: Text, arg_value: Tex
 fn set_pgaudit_role_parameter(arg_parameter: Text, arg_role: Text, arg_value: Text) {
     entry(|| {
         let caller = Caller::current()?;
-        catalog::require_writable(c"set_pgaudit_role_parameter()");
+        database::require_writable(c"set_pgaudit_role_parameter()");
         let parameter = parameter(arg_parameter)?;
         let role = required("arg_role", arg_role)?;
         let value = required("arg_value", arg_value)?;

@@ -7,14 +7,14 @@ use pgrx::prelude::*;
 
 use crate::caller::Caller;
 use crate::error::{Result, denied, entry};
-use crate::ffi::{catalog, identity};
+use crate::ffi::{database, identity};
 use crate::server::query;
 
 #[pg_extern(sql = false)]
 fn claim_public_schema_ownership() {
     entry(|| {
         let caller = Caller::current()?;
-        catalog::require_writable(c"claim_public_schema_ownership()");
+        database::require_writable(c"claim_public_schema_ownership()");
         if !caller.is_superuser() {
             check_database(caller)?;
             check_schema(caller)?;

@@ -3,18 +3,23 @@
 
 use std::ffi::CStr;
 
+use pgmig_core::lsn::Lsn;
 use pgmig_core::name;
+use pgrx::AllocatedByRust;
 use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::prelude::*;
-use pgrx::{AllocatedByRust, pg_sys};
 
 use crate::admin::session;
 use crate::argument::required;
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, denied, entry};
 use crate::ffi::MAJOR;
+use crate::ffi::call::Call;
+use crate::ffi::rows::{self, Value};
 use crate::ffi::{identity, standby, worker};
 use crate::notice::Notice;
+#[cfg(any(feature = "pg16", feature = "pg17", feature = "pg18"))]
+use crate::server::query;
 
 #[pg_extern(sql = false)]
 fn pg_create_logical_replication_slot_on_standby(
@@ -24,7 +29,7 @@ fn pg_create_logical_replication_slot_on_standby(
     twophase: Option<bool>,
     failover: Option<bool>,
     synced: Option<bool>,
-    fcinfo: pg_sys::FunctionCallInfo,
+    call: Call,
 ) -> PgHeapTuple<'static, AllocatedByRust> {
     entry(|| {
         let caller = Caller::current()?;
@@ -39,9 +44,33 @@ fn pg_create_logical_replication_slot_on_standby(
         check_options(&slot, required("failover", failover)?, required("synced", synced)?)?;
         check_caller(caller)?;
         check_server()?;
-        let lsn = standby::create_slot(&slot)?;
-        Ok(standby::row(fcinfo, slot.name, lsn))
+        let lsn = standby::making_a_slot(|| create(&slot))?;
+        let name = slot.name.to_bytes().to_vec();
+        Ok(rows::row(call, &[Value::Name(Some(name)), Value::Lsn(lsn)]))
     })
+}
+
+#[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
+fn create(slot: &standby::Slot) -> Result<Lsn> {
+    Ok(standby::create_slot(slot))
+}
+
+#[cfg(any(feature = "pg16", feature = "pg17", feature = "pg18"))]
+fn create(slot: &standby::Slot) -> Result<Lsn> {
+    let lsns = query::read(
+        "SELECT (s.lsn OPERATOR(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.int8 \
+           FROM pg_catalog.pg_create_logical_replication_slot($1, $2, $3, $4) s",
+        &[
+            slot.name.to_string_lossy().as_ref().into(),
+            slot.plugin.to_string_lossy().as_ref().into(),
+            slot.temporary.into(),
+            slot.two_phase.into(),
+        ],
+        |row| row.get::<i64>(1),
+    )?;
+    let lsn = lsns.into_iter().flatten().next();
+    lsn.map(|lsn| Lsn(lsn.cast_unsigned()))
+        .ok_or_else(|| Error::new(Kind::Internal, "the slot was made without an LSN"))
 }
 
 /// A slot that is failed over to is made on the primary and copied by the server, with both marks.

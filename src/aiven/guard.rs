@@ -1,15 +1,16 @@
 //! The guard of 15, for where this extension is installed alone. See `subscription/guard.rs`.
 
-use pgrx::pg_sys;
 use pgrx::prelude::*;
+
+use crate::ffi::call::Call;
 
 use super::entry;
 use crate::subscription::guard::guard;
 
 #[pg_extern(sql = false)]
-fn aiven_guard_alter_subscription(fcinfo: pg_sys::FunctionCallInfo) {
+fn aiven_guard_alter_subscription(call: Call) {
     entry(|| {
-        guard(fcinfo, |_| {
+        guard(call, |_| {
             "Drop the subscription and create it again, \
              or use pg_alter_subscription_connection() of extension pgmig_extras."
                 .into()

@@ -2,7 +2,6 @@
 
 use pgmig_core::secret::shown;
 use pgmig_core::subscription::Options;
-use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::entry;
@@ -11,7 +10,8 @@ use crate::caller::Caller;
 use crate::conninfo::secrecy;
 use crate::error::{Error, Kind, Result, invalid};
 use crate::ffi::MAJOR;
-use crate::ffi::catalog::SubscriptionRow;
+use crate::ffi::call::Call;
+use crate::ffi::subscription::SubscriptionRow;
 use crate::migration::catch_up;
 use crate::server::query;
 use crate::subscription::{self, Request};
@@ -26,25 +26,26 @@ fn aiven_pg_create_subscription(
     arg_copy_data: Option<bool>,
     arg_origin: Text,
 ) {
-    let _concealed = secrecy::conceal(
-        &arg_connection_string,
-        &[&arg_subscription_name, &arg_publication_name, &arg_slot_name, &arg_origin],
-    );
-    entry(|| {
-        require_right()?;
-        let origin = required("arg_origin", arg_origin)?;
-        check_origin(origin)?;
-        subscription::create(&Request {
-            name: required("arg_subscription_name", arg_subscription_name)?,
-            conninfo: required("arg_connection_string", arg_connection_string)?,
-            publications: vec![required("arg_publication_name", arg_publication_name)?.to_owned()],
-            options: Options::basic(
-                required("arg_slot_name", arg_slot_name)?,
-                required("arg_slot_create", arg_slot_create)?,
-                required("arg_copy_data", arg_copy_data)?,
-                origin,
-            ),
-            takes_existing_slot: true,
+    let others = &[&arg_subscription_name, &arg_publication_name, &arg_slot_name, &arg_origin];
+    secrecy::concealing(&arg_connection_string, others, || {
+        entry(|| {
+            require_right()?;
+            let origin = required("arg_origin", arg_origin)?;
+            check_origin(origin)?;
+            subscription::create(&Request {
+                name: required("arg_subscription_name", arg_subscription_name)?,
+                conninfo: required("arg_connection_string", arg_connection_string)?,
+                publications: vec![
+                    required("arg_publication_name", arg_publication_name)?.to_owned(),
+                ],
+                options: Options::basic(
+                    required("arg_slot_name", arg_slot_name)?,
+                    required("arg_slot_create", arg_slot_create)?,
+                    required("arg_copy_data", arg_copy_data)?,
+                    origin,
+                ),
+                takes_existing_slot: true,
+            })
         })
     })
 }
@@ -127,6 +128,6 @@ fn check_exists(name: &str) -> Result<()> {
 
 /// Those of owners that the caller is a member of, secrets masked.
 #[pg_extern(sql = false)]
-fn aiven_pg_list_all_subscriptions(fcinfo: pg_sys::FunctionCallInfo) {
-    entry(|| subscription::list(fcinfo))
+fn aiven_pg_list_all_subscriptions(call: Call) {
+    entry(|| subscription::list(call))
 }

@@ -8,7 +8,7 @@ use pgmig_core::secret::shown;
 use super::facts::{Entry, Subject};
 use super::finding::{Finding, listed, tables_text};
 use crate::error::{Error, Result};
-use crate::ffi::catalog;
+use crate::ffi::relation;
 use crate::notice::Notice;
 use crate::server::query;
 use crate::server::table::Table;
@@ -21,7 +21,7 @@ pub fn judge(subject: &Subject) -> Result<Option<Finding>> {
     if !subject.copy_data {
         return Ok(None);
     }
-    let tables = subject.tables.iter().filter(|table| catalog::is_of_extension(table.target));
+    let tables = subject.tables.iter().filter(|table| relation::is_of_extension(table.target));
     let tables: Vec<_> = tables.map(Entry::label).collect();
     if tables.is_empty() {
         return Ok(None);

@@ -15,4 +15,4 @@ mod pending;
 
 pub use at_end::{AtEnd, Plan, Removes};
 pub use origin::DoomedOrigin;
-pub use pending::{defer, install, is_to_go, on_event, on_sub_event, plans_for_slot};
+pub use pending::{defer, install, is_to_go, plans_for_slot};

@@ -1,5 +1,5 @@
 //! A look into a table without a plan: no code of the table's owner runs, nobody's privileges and no
-//! policy come in between. Called by `subscription/check/`, inside a statement.
+//! policy come in between. Called by `check/`, inside a statement.
 
 use pgrx::pg_sys::{self, Oid};
 
@@ -31,7 +31,9 @@ fn scan(relation: &OpenRelation, blocks: u32) -> bool {
     let flags = pg_sys::ScanOptions::SO_TYPE_SEQSCAN
         | pg_sys::ScanOptions::SO_ALLOW_STRAT
         | pg_sys::ScanOptions::SO_ALLOW_PAGEMODE;
-    // SAFETY: a statement that is running has a snapshot.
+    // SAFETY: reads a variable of this process.
+    assert!(unsafe { pg_sys::ActiveSnapshotSet() }, "no statement is running");
+    // SAFETY: there is one.
     let snapshot = unsafe { pg_sys::GetActiveSnapshot() };
     let (no_keys, not_parallel) = (std::ptr::null_mut(), std::ptr::null_mut());
     // SAFETY: an open heap, a snapshot that outlives the scan.

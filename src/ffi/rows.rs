@@ -1,23 +1,25 @@
 //! Rows as they are stored, and rows as the result of a set-returning function, of whatever types and
-//! encodings they are. Called by `aiven/`, `plan.rs` and `subscription/list.rs`.
+//! encodings they are. Called by every function that returns
+//! several rows at once. What a row has is checked against what the function is declared with.
 
 use std::ffi::{c_char, c_int};
+use std::marker::PhantomData;
 
+use pgmig_core::lsn::Lsn;
 use pgrx::datum::{Array, DatumWithOid, Interval};
+use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::pg_sys::{self, Datum, Oid};
 use pgrx::prelude::*;
 use pgrx::spi::SpiError;
+use pgrx::{AllocatedByRust, PgTupleDesc};
 
 use super::argument;
+use super::call::Call;
 
-/// Runs a query and makes its rows those of the function that is being called, which must have been
-/// declared with just these columns (SetSingleFuncCall of funcapi.c, which is of 15, does this too).
-pub fn return_query(
-    fcinfo: pg_sys::FunctionCallInfo,
-    sql: &str,
-    args: &[DatumWithOid],
-) -> Result<(), SpiError> {
-    let store = tuple_store(fcinfo);
+/// Runs a query and makes its rows those of the function that is being called (as SetSingleFuncCall of
+/// funcapi.c does, which is of 15).
+pub fn return_query(call: Call, sql: &str, args: &[DatumWithOid]) -> Result<(), SpiError> {
+    let store = tuple_store(call);
     Spi::connect(|client| {
         client.select(sql, None, args)?;
         store.put_rows();
@@ -26,30 +28,48 @@ pub fn return_query(
 }
 
 /// Where the rows of a function go that returns all of them at once, and what columns it has.
-pub struct Store {
+pub struct Store<'a> {
     rows: *mut pg_sys::Tuplestorestate,
     columns: pg_sys::TupleDesc,
+    call: PhantomData<Call<'a>>,
 }
 
-impl Store {
+impl Store<'_> {
     /// Takes in what was executed last by SPI, which has not been left yet.
     pub fn put_rows(&self) {
-        for row in just_executed() {
-            // SAFETY: the store copies the row.
+        let rows = just_executed();
+        if let Some(row) = rows.first() {
+            check_types(self.columns, &types(row.columns));
+        }
+        for row in rows {
+            // SAFETY: the store copies the row, which has the types of its columns.
             unsafe { pg_sys::tuplestore_puttuple(self.rows, row.tuple) };
         }
     }
 
-    /// As many values as the function has columns.
     fn put(&self, row: &[Value]) {
+        check_types(self.columns, &row.iter().map(Value::type_oid).collect::<Vec<_>>());
         let datums: Vec<Option<Datum>> = row.iter().map(Value::datum).collect();
         let mut nulls: Vec<bool> = datums.iter().map(Option::is_none).collect();
         let mut values: Vec<Datum> =
             datums.into_iter().map(|datum| datum.unwrap_or(Datum::null())).collect();
         let (values, nulls) = (values.as_mut_ptr(), nulls.as_mut_ptr());
-        // SAFETY: as many values as the description has columns; the store copies them.
+        // SAFETY: values of the types that the description has; the store copies them.
         unsafe { pg_sys::tuplestore_putvalues(self.rows, self.columns, values, nulls) };
     }
+}
+
+/// The types of a row's columns.
+fn types(columns: pg_sys::TupleDesc) -> Vec<Oid> {
+    // SAFETY: a valid description.
+    let count = unsafe { (*columns).natts };
+    // SAFETY: as above; the columns are counted from 1.
+    (1..=count).map(|column| unsafe { pg_sys::SPI_gettypeid(columns, column) }).collect()
+}
+
+/// The scripts in sql/ declare the columns, and nothing else ties them to what is returned.
+fn check_types(columns: pg_sys::TupleDesc, found: &[Oid]) {
+    assert!(types(columns) == found, "the function is declared with other columns than it returns");
 }
 
 /// Runs a query and maps each row, whose values are not touched before they are asked for.
@@ -68,12 +88,10 @@ pub fn read_stored<T>(
 fn just_executed() -> Vec<StoredRow> {
     // SAFETY: reads a variable of SPI: what was executed last.
     let table = unsafe { pg_sys::SPI_tuptable };
-    // SAFETY: the number of its rows.
-    let count = unsafe { pg_sys::SPI_processed } as usize;
     // SAFETY: NULL, or a table, which lives until SPI is left.
     let Some(table) = (unsafe { table.as_ref() }) else { return Vec::new() };
     // SAFETY: the table has this many rows.
-    let tuples = unsafe { std::slice::from_raw_parts(table.vals, count) };
+    let tuples = unsafe { std::slice::from_raw_parts(table.vals, table.numvals as usize) };
     tuples.iter().map(|tuple| StoredRow { tuple: *tuple, columns: table.tupdesc }).collect()
 }
 
@@ -89,9 +107,13 @@ pub struct StoredRow {
     columns: pg_sys::TupleDesc,
 }
 
-/// Columns are counted from 1, and the caller names their types.
+/// Columns are counted from 1.
 impl StoredRow {
-    fn datum(&self, column: c_int) -> Option<Datum> {
+    /// The value of a column that is of this type.
+    fn datum(&self, column: c_int, type_oid: Oid) -> Option<Datum> {
+        // SAFETY: a row's description; a column that there is not has no type.
+        let found = unsafe { pg_sys::SPI_gettypeid(self.columns, column) };
+        assert!(found == type_oid, "the query has another type in column {column}");
         let mut is_null = false;
         // SAFETY: a row of a query with its description; the value lies in the row.
         let datum =
@@ -101,44 +123,64 @@ impl StoredRow {
 
     pub fn oid(&self, column: c_int) -> Option<Oid> {
         // SAFETY: a column of type oid.
-        self.datum(column).and_then(|datum| unsafe { Oid::from_datum(datum, false) })
+        self.datum(column, pg_sys::OIDOID)
+            .and_then(|datum| unsafe { Oid::from_datum(datum, false) })
     }
 
     pub fn bool(&self, column: c_int) -> Option<bool> {
         // SAFETY: a column of type boolean.
-        self.datum(column).and_then(|datum| unsafe { bool::from_datum(datum, false) })
+        self.datum(column, pg_sys::BOOLOID)
+            .and_then(|datum| unsafe { bool::from_datum(datum, false) })
     }
 
     /// A text of whatever encoding.
     pub fn text(&self, column: c_int, longest: usize) -> Stored<Vec<u8>> {
-        self.datum(column).map_or(Stored::Null, |datum| stored_text(datum, longest))
+        let datum = self.datum(column, pg_sys::TEXTOID);
+        // SAFETY: a text.
+        datum.map_or(Stored::Null, |datum| unsafe { stored_text(datum, longest) })
     }
 
     /// The texts of a text[], without its NULLs.
     pub fn texts(&self, column: c_int, longest: usize) -> Stored<Vec<Vec<u8>>> {
-        let Some(datum) = self.datum(column) else { return Stored::Null };
-        if argument::size(datum) > longest {
+        let Some(datum) = self.datum(column, pg_sys::TEXTARRAYOID) else { return Stored::Null };
+        // SAFETY: a column of type text[].
+        if unsafe { argument::size(datum) } > longest {
             return Stored::TooLong;
         }
-        // SAFETY: a column of type text[].
+        // SAFETY: as above.
         let array = unsafe { Array::<&[u8]>::from_datum(datum, false) };
         let texts = |array: Array<&[u8]>| array.iter().flatten().map(<[u8]>::to_vec).collect();
         array.map(texts).map_or(Stored::Null, Stored::Value)
     }
 }
 
-/// A value of type text.
-pub fn stored_text(datum: Datum, longest: usize) -> Stored<Vec<u8>> {
-    if argument::size(datum) > longest {
+/// # Safety
+/// The value is a text.
+unsafe fn stored_text(datum: Datum, longest: usize) -> Stored<Vec<u8>> {
+    // SAFETY: the caller's word.
+    if unsafe { argument::size(datum) } > longest {
         return Stored::TooLong;
     }
-    // SAFETY: the caller's word that it is a text.
+    // SAFETY: as above.
     let text = unsafe { <&[u8]>::from_datum(datum, false) };
     text.map_or(Stored::Null, |text| Stored::Value(text.to_vec()))
 }
 
+/// The type pg_lsn; pg_type.dat gave the constant its name in 14.
+#[cfg(feature = "pg13")]
+const PG_LSN: Oid = pg_sys::LSNOID;
+#[cfg(any(
+    feature = "pg14",
+    feature = "pg15",
+    feature = "pg16",
+    feature = "pg17",
+    feature = "pg18"
+))]
+const PG_LSN: Oid = pg_sys::PG_LSNOID;
+
 /// A value of a result row, with texts in the database's encoding.
 pub enum Value {
+    Lsn(Lsn),
     Oid(Option<Oid>),
     Bool(Option<bool>),
     Int4(Option<i32>),
@@ -152,8 +194,24 @@ pub enum Value {
 }
 
 impl Value {
+    fn type_oid(&self) -> Oid {
+        match self {
+            Self::Lsn(_) => PG_LSN,
+            Self::Oid(_) => pg_sys::OIDOID,
+            Self::Bool(_) => pg_sys::BOOLOID,
+            Self::Int4(_) => pg_sys::INT4OID,
+            Self::Int8(_) => pg_sys::INT8OID,
+            Self::Interval(_) => pg_sys::INTERVALOID,
+            Self::Timestamp(_) => pg_sys::TIMESTAMPTZOID,
+            Self::Text(_) => pg_sys::TEXTOID,
+            Self::Name(_) => pg_sys::NAMEOID,
+            Self::Texts(_) => pg_sys::TEXTARRAYOID,
+        }
+    }
+
     fn datum(&self) -> Option<Datum> {
         match self {
+            Self::Lsn(lsn) => Some(Datum::from(lsn.0)),
             Self::Oid(oid) => oid.map(Datum::from),
             Self::Bool(bool) => bool.map(Datum::from),
             Self::Int4(number) => number.map(Datum::from),
@@ -172,10 +230,9 @@ fn interval_datum(micros: u64) -> Option<Datum> {
 }
 
 fn text_datum(text: &[u8]) -> Datum {
+    let length = c_int::try_from(text.len()).expect("a text has at most 1 GB");
     // SAFETY: copies so many bytes.
-    let text = unsafe {
-        pg_sys::cstring_to_text_with_len(text.as_ptr().cast::<c_char>(), text.len() as c_int)
-    };
+    let text = unsafe { pg_sys::cstring_to_text_with_len(text.as_ptr().cast::<c_char>(), length) };
     Datum::from(text)
 }
 
@@ -212,17 +269,47 @@ fn texts_datum(texts: &[Vec<u8>]) -> Datum {
     Datum::from(array)
 }
 
-/// Makes these the rows of the function that is being called, which must have been declared with just
-/// these columns.
-pub fn return_rows(fcinfo: pg_sys::FunctionCallInfo, rows: &[Vec<Value>]) {
-    let store = tuple_store(fcinfo);
+/// The row of a function that returns one.
+pub fn row(call: Call, values: &[Value]) -> PgHeapTuple<'static, AllocatedByRust> {
+    let columns = result_columns(call);
+    check_types(columns, &values.iter().map(Value::type_oid).collect::<Vec<_>>());
+    // SAFETY: a description, which is copied.
+    let columns = unsafe { PgTupleDesc::from_pg_copy(columns) };
+    // SAFETY: values of the types that the description has.
+    let row = unsafe { PgHeapTuple::from_datums(columns, values.iter().map(Value::datum)) };
+    row.expect("as many values as columns")
+}
+
+/// The columns that the function being called is declared with: one where it returns no rows.
+fn result_columns(call: Call) -> pg_sys::TupleDesc {
+    let (mut type_oid, mut columns) = (Oid::INVALID, std::ptr::null_mut());
+    // SAFETY: the call's own information, and places to write to.
+    let class = unsafe { pg_sys::get_call_result_type(call.info(), &mut type_oid, &mut columns) };
+    if class == pg_sys::TypeFuncClass::TYPEFUNC_SCALAR {
+        return one_column(type_oid);
+    }
+    assert!(!columns.is_null(), "the function is not declared with the rows that it returns");
+    columns
+}
+
+fn one_column(type_oid: Oid) -> pg_sys::TupleDesc {
+    // SAFETY: allocates in the current memory context.
+    let columns = unsafe { pg_sys::CreateTemplateTupleDesc(1) };
+    // SAFETY: its only column, with a type that the catalog has.
+    unsafe { pg_sys::TupleDescInitEntry(columns, 1, std::ptr::null(), type_oid, -1, 0) };
+    columns
+}
+
+/// Makes these the rows of the function that is being called.
+pub fn return_rows(call: Call, rows: &[Vec<Value>]) {
+    let store = tuple_store(call);
     rows.iter().for_each(|row| store.put(row));
 }
 
 /// A place for the function's rows, in which its caller will look for them.
-pub fn tuple_store(fcinfo: pg_sys::FunctionCallInfo) -> Store {
+pub fn tuple_store(call: Call<'_>) -> Store<'_> {
     // SAFETY: the function manager's own argument, valid during the call.
-    let result = unsafe { (*fcinfo).resultinfo }.cast::<pg_sys::ReturnSetInfo>();
+    let result = unsafe { (*call.info()).resultinfo }.cast::<pg_sys::ReturnSetInfo>();
     // SAFETY: NULL, or a node, which starts with its tag.
     let is_set =
         !result.is_null() && unsafe { (*result).type_ } == pg_sys::NodeTag::T_ReturnSetInfo;
@@ -235,9 +322,7 @@ pub fn tuple_store(fcinfo: pg_sys::FunctionCallInfo) -> Store {
     let memory = unsafe { (*result.econtext).ecxt_per_query_memory };
     // SAFETY: a valid context.
     let before = unsafe { pg_sys::MemoryContextSwitchTo(memory) };
-    let mut columns = std::ptr::null_mut();
-    // SAFETY: the call's own information, and a place to write to.
-    unsafe { pg_sys::get_call_result_type(fcinfo, std::ptr::null_mut(), &mut columns) };
+    let columns = result_columns(call);
     // SAFETY: reads a setting.
     let memory_limit = unsafe { pg_sys::work_mem };
     // SAFETY: lives in the context that was switched to.
@@ -247,5 +332,5 @@ pub fn tuple_store(fcinfo: pg_sys::FunctionCallInfo) -> Store {
     result.returnMode = pg_sys::SetFunctionReturnMode::SFRM_Materialize;
     result.setResult = store;
     result.setDesc = columns;
-    Store { rows: store, columns }
+    Store { rows: store, columns, call: PhantomData }
 }

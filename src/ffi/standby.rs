@@ -1,11 +1,10 @@
-//! Making a logical slot during recovery. Called by `standby_slot.rs`, inside a transaction.
+//! Making a logical slot during recovery. Called by `admin/standby_slot.rs`, inside a transaction.
 
 use std::ffi::CStr;
 
-use pgmig_core::Result;
-use pgrx::heap_tuple::PgHeapTuple;
-use pgrx::pg_sys::{self, Datum};
-use pgrx::{AllocatedByRust, PgTupleDesc};
+#[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
+use pgmig_core::lsn::Lsn;
+use pgrx::pg_sys;
 
 pub struct Slot<'a> {
     pub name: &'a CStr,
@@ -14,11 +13,19 @@ pub struct Slot<'a> {
     pub two_phase: bool,
 }
 
-/// Makes the slot and returns where its changes begin. Waits for a record of the primary's running
-/// transactions; interruptible.
-pub fn create_slot(slot: &Slot) -> Result<u64> {
+/// Runs `work`, which makes a slot. An ERROR in it releases the slot that is being made.
+pub fn making_a_slot<R>(work: impl FnOnce() -> R) -> R {
     let _released = ReleasedOnError;
-    server::create_slot(slot)
+    work()
+}
+
+/// Makes the slot and returns where its changes begin. Waits for a record of the primary's running
+/// transactions; interruptible. From 16 on the server has a function for this.
+#[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
+pub fn create_slot(slot: &Slot) -> Lsn {
+    // SAFETY: reads a variable of this process.
+    assert!(unsafe { pg_sys::MyReplicationSlot }.is_null(), "a slot is in use already");
+    Lsn(server::create_slot(slot))
 }
 
 /// Releases the slot that is being made, which goes with that. PostgreSQL does so when a transaction is
@@ -50,28 +57,12 @@ pub fn primary_logs_for_decoding() -> bool {
     wal_level >= pg_sys::WalLevel::WAL_LEVEL_LOGICAL as i32
 }
 
-/// The row (slot_name, lsn) that the function of SQL declares.
-pub fn row(
-    fcinfo: pg_sys::FunctionCallInfo,
-    slot: &CStr,
-    lsn: u64,
-) -> PgHeapTuple<'static, AllocatedByRust> {
-    let mut description = std::ptr::null_mut();
-    // SAFETY: the function manager's own argument.
-    unsafe { pg_sys::get_call_result_type(fcinfo, std::ptr::null_mut(), &mut description) };
-    // SAFETY: the function is declared to return a row.
-    let description = unsafe { PgTupleDesc::from_pg_copy(description) };
-    let values = [Some(Datum::from(slot.as_ptr())), Some(Datum::from(lsn))];
-    // SAFETY: a name, as it came in, and an LSN.
-    unsafe { PgHeapTuple::from_datums(description, values) }.expect("the row has two columns")
-}
-
-/// 13 to 15 have no function for this, only its parts.
+/// These majors have no function for this, only its parts.
 #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
 mod server {
     use super::*;
 
-    pub fn create_slot(slot: &Slot) -> Result<u64> {
+    pub fn create_slot(slot: &Slot) -> u64 {
         // SAFETY: raises or returns.
         unsafe { pg_sys::CheckSlotRequirements() };
         acquire(slot);
@@ -109,7 +100,7 @@ mod server {
         }
         // SAFETY: as above.
         unsafe { pg_sys::ReplicationSlotRelease() };
-        Ok(lsn)
+        lsn
     }
 
     /// Closes the WAL segment that is being read: an abort knows nothing of it.
@@ -133,7 +124,7 @@ mod server {
         unsafe {
             pg_sys::ReplicationSlotCreate(slot.name.as_ptr(), true, kind)
         }
-        #[cfg(not(feature = "pg13"))]
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
         // SAFETY: as above.
         unsafe {
             pg_sys::ReplicationSlotCreate(slot.name.as_ptr(), true, kind, slot.two_phase)
@@ -161,29 +152,5 @@ mod server {
             );
             pub fn wal_segment_close(state: *mut XLogReaderState);
         }
-    }
-}
-
-#[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
-mod server {
-    use super::*;
-    use crate::error::{Error, Kind};
-    use crate::server::query;
-
-    pub fn create_slot(slot: &Slot) -> Result<u64> {
-        let lsns = query::read(
-            "SELECT (s.lsn OPERATOR(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.int8 \
-               FROM pg_catalog.pg_create_logical_replication_slot($1, $2, $3, $4) s",
-            &[
-                slot.name.to_string_lossy().as_ref().into(),
-                slot.plugin.to_string_lossy().as_ref().into(),
-                slot.temporary.into(),
-                slot.two_phase.into(),
-            ],
-            |row| row.get::<i64>(1),
-        )?;
-        let lsn = lsns.into_iter().flatten().next();
-        lsn.map(i64::cast_unsigned)
-            .ok_or_else(|| Error::new(Kind::Internal, "the slot was made without an LSN"))
     }
 }

@@ -106,6 +106,12 @@ pub fn reload_configuration() {
 /// are started again some seconds later.
 const LOCK_TIMEOUT: &CStr = c"1000";
 
+/// Only a process that the postmaster started as one of our workers has this.
+fn require_worker() {
+    // SAFETY: reads a variable of this process.
+    assert!(!unsafe { pg_sys::MyBgworkerEntry }.is_null(), "this process is no background worker");
+}
+
 /// Also before this process is connected: that reads catalogs, too. Stands over what the database and
 /// the role set.
 fn bound_lock_waits() {
@@ -114,6 +120,7 @@ fn bound_lock_waits() {
 
 /// Connects to the shared catalogs only.
 pub fn connect_to_shared_catalogs() {
+    require_worker();
     bound_lock_waits();
     // SAFETY: once per worker, with signals unblocked.
     unsafe { pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0) }
@@ -122,6 +129,7 @@ pub fn connect_to_shared_catalogs() {
 
 /// Connects to a database as the bootstrap superuser. Ends the worker if the database is gone.
 pub fn connect_to_database(database: Oid) {
+    require_worker();
     bound_lock_waits();
     // SAFETY: once per worker, with signals unblocked.
     unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(database, Oid::INVALID, 0) };
@@ -177,6 +185,8 @@ fn stand_apart() {
 
 /// Runs `work` in a transaction. An ERROR in it ends the worker, and with it the transaction.
 pub fn transaction<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: reads the transaction state.
+    assert!(!unsafe { pg_sys::IsTransactionState() }, "a transaction is running already");
     report_state(pg_sys::BackendState::STATE_RUNNING);
     // SAFETY: outside any transaction.
     unsafe { pg_sys::SetCurrentStatementStartTimestamp() };
@@ -231,48 +241,6 @@ pub fn wake(pid: i32) {
 pub fn at_exit(work: extern "C-unwind" fn(i32, Datum)) {
     // SAFETY: a static function without an argument of its own.
     unsafe { pg_sys::before_shmem_exit(Some(work), Datum::null()) }
-}
-
-/// A subscription of any database, as far as it can be read without one.
-#[derive(Clone, Copy)]
-pub struct Subscribed {
-    pub subscription: Oid,
-    pub database: Oid,
-    pub owner: Oid,
-    pub enabled: bool,
-}
-
-/// The first columns of pg_subscription (pg_subscription.h): the rest varies, and a long connection string
-/// is out of line where a worker without a database can't read it.
-#[cfg(any(feature = "pg13", feature = "pg14"))]
-#[repr(C)]
-struct Form {
-    oid: Oid,
-    database: Oid,
-    name: pg_sys::NameData,
-    owner: Oid,
-    enabled: bool,
-}
-
-#[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17", feature = "pg18"))]
-#[repr(C)]
-struct Form {
-    oid: Oid,
-    database: Oid,
-    skip_lsn: pg_sys::XLogRecPtr,
-    name: pg_sys::NameData,
-    owner: Oid,
-    enabled: bool,
-}
-
-/// Needs no database.
-pub fn subscriptions_everywhere() -> Vec<Subscribed> {
-    super::catalog::scan::<Form, _>(super::catalog::SUBSCRIPTION, |form| Subscribed {
-        subscription: form.oid,
-        database: form.database,
-        owner: form.owner,
-        enabled: form.enabled,
-    })
 }
 
 /// How many workers this server has for others than core's own launcher, workers of subscriptions, and

@@ -10,17 +10,14 @@ use super::readings::tell_not_preloaded;
 use crate::argument::{Text, required};
 use crate::caller::Caller;
 use crate::error::{Result, entry};
+use crate::ffi::call::Call;
 use crate::ffi::rows::{self, Value};
 use crate::ffi::wait::{monotonic_micros, timestamp};
 use crate::subscription;
 use crate::watcher::shared;
 
 #[pg_extern(sql = false)]
-fn subscription_lag_history(
-    subscription: Text,
-    since: Option<Interval>,
-    fcinfo: pg_sys::FunctionCallInfo,
-) {
+fn subscription_lag_history(subscription: Text, since: Option<Interval>, call: Call) {
     entry(|| {
         let samples = samples(subscription, span(since)?)?;
         let (monotonic, wall) = (monotonic_micros(), timestamp());
@@ -31,7 +28,7 @@ fn subscription_lag_history(
                 row(sample, wall - age.cast_signed())
             })
             .collect();
-        rows::return_rows(fcinfo, &rows);
+        rows::return_rows(call, &rows);
         Ok(())
     })
 }

@@ -9,8 +9,8 @@ use pgrx::pg_sys::Oid;
 
 use crate::caller::Caller;
 use crate::error::Result;
+use crate::ffi::subscription::{self as catalog, Subscribed};
 use crate::ffi::wait::monotonic_micros as now;
-use crate::ffi::worker::{self, Subscribed};
 use crate::notice::Notice;
 use crate::probe::{self, PublisherProbes, SubscriberState, observation};
 use crate::settings;
@@ -57,7 +57,7 @@ pub fn readings(caller: Caller) -> Result<BTreeMap<u32, Known>> {
 /// Every subscription of this cluster. `None` without preload.
 fn watched() -> Option<BTreeMap<u32, Known>> {
     let now = now();
-    let there = worker::subscriptions_everywhere();
+    let there = catalog::everywhere();
     let (launcher, places, entries) = shared::read(|header, entries| {
         let used = entries.iter().filter(|entry| entry.subscription != Oid::INVALID);
         let known = |entry: &Entry| {
@@ -119,7 +119,7 @@ fn observed_once(caller: Caller) -> Result<BTreeMap<u32, Known>> {
 
 /// A NOTICE about what the caller does not get without preload.
 pub fn tell_not_preloaded(message: &str) {
-    Notice::notice(message)
+    Notice::info(message)
         .hint(
             "Add pgmig_extras to \"shared_preload_libraries\" and restart the server \
              to have subscriptions watched.",

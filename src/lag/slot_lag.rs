@@ -1,10 +1,10 @@
 //! `slot_lag`: the logical slots of this cluster, for the source of a migration.
 
 use pgrx::datum::TimestampWithTimeZone;
-use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::error::{entry, internal};
+use crate::ffi::call::Call;
 use crate::ffi::rows;
 use crate::watcher::shared;
 
@@ -36,12 +36,12 @@ const SLOTS: &str = "\
      WHERE s.slot_type OPERATOR(pg_catalog.=) 'logical'";
 
 #[pg_extern(sql = false)]
-fn slot_lag(fcinfo: pg_sys::FunctionCallInfo) {
+fn slot_lag(call: Call) {
     entry(|| {
         let inactive = shared::read(|header, _| header.inactive.list()).unwrap_or_default();
         let time = |since| TimestampWithTimeZone::try_from(since).ok();
         let (names, times): (Vec<String>, Vec<Option<TimestampWithTimeZone>>) =
             inactive.into_iter().map(|(slot, since)| (slot, time(since))).unzip();
-        rows::return_query(fcinfo, SLOTS, &[names.into(), times.into()]).map_err(internal)
+        rows::return_query(call, SLOTS, &[names.into(), times.into()]).map_err(internal)
     })
 }

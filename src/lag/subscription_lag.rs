@@ -1,7 +1,5 @@
 //! `subscription_lag`: one row for each subscription that the caller may see, in all databases.
 
-use std::ffi::CStr;
-
 use pgmig_core::lag::{Micros, Reading};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -9,19 +7,20 @@ use pgrx::prelude::*;
 use super::readings::{Known, readings};
 use crate::caller::Caller;
 use crate::error::{Result, entry};
-use crate::ffi::catalog::{self, SubscriptionRow};
+use crate::ffi::call::Call;
+use crate::ffi::database;
 use crate::ffi::encoding;
 use crate::ffi::rows::{self, Value};
+use crate::ffi::subscription::{self as catalog, Subscribed, SubscriptionRow};
 use crate::ffi::wait::{monotonic_micros, timestamp};
-use crate::ffi::worker::{self, Subscribed};
 use crate::reports;
 use crate::subscription::{View, view};
 use crate::watcher::Unwatched;
 
 #[pg_extern(sql = false)]
-fn subscription_lag(fcinfo: pg_sys::FunctionCallInfo) {
+fn subscription_lag(call: Call) {
     entry(|| {
-        rows::return_rows(fcinfo, &list()?);
+        rows::return_rows(call, &list()?);
         Ok(())
     })
 }
@@ -37,7 +36,7 @@ struct Shown {
 fn list() -> Result<Vec<Vec<Value>>> {
     let caller = Caller::current()?;
     let mut readings = readings(caller)?;
-    let there = worker::subscriptions_everywhere().into_iter();
+    let there = catalog::everywhere().into_iter();
     let mut shown: Vec<Shown> = there.filter_map(|it| Shown::to(caller, it)).collect();
     shown.sort_by(|a, b| (&a.database, &a.name).cmp(&(&b.database, &b.name)));
     let row = |it: Shown| {
@@ -51,8 +50,8 @@ impl Shown {
     fn to(caller: Caller, subscription: Subscribed) -> Option<Self> {
         let view = view(subscription.subscription, caller)?;
         let row = SubscriptionRow::by_oid(subscription.subscription)?;
-        let name = row.get::<&CStr>("subname")?.to_bytes().to_vec();
-        let database = catalog::database_name_bytes(subscription.database)?;
+        let name = row.name;
+        let database = database::database_name_bytes(subscription.database)?;
         Some(Self { subscription, database, name, view })
     }
 

@@ -6,7 +6,7 @@ use pgmig_core::lsn::Lsn;
 
 use crate::caller::Caller;
 use crate::error::Result;
-use crate::ffi::catalog::SubscriptionRow;
+use crate::ffi::subscription::SubscriptionRow;
 use crate::ffi::{identity, wait as clock};
 use crate::notice::Notice;
 use crate::probe::Definition;
@@ -59,7 +59,7 @@ fn catch_up(
     if !subscription.enabled {
         return stuck("It is disabled.");
     }
-    if SubscriptionRow::by_oid(subscription.oid).is_none_or(|row| row.is_of_this_transaction()) {
+    if SubscriptionRow::by_oid(subscription.oid).is_none_or(|row| row.is_of_this_transaction) {
         return stuck("It was made or changed in this very transaction.");
     }
     // A drop that needs the publisher warns by itself.

@@ -15,7 +15,8 @@ use super::observation::observation;
 use super::publishers::PublisherProbes;
 use super::subscriber::{self, SubscriberState};
 use crate::error::Result;
-use crate::ffi::catalog;
+use crate::ffi::origin;
+use crate::ffi::subscription::{self as catalog, SubscriptionRow};
 use crate::ffi::wait::monotonic_micros as now;
 use crate::notice::Notice;
 use crate::server::{query, text};
@@ -97,18 +98,16 @@ fn subscriber_state(subscription: &Definition, name: &str) -> Result<SubscriberS
     // Who waits for what is otherwise known as it was at the first look of the transaction.
     query::read("SELECT pg_catalog.pg_stat_clear_snapshot()", &[], |_| Ok(()))?;
     let (worker, copiers, errors) = subscriber::workers_of(subscription.oid)?;
-    let states = catalog::subscription_relations(subscription.oid);
+    let states = catalog::tables(subscription.oid);
     let count =
         |wanted: &[char]| states.iter().filter(|(_, it)| wanted.contains(it)).count() as u32;
     Ok(SubscriberState {
         oid: subscription.oid,
         name: name.to_owned(),
-        enabled: catalog::SubscriptionRow::by_oid(subscription.oid)
-            .and_then(|row| row.get("subenabled"))
-            .unwrap_or(false),
+        enabled: SubscriptionRow::by_oid(subscription.oid).is_some_and(|row| row.enabled),
         slot: subscription.slot.clone(),
         worker,
-        origin: catalog::origin_progress(subscription.oid).map(Lsn),
+        origin: origin::progress_of_subscription(subscription.oid).map(Lsn),
         tables: Tables {
             ready: count(&['r']),
             waiting: count(&['i', 'd', 'f']),
@@ -153,7 +152,7 @@ fn out_of_time(reading: &Reading, goal: Lsn, subscription: Oid) -> Result<String
 /// The tables whose rows are not all there yet.
 fn uncopied(subscription: Oid) -> Result<Vec<String>> {
     let label = text::as_utf8("pg_catalog.concat(n.nspname, '.', c.relname)");
-    let states = catalog::subscription_relations(subscription).into_iter();
+    let states = catalog::tables(subscription).into_iter();
     let tables: Vec<Oid> =
         states.filter(|(_, state)| *state != 'r').map(|(table, _)| table).collect();
     let names = query::read(
@@ -200,7 +199,7 @@ fn tell(name: &str, reading: &Reading, subscription: Oid) -> Result<()> {
     if let Some(rows) = rows_copied(subscription)? {
         detail.push_str(&format!(" {rows} rows of the tables being copied have arrived."));
     }
-    Notice::notice(format!("subscription \"{name}\" is still catching up")).detail(detail).send();
+    Notice::info(format!("subscription \"{name}\" is still catching up")).detail(detail).send();
     Ok(())
 }
 

@@ -1,7 +1,11 @@
-//! What workers of subscriptions report as they fail, in shared memory.
+//! What workers of subscriptions report as they fail, kept in shared memory. Only where the library is in
+//! shared_preload_libraries.
 
+mod keep;
 mod last;
+mod memory;
+mod record;
 
-pub use last::{
-    Reports, Worker, failures, forget_over, has_tables, keep, keep_cause, keep_shortage, last,
-};
+pub use keep::{failures, keep, keep_cause, keep_shortage};
+pub use last::{forget_over, has_tables, last};
+pub use memory::{keep_only, request};

@@ -4,7 +4,7 @@ use pgrx::pg_sys::Oid;
 
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result};
-use crate::ffi::catalog;
+use crate::ffi::relation;
 
 /// FirstNormalObjectId (access/transam.h).
 const FIRST_USER_OID: u32 = 16_384;
@@ -25,8 +25,8 @@ pub struct Table {
 impl Table {
     /// Finds and locks (ACCESS SHARE, to the end of the transaction) what has this name.
     pub fn lock(schema: &str, name: &str) -> Result<Option<Self>> {
-        let Some(oid) = catalog::lock_relation(schema, name) else { return Ok(None) };
-        let facts = catalog::relation_facts(oid);
+        let Some(oid) = relation::lock_relation(schema, name) else { return Ok(None) };
+        let facts = relation::relation_facts(oid);
         Ok(facts.map(|facts| Self {
             oid,
             schema: schema.to_owned(),

@@ -1,12 +1,5 @@
-//! Text in UTF-8 or not at all: the elements of an array are taken for UTF-8 unseen by pgrx, and in a
-//! database of another encoding they need not be.
-
-use pgrx::datum::Array;
-
-/// Of a row that others wrote: what is not UTF-8 is shown as such.
-pub fn lossy(array: Array<&[u8]>) -> Vec<String> {
-    array.iter().flatten().map(|text| String::from_utf8_lossy(text).into_owned()).collect()
-}
+//! Text of this database in UTF-8. pgrx takes every text for UTF-8, and a database of another encoding has
+//! none: such columns are read as bytes.
 
 /// SQL for a text column as bytes of UTF-8. Without an encoding nothing can be converted.
 pub fn as_utf8(column: &str) -> String {

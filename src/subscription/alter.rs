@@ -16,7 +16,8 @@ use crate::commit::defer;
 use crate::conninfo;
 use crate::conninfo::secrecy;
 use crate::error::{Error, Hint, Kind, Result, entry};
-use crate::ffi::catalog::{self, Column};
+use crate::ffi::database;
+use crate::ffi::subscription::{self as catalog, Column};
 use crate::notice::Notice;
 use crate::publisher::Publisher;
 use crate::server::query;
@@ -45,7 +46,7 @@ pub fn enable(name: Text) -> Result<()> {
 /// The watcher looks at once, to know where the slot comes to rest.
 pub fn disable(name: Text) -> Result<()> {
     alter(name, "DISABLE")?;
-    defer(CallAtCommit(catalog::my_database()));
+    defer(CallAtCommit(database::my_database()));
     Ok(())
 }
 
@@ -103,8 +104,9 @@ pub fn alter(name: Text, action: &str) -> Result<()> {
 /// Points the subscription at another place, under the rules of a new one.
 #[pg_extern(sql = false)]
 fn pg_alter_subscription_connection(arg_subscription_name: Text, arg_connection_string: Text) {
-    let _concealed = secrecy::conceal(&arg_connection_string, &[&arg_subscription_name]);
-    entry(|| set_connection(arg_subscription_name, arg_connection_string))
+    secrecy::concealing(&arg_connection_string, &[&arg_subscription_name], || {
+        entry(|| set_connection(arg_subscription_name, arg_connection_string))
+    })
 }
 
 fn set_connection(name: Text, text: Text) -> Result<()> {
@@ -124,11 +126,11 @@ fn set_connection(name: Text, text: Text) -> Result<()> {
     }
     let conninfo = conninfo::to_store(&conninfo, &publisher.address(), caller);
     let subscription = subscription.locked()?;
-    let mut columns = vec![("subconninfo", Column::Text(conninfo))];
+    let mut columns = vec![Column::Conninfo(conninfo)];
     if crate::ffi::MAJOR >= 16 && !caller.is_superuser() {
-        columns.push(("subpasswordrequired", Column::Bool(settings::require_password())));
+        columns.push(Column::PasswordRequired(settings::require_password()));
     }
-    catalog::update_subscription(subscription.oid, &columns);
+    catalog::update(subscription.oid, &columns);
     Ok(())
 }
 

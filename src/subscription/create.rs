@@ -15,8 +15,9 @@ use crate::commit::{Plan, defer};
 use crate::conninfo;
 use crate::conninfo::secrecy;
 use crate::error::{Error, Hint, Kind, Result, entry};
-use crate::ffi::catalog::{self, Column};
+use crate::ffi::database;
 use crate::ffi::settings::with_settings;
+use crate::ffi::subscription::{self as catalog, Column};
 use crate::notice::Notice;
 use crate::publisher::Publisher;
 use crate::server::query;
@@ -34,25 +35,26 @@ fn pg_create_subscription(
     arg_copy_data: Option<bool>,
     arg_origin: Text,
 ) {
-    let _concealed = secrecy::conceal(
-        &arg_connection_string,
-        &[&arg_subscription_name, &arg_publication_name, &arg_slot_name, &arg_origin],
-    );
-    entry(|| {
-        let options = Options::basic(
-            required("arg_slot_name", arg_slot_name)?,
-            required("arg_slot_create", arg_slot_create)?,
-            required("arg_copy_data", arg_copy_data)?,
-            required("arg_origin", arg_origin)?,
-        );
-        require_subscriber(Caller::current()?)?;
-        options.check(crate::ffi::MAJOR)?;
-        create(&Request {
-            name: required("arg_subscription_name", arg_subscription_name)?,
-            conninfo: required("arg_connection_string", arg_connection_string)?,
-            publications: vec![required("arg_publication_name", arg_publication_name)?.to_owned()],
-            options,
-            takes_existing_slot: false,
+    let others = &[&arg_subscription_name, &arg_publication_name, &arg_slot_name, &arg_origin];
+    secrecy::concealing(&arg_connection_string, others, || {
+        entry(|| {
+            let options = Options::basic(
+                required("arg_slot_name", arg_slot_name)?,
+                required("arg_slot_create", arg_slot_create)?,
+                required("arg_copy_data", arg_copy_data)?,
+                required("arg_origin", arg_origin)?,
+            );
+            require_subscriber(Caller::current()?)?;
+            options.check(crate::ffi::MAJOR)?;
+            create(&Request {
+                name: required("arg_subscription_name", arg_subscription_name)?,
+                conninfo: required("arg_connection_string", arg_connection_string)?,
+                publications: vec![
+                    required("arg_publication_name", arg_publication_name)?.to_owned(),
+                ],
+                options,
+                takes_existing_slot: false,
+            })
         })
     })
 }
@@ -60,16 +62,17 @@ fn pg_create_subscription(
 /// With every option of this server's major.
 #[pg_extern(sql = false)]
 fn create_subscription(name: Text, conninfo: Text, publications: Texts, options: Json) {
-    let _concealed = secrecy::conceal(&conninfo, &[&name]);
-    entry(|| {
-        let options = required("options", options)?;
-        require_subscriber(Caller::current()?)?;
-        create(&Request {
-            name: required("name", name)?,
-            conninfo: required("conninfo", conninfo)?,
-            publications: tables::publication_names("publications", publications)?,
-            options: Options::parse(options, crate::ffi::MAJOR)?,
-            takes_existing_slot: false,
+    secrecy::concealing(&conninfo, &[&name], || {
+        entry(|| {
+            let options = required("options", options)?;
+            require_subscriber(Caller::current()?)?;
+            create(&Request {
+                name: required("name", name)?,
+                conninfo: required("conninfo", conninfo)?,
+                publications: tables::publication_names("publications", publications)?,
+                options: Options::parse(options, crate::ffi::MAJOR)?,
+                takes_existing_slot: false,
+            })
         })
     })
 }
@@ -90,7 +93,7 @@ pub fn create(request: &Request) -> Result<()> {
     tables::check_names(&request.publications)?;
     let slot = options.slot_name.as_deref().unwrap_or(request.name);
     name::check_slot(slot)?;
-    catalog::require_writable(c"CREATE SUBSCRIPTION");
+    database::require_writable(c"CREATE SUBSCRIPTION");
     refuse_duplicate(request.name)?;
     owner_login::check(caller.oid())?;
     let conninfo = conninfo::given(request.conninfo, caller)?;
@@ -105,7 +108,7 @@ pub fn create(request: &Request) -> Result<()> {
     if crate::ffi::MAJOR == 15 && !caller.is_superuser() {
         guard::require()?;
     }
-    catalog::lock_subscription_name(request.name);
+    catalog::lock_name(request.name);
     refuse_duplicate(request.name)?;
     create_unconnected(request, slot, caller)?;
     let subscription = Subscription::find(request.name).ok_or_else(|| not_found(request.name))?;
@@ -158,7 +161,7 @@ fn prepare_slot(mut publisher: Publisher, slot: &str, request: &Request) -> Resu
     let options = &request.options;
     if options.create_slot.unwrap_or(true) {
         if request.takes_existing_slot && existing_slot(&mut publisher, slot)? {
-            Notice::notice(format!(
+            Notice::info(format!(
                 "using replication slot \"{slot}\", which exists on the publisher"
             ))
             .send();
@@ -166,7 +169,7 @@ fn prepare_slot(mut publisher: Publisher, slot: &str, request: &Request) -> Resu
         }
         let (new, _) = NewSlot::create(publisher, slot, options.failover.unwrap_or(false))?;
         defer(new);
-        Notice::notice(format!("created replication slot \"{slot}\" on publisher")).send();
+        Notice::info(format!("created replication slot \"{slot}\" on publisher")).send();
         return Ok(());
     }
     let plans = slot::plans(&mut publisher, slot)?;
@@ -208,12 +211,12 @@ fn create_unconnected(request: &Request, slot: &str, caller: Caller) -> Result<(
 /// Sets the owner and the connection string. 16 and later give a subscription to an ordinary role
 /// by ALTER … OWNER TO; 15 refuses the command but supports such an owner at run time.
 fn give_to(caller: Caller, subscription: &Subscription, conninfo: String) -> Result<()> {
-    catalog::lock_subscription(subscription.oid);
-    let mut columns = vec![("subconninfo", Column::Text(conninfo))];
+    catalog::lock(subscription.oid);
+    let mut columns = vec![Column::Conninfo(conninfo)];
     if crate::ffi::MAJOR < 16 {
-        columns.push(("subowner", Column::Oid(caller.oid())));
+        columns.push(Column::Owner(caller.oid()));
     }
-    catalog::update_subscription(subscription.oid, &columns);
+    catalog::update(subscription.oid, &columns);
     if crate::ffi::MAJOR < 16 {
         catalog::change_owner_dependency(subscription.oid, caller.oid());
         return Ok(());

@@ -1,14 +1,12 @@
 //! Subscriptions of other databases, whose names a caller may mistake for those of this one.
 
-use std::ffi::CStr;
-
 use pgmig_core::secret::shown;
 
 use super::view::view;
 use crate::caller::Caller;
 use crate::error::Error;
-use crate::ffi::catalog::{self, SubscriptionRow};
-use crate::ffi::worker;
+use crate::ffi::database;
+use crate::ffi::subscription::{self as catalog, SubscriptionRow};
 
 /// Adds to the error of a subscription that is missing here in which databases there is one of its
 /// name that the caller may see. `Err`: the error as it was, when there is none.
@@ -28,12 +26,10 @@ pub fn said(error: Error, name: &str) -> Result<Error, Error> {
 fn databases_of(name: &str) -> Vec<String> {
     const SHOWN: usize = 5;
     let Ok(caller) = Caller::current() else { return Vec::new() };
-    let is_named = |row: SubscriptionRow| {
-        row.get::<&CStr>("subname").is_some_and(|found| found.to_bytes() == name.as_bytes())
-    };
-    let found = worker::subscriptions_everywhere().into_iter().filter(|it| {
+    let is_named = |row: SubscriptionRow| row.name == name.as_bytes();
+    let found = catalog::everywhere().into_iter().filter(|it| {
         SubscriptionRow::by_oid(it.subscription).is_some_and(is_named)
             && view(it.subscription, caller).is_some()
     });
-    found.filter_map(|it| catalog::database_name(it.database)).take(SHOWN).collect()
+    found.filter_map(|it| database::database_name(it.database)).take(SHOWN).collect()
 }

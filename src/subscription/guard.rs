@@ -2,23 +2,22 @@
 //! subscription may re-point CONNECTION anywhere, without a password, even from a trigger inside the
 //! apply worker. From 16 on the server has its own rules and the trigger is not created.
 
-use std::ffi::CStr;
-
 use pgmig_core::sql;
-use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::conninfo::secrecy;
 use crate::error::{Error, Hint, Kind, Result, entry, raise};
-use crate::ffi::catalog::{self, Guard, SubscriptionRow};
+use crate::ffi::call::Call;
 use crate::ffi::event_trigger::{Change, change, current_user_is_superuser};
+use crate::ffi::guard::{self as ffi_guard, Guard};
 use crate::ffi::identity;
+use crate::ffi::subscription::{self as catalog, SubscriptionRow};
 use crate::server::query;
 
 #[pg_extern(sql = false)]
-fn guard_alter_subscription(fcinfo: pg_sys::FunctionCallInfo) {
+fn guard_alter_subscription(call: Call) {
     entry(|| {
-        guard(fcinfo, |name| {
+        guard(call, |name| {
             let name = sql::literal(name);
             let after = format!("({}, '…');", name.trim_start());
             Hint::call("Use SELECT ", "pg_alter_subscription_connection", after)
@@ -27,8 +26,8 @@ fn guard_alter_subscription(fcinfo: pg_sys::FunctionCallInfo) {
 }
 
 /// `instead` says what to do instead of changing the connection of the named subscription.
-pub fn guard(fcinfo: pg_sys::FunctionCallInfo, instead: fn(&str) -> Hint) -> Result<()> {
-    let Some(change) = change(fcinfo) else { return Ok(()) };
+pub fn guard(call: Call, instead: fn(&str) -> Hint) -> Result<()> {
+    let Some(change) = change(call) else { return Ok(()) };
     match change {
         Change::DropExtension(names)
             if names.iter().any(|name| GUARDS.contains(&name.as_str())) =>
@@ -39,9 +38,9 @@ pub fn guard(fcinfo: pg_sys::FunctionCallInfo, instead: fn(&str) -> Hint) -> Res
         Change::DropExtension(_) | Change::DropOwned => Ok(()),
         Change::Connection(_) | Change::Owner if current_user_is_superuser() => Ok(()),
         Change::Connection(name) => {
-            // Held while it is raised: a CONTEXT would quote the statement.
-            let _concealed = secrecy::conceal(&None, &[]);
-            raise(Err(refused("change the connection of a subscription").hint(instead(&name))))
+            let error = refused("change the connection of a subscription").hint(instead(&name));
+            // A CONTEXT would quote the statement.
+            secrecy::concealing(&None, &[], || raise(Err(error)))
         }
         Change::Owner => Err(refused("change the owner of a subscription")
             .hint("Let the new owner create a subscription of its own.")),
@@ -54,8 +53,8 @@ const GUARDS: [&str; 2] = ["aiven_extras", "pgmig_extras"];
 /// To the end of the transaction, an ordinary role's subscription may be made: there is a guard, and
 /// nobody gets rid of it meanwhile.
 pub fn require() -> Result<()> {
-    catalog::lock_guard(Guard::InUse);
-    if catalog::has_event_trigger(&GUARDS.map(|extension| format!("{extension}_guard"))) {
+    ffi_guard::lock_guard(Guard::InUse);
+    if ffi_guard::exists(&GUARDS.map(|extension| format!("{extension}_guard"))) {
         return Ok(());
     }
     Err(Error::new(
@@ -71,7 +70,7 @@ fn keep_guard() -> Result<()> {
     if identity::is_superuser(identity::outer_user()) {
         return Ok(());
     }
-    catalog::lock_guard(Guard::Dropped);
+    ffi_guard::lock_guard(Guard::Dropped);
     match ordinary_subscription() {
         None => Ok(()),
         Some(name) => Err(Error::new(
@@ -87,10 +86,10 @@ fn keep_guard() -> Result<()> {
 
 /// A subscription of this database whose owner is no superuser.
 fn ordinary_subscription() -> Option<String> {
-    catalog::subscriptions_here().into_iter().find_map(|oid| {
+    catalog::here().into_iter().find_map(|oid| {
         let row = SubscriptionRow::by_oid(oid)?;
-        let is_ordinary = !identity::is_superuser(row.get("subowner")?);
-        let name = row.get::<&CStr>("subname")?.to_string_lossy().into_owned();
+        let is_ordinary = !identity::is_superuser(row.owner);
+        let name = String::from_utf8_lossy(&row.name).into_owned();
         is_ordinary.then_some(name)
     })
 }

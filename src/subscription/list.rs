@@ -5,13 +5,14 @@ use std::ffi::CString;
 
 use pgmig_core::conninfo;
 use pgmig_core::limits::{PUBLICATIONS, TEXT};
-use pgrx::pg_sys::{self, Oid};
+use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
 
 use crate::caller::Caller;
 use crate::conninfo::secrecy;
 use crate::error::{Result, entry, internal};
 use crate::ffi::argument::Text;
+use crate::ffi::call::Call;
 use crate::ffi::encoding::{self, Encoding};
 use crate::ffi::libpq;
 use crate::ffi::rows::{self, Stored, StoredRow, Value};
@@ -28,8 +29,9 @@ fn masked_conninfo(conninfo: Text) -> Vec<u8> {
     if conninfo.size() > TEXT {
         return too_long(TEXT);
     }
-    let _concealed = secrecy::conceal(&Some(conninfo), &[]);
-    encoding::converted(&masked(conninfo.bytes()), encoding::of_this_database())
+    secrecy::concealing(&Some(conninfo), &[], || {
+        encoding::converted(&masked(conninfo.bytes()), encoding::of_this_database())
+    })
 }
 
 fn masked(conninfo: &[u8]) -> Vec<u8> {
@@ -39,12 +41,12 @@ fn masked(conninfo: &[u8]) -> Vec<u8> {
 }
 
 #[pg_extern(sql = false)]
-fn pg_list_all_subscriptions(fcinfo: pg_sys::FunctionCallInfo) {
-    entry(|| list(fcinfo))
+fn pg_list_all_subscriptions(call: Call) {
+    entry(|| list(call))
 }
 
 /// Those of owners whose rights the caller has, as the rows of the function that is being called.
-pub fn list(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
+pub fn list(call: Call) -> Result<()> {
     const SUBSCRIPTIONS: &str = "\
         SELECT d.encoding::pg_catalog.oid, s.subdbid, s.subname::pg_catalog.text, s.subowner, \
                s.subenabled, s.subconninfo, s.subslotname::pg_catalog.text, s.subsynccommit, \
@@ -56,7 +58,7 @@ pub fn list(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     let caller = Caller::current()?;
     let shown =
         rows::read_stored(SUBSCRIPTIONS, &[caller.oid().into()], shown).map_err(internal)?;
-    rows::return_rows(fcinfo, &shown);
+    rows::return_rows(call, &shown);
     Ok(())
 }
 

@@ -1,11 +1,9 @@
 //! A subscription of this database as a caller may use it: found by name, its owner checked, locked.
 
-use std::ffi::CStr;
 use std::time::Instant;
 
+use pgmig_core::name;
 use pgmig_core::secret::shown;
-use pgmig_core::{limits, name};
-use pgrx::datum::Array;
 use pgrx::pg_sys::Oid;
 
 use super::elsewhere;
@@ -14,11 +12,10 @@ use crate::caller::Caller;
 use crate::commit::is_to_go;
 use crate::conninfo;
 use crate::error::{Error, Hint, Kind, Result, denied};
-use crate::ffi::catalog::{self, SubscriptionRow};
-use crate::ffi::identity;
+use crate::ffi::subscription::{self as catalog, SubscriptionRow};
+use crate::ffi::{database, identity};
 use crate::probe::too_many_publications;
 use crate::publisher::Publisher;
-use crate::server::text;
 
 /// A row of pg_subscription in this database.
 #[derive(PartialEq)]
@@ -43,7 +40,7 @@ impl Subscription {
     pub fn find_own(name: &str, caller: Caller) -> Result<Self> {
         require_subscriber(caller)?;
         name::check("subscription", name)?;
-        catalog::require_writable(c"ALTER SUBSCRIPTION");
+        database::require_writable(c"ALTER SUBSCRIPTION");
         let found = Self::find(name).ok_or_else(|| not_found(name))?;
         found.check_owner(caller)?;
         Ok(found)
@@ -52,7 +49,7 @@ impl Subscription {
     /// Finds a subscription of the caller's and locks it to the end of the transaction.
     pub fn open(name: &str, caller: Caller) -> Result<Self> {
         let seen = Self::find_own(name, caller)?;
-        catalog::lock_subscription(seen.oid);
+        catalog::lock(seen.oid);
         let now = Self::find_own(name, caller)?;
         if now.oid == seen.oid { Ok(now) } else { Err(changed(name)) }
     }
@@ -60,25 +57,23 @@ impl Subscription {
     /// Locks it to the end of the transaction. What was read before must still be true: it is what
     /// the publisher was asked for.
     pub fn locked(self) -> Result<Self> {
-        catalog::lock_subscription(self.oid);
+        catalog::lock(self.oid);
         let now = Self::find(&self.name).ok_or_else(|| not_found(&self.name))?;
         if now == self { Ok(self) } else { Err(changed(&self.name)) }
     }
 
     pub fn find(name: &str) -> Option<Self> {
         let row = SubscriptionRow::find(name)?;
-        let slot = row.get::<&CStr>("subslotname");
-        let publications = row.get_up_to::<Array<&[u8]>>("subpublications", limits::PUBLICATIONS);
         Some(Self {
-            oid: row.get("oid")?,
+            oid: row.oid,
             name: name.to_owned(),
-            owner: row.get("subowner")?,
-            enabled: row.get("subenabled")?,
-            conninfo: row.text("subconninfo", limits::TEXT),
-            slot: slot.map(|slot| slot.to_string_lossy().into_owned()),
-            publications: publications.map(text::lossy),
-            origin: row.get_up_to("suborigin", limits::TEXT),
-            two_phase_enabled: row.get::<i8>("subtwophasestate") == Some(b'e' as i8),
+            owner: row.owner,
+            enabled: row.enabled,
+            conninfo: row.conninfo,
+            slot: row.slot,
+            publications: row.publications,
+            origin: row.origin,
+            two_phase_enabled: row.two_phase_enabled,
         })
     }
 
@@ -138,11 +133,11 @@ pub fn require_subscriber(caller: Caller) -> Result<()> {
 /// The subscription of the caller's in this database that has this slot, unless this transaction drops
 /// it.
 pub fn user_of_slot(slot: &str, caller: Caller) -> Option<String> {
-    catalog::subscriptions_here().into_iter().find_map(|oid| {
+    catalog::here().into_iter().find_map(|oid| {
         let row = SubscriptionRow::by_oid(oid)?;
-        let is_its = row.get::<&CStr>("subslotname")?.to_bytes() == slot.as_bytes();
-        let name = row.get::<&CStr>("subname")?.to_string_lossy().into_owned();
-        let is_callers = caller.has_rights_of(row.get("subowner")?);
+        let is_its = row.slot.as_deref() == Some(slot);
+        let name = String::from_utf8_lossy(&row.name).into_owned();
+        let is_callers = caller.has_rights_of(row.owner);
         (is_its && is_callers && !is_to_go(oid)).then_some(name)
     })
 }

@@ -7,7 +7,6 @@
 //! this is done just before the commit record.
 
 use std::collections::HashSet;
-use std::ffi::CStr;
 
 use pgmig_core::sql;
 use pgrx::pg_sys::Oid;
@@ -15,8 +14,8 @@ use pgrx::pg_sys::Oid;
 use super::tables::{self, Recorded};
 use crate::commit::{AtEnd, DoomedOrigin, Plan, Removes};
 use crate::error::Result;
-use crate::ffi::catalog::{self, SubscriptionRow};
-use crate::ffi::role;
+use crate::ffi::subscription::{self as catalog, SubscriptionRow};
+use crate::ffi::{origin, role};
 use crate::notice::Notice;
 use crate::publisher::{Mark, Publisher};
 use crate::server::query;
@@ -57,18 +56,15 @@ impl Removal {
         if gone.is_empty() {
             return Ok(Vec::new());
         }
-        catalog::lock_subscription_relations();
+        catalog::lock_tables();
         self.remove(&gone)
     }
 
     fn drop_subscription(&mut self) -> Result<Vec<DoomedOrigin>> {
         // Its owner may have changed it since, or dropped it without this extension.
         let Some(row) = SubscriptionRow::by_oid(self.subscription) else { return Ok(Vec::new()) };
-        let name = row.get::<&CStr>("subname").map(CStr::to_string_lossy).unwrap_or_default();
-        let name = sql::ident(&name);
-        let is_enabled = row.get::<bool>("subenabled") == Some(true);
-        let has_slot = row.get::<&CStr>("subslotname").is_some();
-        drop(row);
+        let name = sql::ident(&String::from_utf8_lossy(&row.name));
+        let (is_enabled, has_slot) = (row.enabled, row.slot.is_some());
         // DROP SUBSCRIPTION would connect to the publisher for tables that are not ready, in a way
         // that can't be cancelled cleanly, even without a slot of its own.
         let unfinished = self.recorded(|entry| !entry.is_ready());
@@ -100,7 +96,7 @@ impl Removal {
         let mut origins = Vec::new();
         for entry in tables {
             let table = entry.table.to_u32();
-            catalog::remove_subscription_relation(self.subscription, entry.table);
+            catalog::remove_table(self.subscription, entry.table);
             catalog::stop_worker(self.subscription, entry.table);
             if !entry.is_ready() {
                 origins.extend(doom_origin(format!("pg_{subscription}_{table}")));
@@ -148,15 +144,15 @@ impl AtEnd for Removal {
 /// Dropping an origin loses its progress even if the transaction rolls back. So it is renamed, which a
 /// rollback undoes, and dropped when nothing else is left to do.
 fn doom_origin(name: String) -> Option<DoomedOrigin> {
-    catalog::lock_origins();
+    origin::lock_all();
     let new_name = |number| format!("pgmig_extras_dropped_{number}");
-    let (number, renamed) = catalog::rename_origin(&name, new_name)?;
+    let (number, renamed) = origin::rename(&name, new_name)?;
     Some(DoomedOrigin { number, name, renamed })
 }
 
 /// Says that a slot stays on the publisher.
 pub fn notice_kept(slot: &str) {
-    Notice::notice(format!("replication slot \"{slot}\" is left on the publisher"))
+    Notice::info(format!("replication slot \"{slot}\" is left on the publisher"))
         .hint(format!(
             "Run this there, or the slot keeps its WAL: SELECT pg_drop_replication_slot({});",
             sql::literal(slot)

@@ -11,7 +11,7 @@ use crate::argument::{self, Texts, not_null, required};
 use crate::caller::Caller;
 use crate::check::{self, Entry, Offer, Offered};
 use crate::error::{Error, Kind, Result, invalid};
-use crate::ffi::catalog;
+use crate::ffi::subscription as catalog;
 use crate::server::query;
 use crate::server::table::{Table, label};
 
@@ -79,7 +79,7 @@ impl Start {
 
 pub fn add<'a>(subscription: Oid, tables: impl IntoIterator<Item = &'a Oid>, start: Start) {
     for table in tables {
-        catalog::add_subscription_relation(subscription, *table, start.state());
+        catalog::add_table(subscription, *table, start.state());
     }
 }
 
@@ -101,7 +101,7 @@ impl Recorded {
 }
 
 pub fn recorded(subscription: Oid) -> Vec<Recorded> {
-    let relations = catalog::subscription_relations(subscription).into_iter();
+    let relations = catalog::tables(subscription).into_iter();
     relations.map(|(table, state)| Recorded { table, state }).collect()
 }
 

@@ -3,8 +3,8 @@
 use pgrx::pg_sys::Oid;
 
 use crate::caller::Caller;
-use crate::ffi::catalog::SubscriptionRow;
 use crate::ffi::identity;
+use crate::ffi::subscription::SubscriptionRow;
 
 /// What a caller may see of a subscription's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub enum View {
 
 /// How the caller may see a subscription of any database. `None`: not at all, or it is gone.
 pub fn view(subscription: Oid, caller: Caller) -> Option<View> {
-    let owner = SubscriptionRow::by_oid(subscription)?.get("subowner")?;
+    let owner = SubscriptionRow::by_oid(subscription)?.owner;
     if caller.has_rights_of(owner) {
         return Some(View::All);
     }

@@ -11,7 +11,7 @@ use super::announce::announce;
 use super::place::Process;
 use super::{process, shared};
 use crate::error::{Kind, raise};
-use crate::ffi::worker;
+use crate::ffi::{subscription as catalog, worker};
 use crate::notice::Notice;
 use crate::probe::{
     self, Definition, PublisherProbe, PublisherProbes, SubscriberState, compare, observation,
@@ -117,7 +117,7 @@ impl Watcher {
     }
 
     fn has_subscriptions(&self) -> bool {
-        let everywhere = worker::transaction(worker::subscriptions_everywhere);
+        let everywhere = worker::transaction(catalog::everywhere);
         everywhere.iter().any(|it| it.database == self.database)
     }
 
@@ -169,7 +169,7 @@ impl Watcher {
         let has_place = |there: &Definition| shared::is_admitted(there.oid);
         let mut is_full = false;
         if !definitions.iter().all(has_place) {
-            let everywhere = worker::transaction(worker::subscriptions_everywhere);
+            let everywhere = worker::transaction(catalog::everywhere);
             let here = everywhere.iter().filter(|it| it.database == self.database);
             is_full = here.filter(|it| !shared::admit(it) && it.enabled).count() > 0;
             definitions.retain(has_place);

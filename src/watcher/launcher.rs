@@ -12,7 +12,7 @@ use super::place::Process;
 use super::process::{self, Claim};
 use super::shared;
 use crate::error::Kind;
-use crate::ffi::worker::Subscribed;
+use crate::ffi::subscription::{self as catalog, Subscribed};
 use crate::ffi::{slots, wait, worker};
 use crate::notice::Notice;
 use crate::settings;
@@ -90,7 +90,7 @@ enum Obstacle {
 
 impl Launcher {
     fn cycle(&mut self) {
-        let subscriptions = worker::transaction(worker::subscriptions_everywhere);
+        let subscriptions = worker::transaction(catalog::everywhere);
         shared::follow(&subscriptions);
         let enabled = subscriptions.iter().filter(|it| it.enabled);
         let wanted: BTreeSet<(u32, u32)> =

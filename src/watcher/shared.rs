@@ -11,9 +11,9 @@ use pgrx::pg_sys::Oid;
 
 use super::place::Process;
 use super::slots::Inactive;
-use crate::ffi::shared::{Block, Plain};
-use crate::ffi::worker::Subscribed;
-use crate::reports::Reports;
+use crate::ffi::shared::{Area, Plain};
+use crate::ffi::subscription::Subscribed;
+use crate::reports;
 use crate::settings::{self, Timeouts};
 
 /// Databases with subscriptions that can be watched at once.
@@ -21,7 +21,7 @@ pub const MAX_DATABASES: usize = 64;
 /// The longest refusal, in bytes.
 const MAX_REFUSAL: usize = 200;
 
-static MEMORY: Block<Header, Entry, Reports> = Block::new();
+static MEMORY: Area<Header, Entry> = Area::new(c"pgmig_extras");
 
 #[repr(C)]
 pub struct Header {
@@ -75,11 +75,10 @@ fn tenant(subscription: Oid, owner: Oid, enabled: bool) -> Occupant {
 unsafe impl Plain for Header {}
 // SAFETY: zero is a free entry, whose tracker is made anew before it is used.
 unsafe impl Plain for Entry {}
-// SAFETY: atomics; zero is a free place.
-unsafe impl Plain for Reports {}
 
 pub fn request() {
     MEMORY.request(settings::max_subscriptions());
+    reports::request(settings::max_subscriptions());
 }
 
 pub fn read<R>(work: impl FnOnce(&Header, &[Entry]) -> R) -> Option<R> {
@@ -88,10 +87,6 @@ pub fn read<R>(work: impl FnOnce(&Header, &[Entry]) -> R) -> Option<R> {
 
 pub fn write<R>(work: impl FnOnce(&mut Header, &mut [Entry]) -> R) -> Option<R> {
     MEMORY.write(work)
-}
-
-pub fn reports() -> Option<&'static [Reports]> {
-    MEMORY.atomics()
 }
 
 pub fn is_admitted(subscription: Oid) -> bool {
@@ -152,7 +147,7 @@ pub fn follow(there: &[Subscribed]) {
     let there: BTreeMap<u32, &Subscribed> =
         there.iter().map(|it| (it.subscription.to_u32(), it)).collect();
     let exists = |subscription: Oid| there.contains_key(&subscription.to_u32());
-    reports().into_iter().flatten().for_each(|reports| reports.keep_only(exists));
+    reports::keep_only(exists);
     write(|_, entries| {
         for entry in entries.iter_mut().filter(|entry| entry.subscription != Oid::INVALID) {
             match there.get(&entry.subscription.to_u32()) {

@@ -42,19 +42,14 @@ impl Metrics {
         let replay = walsender.and_then(|walsender| walsender.replay_lsn);
         let restart = slot.and_then(|slot| slot.restart_lsn);
         Self {
-            pending: applied.map(|lsn| distance(lsn, publisher.flush_lsn)),
-            decode_backlog: sent.map(|lsn| distance(lsn, publisher.flush_lsn)),
-            inflight: sent.zip(replay).map(|(sent, replay)| distance(replay, sent)),
-            retained: restart.map(|lsn| distance(lsn, publisher.insert_lsn)),
+            pending: applied.map(|lsn| lsn.bytes_until(publisher.flush_lsn)),
+            decode_backlog: sent.map(|lsn| lsn.bytes_until(publisher.flush_lsn)),
+            inflight: sent.zip(replay).map(|(sent, replay)| replay.bytes_until(sent)),
+            retained: restart.map(|lsn| lsn.bytes_until(publisher.insert_lsn)),
             headroom: slot.and_then(|slot| slot.safe_wal_size),
             open_transaction: None,
         }
     }
-}
-
-/// Bytes from one LSN forward to another, 0 backward.
-pub fn distance(from: Lsn, to: Lsn) -> u64 {
-    to.0.saturating_sub(from.0)
 }
 
 /// Estimates the size of the open transaction from a slot's `spill_bytes`. That counter never
@@ -139,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_transaction_grows_from_its_beginning() {
+    fn the_size_of_an_open_transaction_counts_from_its_start() {
         let mut open = OpenTransaction::new();
         let sizes: Vec<_> = [
             (7, 1000, Some(1)), // what was spilled before is of others

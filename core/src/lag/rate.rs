@@ -1,6 +1,5 @@
 //! Smoothed rates, and the estimate of when the subscriber will have caught up.
 
-use super::metrics::distance;
 use super::{Micros, SECOND};
 use crate::lsn::Lsn;
 
@@ -61,7 +60,7 @@ impl Rates {
         let time_constant = (30 * SECOND).max(10 * interval);
         let add = |rate: &mut Rate, before: Option<Lsn>, now: Option<Lsn>| {
             if let Some((before, now)) = before.zip(now).filter(|_| elapsed > 0) {
-                rate.add(distance(before, now), elapsed, time_constant);
+                rate.add(before.bytes_until(now), elapsed, time_constant);
             }
         };
         add(&mut self.production, self.written, Some(written));
@@ -116,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn eta_is_pending_by_what_is_gained() {
+    fn eta_is_the_pending_bytes_divided_by_the_gain() {
         assert_eq!(Rates::new().eta(1), None);
         assert_eq!(Rates::new().eta(0), Some(0));
         let rates = rates(1000, 3000);
@@ -125,14 +124,14 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_shrink_has_no_eta() {
+    fn pending_bytes_that_do_not_shrink_have_no_eta() {
         for (produced, consumed) in [(1000, 1000), (1000, 999), (0, 0)] {
             assert_eq!(rates(produced, consumed).eta(1), None);
         }
     }
 
     #[test]
-    fn what_was_written_while_the_publisher_was_out_of_reach_is_not_counted() {
+    fn wal_written_while_the_publisher_was_unreachable_does_not_count() {
         let mut rates = rates(1000, 3000);
         let before = (rates.production, rates.consumption);
         rates.observe(Lsn(900_000), Some(Lsn(13_000)), 0, SECOND);

@@ -1,8 +1,9 @@
-//! Times and sizes as a person reads them.
+//! Formats times and sizes for people.
 
 use super::{Micros, SECOND};
 
-/// `350 ms`, `4.2 s`, `35 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`: two figures or so, cut off.
+/// Formats a time: `350 ms`, `4.2 s`, `35 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`. About two
+/// significant figures, rounded down.
 pub fn duration(span: Micros) -> String {
     let seconds = span / SECOND;
     let tenths = span % SECOND / (SECOND / 10);
@@ -17,7 +18,7 @@ pub fn duration(span: Micros) -> String {
     }
 }
 
-/// As [`duration`], without a part that is zero.
+/// A value in two units; a part that is zero is left out.
 fn two(value: u64, base: u64, large: &str, small: &str) -> String {
     match (value / base, value % base) {
         (whole, 0) => format!("{whole} {large}"),
@@ -25,7 +26,7 @@ fn two(value: u64, base: u64, large: &str, small: &str) -> String {
     }
 }
 
-/// `512 bytes`, `10 kB`, `3.5 GB`, in powers of 1024 as pg_size_pretty() has it.
+/// Formats a size: `512 bytes`, `10 kB`, `3.5 GB`, in powers of 1024 like pg_size_pretty().
 pub fn bytes(size: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
     if size < 1024 {
@@ -33,7 +34,7 @@ pub fn bytes(size: u64) -> String {
     }
     let power = size.ilog2() as usize / 10;
     let unit = UNITS[power - 1];
-    // In tenths, cut off; the shift keeps 2^60 from overflowing.
+    // In tenths, rounded down. The shift prevents an overflow at 2^60.
     let tenths = (size >> (10 * (power - 1))) * 10 / 1024;
     match (tenths / 10, tenths % 10) {
         (whole, rest) if whole < 10 && rest > 0 => format!("{whole}.{rest} {unit}"),

@@ -1,23 +1,24 @@
-//! What a wait event says about the worker or the walsender that is in it.
+//! The meaning of the wait events of apply workers and walsenders.
 
 /// What an apply worker waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WorkerWait {
-    /// For the publisher's next message, with everything before it applied (`LogicalApplyMain`).
+    /// For the publisher's next message. Everything before it is applied (`LogicalApplyMain`).
     Messages,
-    /// In another main loop.
+    /// For work, in another main loop.
     Activity,
-    /// For a lock that somebody else in its database holds.
+    /// For a heavyweight lock that another session holds.
     Lock,
-    /// On a processor, or for I/O or another worker: it is getting on.
+    /// Running, or waiting for I/O or another worker: it makes progress.
     Working,
 }
 
 impl WorkerWait {
-    /// Reads `wait_event_type` and `wait_event` of pg_stat_activity; both are NULL on a processor.
+    /// Reads `wait_event_type` and `wait_event` of pg_stat_activity. Both are NULL while the
+    /// process is running.
     ///
-    /// A leader waits for its parallel worker in a heavyweight lock of the type `applytransaction`
-    /// (applyparallelworker.c, 16): that is work.
+    /// Since 16 a leader waits for its parallel worker in a heavyweight lock of type
+    /// `applytransaction` (applyparallelworker.c). That counts as work.
     pub fn parse(kind: Option<&str>, event: Option<&str>) -> Self {
         match (kind, event) {
             (Some("Activity"), Some("LogicalApplyMain")) => Self::Messages,
@@ -36,17 +37,17 @@ impl WorkerWait {
 /// What a walsender waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SenderWait {
-    /// For WAL, for its client to take or send data: nothing to decode.
+    /// For WAL, or for its client to send or receive data: nothing is left to decode.
     Client,
-    /// For a standby in `synchronized_standby_slots` to confirm (17).
+    /// For a standby in `synchronized_standby_slots` to confirm (17 and later).
     Standby,
     /// It reads or decodes WAL.
     Decoding,
 }
 
 impl SenderWait {
-    /// Reads `wait_event`, NULL on a processor. `WalSenderWaitForWal` was `WalSenderWaitForWAL` up
-    /// to 16.
+    /// Reads `wait_event`, which is NULL while the process is running. `WalSenderWaitForWal` was
+    /// `WalSenderWaitForWAL` up to 16.
     pub fn parse(event: Option<&str>) -> Self {
         match event {
             Some(

@@ -1,19 +1,19 @@
-//! Secrets by their value. A function that was given a connection string notes them, so that they are
-//! found in whatever pieces the statement put it together from. No copy is kept: a hash of each, by a
-//! key of the process, and its length.
+//! Finds secrets by their value. A function that receives a connection string notes its secrets, so
+//! they are found even if the statement assembles them from pieces. No copy of a secret is kept,
+//! only its length and a hash with a random key of this process.
 
 use std::ops::Range;
 
 use super::written::is_space;
 
-/// A statement that is given more notes only the last ones.
+/// The most secrets that are kept. Of more, the last ones are kept.
 const MOST: usize = 16;
 
-/// Arithmetic is modulo this prime, 2^61 - 1.
+/// Hashes are computed modulo this prime, 2^61 - 1.
 const PRIME: u64 = (1 << 61) - 1;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Print {
+struct Fingerprint {
     length: usize,
     hash: u64,
 }
@@ -22,15 +22,15 @@ struct Print {
 #[derive(Debug, Clone, Copy)]
 pub struct Known {
     key: u64,
-    prints: [Print; MOST],
+    fingerprints: [Fingerprint; MOST],
     noted: usize,
 }
 
 impl Known {
     pub const NOTHING: Self =
-        Self { key: 0, prints: [Print { length: 0, hash: 0 }; MOST], noted: 0 };
+        Self { key: 0, fingerprints: [Fingerprint { length: 0, hash: 0 }; MOST], noted: 0 };
 
-    /// `key`: a random number that nobody else knows.
+    /// `key`: a secret random number.
     pub fn new(key: u64) -> Self {
         Self { key: 256 + key % (PRIME - 256), ..Self::NOTHING }
     }
@@ -39,31 +39,35 @@ impl Known {
         self.noted == 0
     }
 
-    /// Notes a secret. One that could be more of a statement than a word is not looked for: a caller
-    /// who hides a secret must not be able to hide what it did.
+    /// Notes a secret. A value that could contain code is not noted: a caller must not be able to
+    /// hide what a statement does by passing it as a secret.
     pub fn note(&mut self, secret: &[u8]) {
-        let mut print = Print::default();
+        let mut fingerprint = Fingerprint::default();
         for byte in secret.iter().filter(|byte| counts(**byte)) {
-            print.length += 1;
-            print.hash = add(multiply(print.hash, self.key), u64::from(*byte));
+            fingerprint.length += 1;
+            fingerprint.hash = add(multiply(fingerprint.hash, self.key), u64::from(*byte));
         }
-        if print.length > 0 && !may_be_code(secret) && !self.prints().contains(&print) {
-            self.prints[self.noted % MOST] = print;
+        if fingerprint.length > 0
+            && !may_be_code(secret)
+            && !self.fingerprints().contains(&fingerprint)
+        {
+            self.fingerprints[self.noted % MOST] = fingerprint;
             self.noted += 1;
         }
     }
 
-    fn prints(&self) -> &[Print] {
-        &self.prints[..self.noted.min(MOST)]
+    fn fingerprints(&self) -> &[Fingerprint] {
+        &self.fingerprints[..self.noted.min(MOST)]
     }
 
-    /// Where they are in a text from `start` on, in order.
+    /// The ranges of the secrets in a text from `start` on, in order.
     pub fn occurrences<'a>(&'a self, text: &'a [u8], start: usize) -> Occurrences<'a> {
         let mut windows = [const { None }; MOST];
-        let prints = self.prints();
-        for (place, (index, print)) in windows.iter_mut().zip(prints.iter().enumerate()) {
-            if !prints[..index].iter().any(|earlier| earlier.length == print.length) {
-                let mut window = Windows::new(text, self, print.length, start);
+        let fingerprints = self.fingerprints();
+        for (place, (index, fingerprint)) in windows.iter_mut().zip(fingerprints.iter().enumerate())
+        {
+            if !fingerprints[..index].iter().any(|earlier| earlier.length == fingerprint.length) {
+                let mut window = Windows::new(text, self, fingerprint.length, start);
                 *place = window.next().map(|found| (found, window));
             }
         }
@@ -71,7 +75,7 @@ impl Known {
     }
 }
 
-/// A merge of what was found for each length.
+/// Merges the occurrences of all lengths.
 pub struct Occurrences<'a> {
     windows: [Option<(Range<usize>, Windows<'a>)>; MOST],
 }
@@ -88,12 +92,12 @@ impl Iterator for Occurrences<'_> {
     }
 }
 
-/// Every run of `length` bytes that count, one after the other, with its hash.
+/// Every sequence of `length` counted bytes, one after the other, with its hash.
 struct Windows<'a> {
     text: &'a [u8],
     known: &'a Known,
     length: usize,
-    /// The key to the power of the length: what the first byte of a run has become.
+    /// The key to the power of the length: the factor of the first byte of the sequence.
     power: u64,
     start: usize,
     end: usize,
@@ -111,7 +115,7 @@ impl<'a> Windows<'a> {
         at + self.text[at..].iter().take_while(|byte| !counts(**byte)).count()
     }
 
-    /// Takes one more byte in. False at the end.
+    /// Moves the window by one byte. Returns false at the end.
     fn advance(&mut self) -> bool {
         self.end = self.skip_uncounted(self.end);
         let Some(byte) = self.text.get(self.end) else { return false };
@@ -134,9 +138,9 @@ impl Iterator for Windows<'_> {
 
     fn next(&mut self) -> Option<Range<usize>> {
         while self.advance() {
-            let print = Print { length: self.inside, hash: self.hash };
+            let fingerprint = Fingerprint { length: self.inside, hash: self.hash };
             if self.inside == self.length
-                && self.known.prints().contains(&print)
+                && self.known.fingerprints().contains(&fingerprint)
                 && stands_alone(self.text, &(self.start..self.end))
             {
                 return Some(self.start..self.end);
@@ -146,12 +150,13 @@ impl Iterator for Windows<'_> {
     }
 }
 
-/// Quotes and backslashes do not count: how many there are depends on what the secret is written in.
+/// Whether a byte counts. Quotes and backslashes do not: their number depends on the quoting around
+/// the secret.
 fn counts(byte: u8) -> bool {
     !matches!(byte, b'\'' | b'"' | b'\\')
 }
 
-/// Whether this is a value of its own, and not a part of a word or of a statement.
+/// Whether the range is a complete value and not part of a word or of a statement.
 fn stands_alone(text: &[u8], range: &Range<usize>) -> bool {
     const BEFORE: &[u8] = b"'\\=:$/?&>@%";
     const AFTER: &[u8] = b"'\\$@&:?/%";
@@ -165,7 +170,7 @@ fn stands_alone(text: &[u8], range: &Range<usize>) -> bool {
         && after.is_none_or(|byte| is_space(*byte) || AFTER.contains(byte))
 }
 
-/// Whether there is anything in it that separates two words of a statement.
+/// Whether the text contains anything that separates two words of a statement.
 fn may_be_code(text: &[u8]) -> bool {
     text.iter().any(|byte| is_space(*byte) || b";(\"".contains(byte))
         || text.windows(2).any(|pair| matches!(pair, b"/*" | b"--"))

@@ -1,29 +1,29 @@
-//! Text within text: a string literal in a statement, a statement in a literal that is executed, and so
-//! on. A layer is read as what it means, byte by byte, together with where each byte is written.
+//! Nested text: a string literal in a statement, a statement in a literal that is executed, and so
+//! on. A layer yields its unescaped bytes, each with the place where it is written.
 
-/// How a text is written inside of another.
+/// How a text is quoted inside another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layer {
     /// `'…'`, with quotes doubled.
     Quoted,
     /// `E'…'`, where a backslash escapes as well.
     Escaped,
-    /// `$tag$…$tag$`: where the tag is written, and how long it is.
+    /// `$tag$…$tag$`: the place and the length of the tag.
     Dollar { tag: usize, length: usize },
     /// `-- …`
     Line,
-    /// `/* … */`, which nests: where its last two bytes are written.
+    /// `/* … */`, which nests: the place of its closing `*/`.
     Block { end: usize },
-    /// `"…"` around a field of pgaudit's, with double quotes doubled.
+    /// `"…"` around a field of pgaudit, with double quotes doubled.
     Field,
-    /// `"…"` of JSON and YAML.
+    /// `"…"` in JSON and YAML.
     Json,
-    /// Text of XML, up to the next tag.
+    /// Text in XML, up to the next tag.
     Xml,
 }
 
-/// Deeper text is read as if it belonged to the deepest layer: each doubles the quotes of the one
-/// around it.
+/// The deepest nesting that is tracked. Deeper text is read as part of the deepest layer, because
+/// each layer doubles the quotes of the one around it.
 const DEEPEST: usize = 6;
 
 pub struct Layers<'a> {
@@ -49,7 +49,7 @@ impl<'a> Layers<'a> {
         self.stack[..self.depth].last().copied()
     }
 
-    /// False when there is no room.
+    /// Returns false if the nesting is too deep.
     pub fn open(&mut self, layer: Layer) -> bool {
         let Some(place) = self.stack.get_mut(self.depth) else { return false };
         *place = layer;
@@ -57,7 +57,8 @@ impl<'a> Layers<'a> {
         true
     }
 
-    /// Leaves the innermost layer, which ends at `at`. Returns where the one around it goes on.
+    /// Leaves the innermost layer, which ends at `at`. Returns the place at which the layer around
+    /// it continues.
     pub fn close(&mut self, at: usize) -> usize {
         let Some(layer) = self.innermost() else { return at };
         self.depth -= 1;
@@ -70,7 +71,7 @@ impl<'a> Layers<'a> {
         }
     }
 
-    /// The byte of the innermost layer that is written at `at`, and where the next one is. `None` at the
+    /// The byte of the innermost layer at `at`, and the place of the next one. `None` at the
     /// layer's end.
     pub fn byte(&self, at: usize) -> Option<(u8, usize)> {
         self.byte_on(self.depth, at)
@@ -101,7 +102,7 @@ impl<'a> Layers<'a> {
         }
     }
 
-    /// What follows a backslash: `n`, `x70`, `160`, `u0070`, `U00000070`.
+    /// Reads what follows a backslash: `n`, `x70`, `160`, `u0070`, `U00000070`.
     fn escaped(&self, outer: usize, at: usize) -> Option<(u8, usize)> {
         let (first, next) = self.byte_on(outer, at)?;
         let (radix, least, most, start) = match first {
@@ -117,12 +118,13 @@ impl<'a> Layers<'a> {
             (value, digits, end) =
                 (value.wrapping_mul(radix).wrapping_add(digit), digits + 1, next);
         }
-        // A character of several bytes is a letter, whichever it is.
+        // A multibyte character counts as a letter.
         let byte = u8::try_from(value).unwrap_or(0xFF);
         Some(if digits < least { (first, next) } else { (byte, end) })
     }
 
-    /// What XML writes for a character (escape_xml, xml.c). Nothing is written around this layer.
+    /// Reads an entity as PostgreSQL writes it (escape_xml, xml.c). Such a text is always the
+    /// outermost layer.
     fn entity(&self, at: usize, next: usize) -> (u8, usize) {
         const ENTITIES: [(&[u8], u8); 4] =
             [(b"&amp;", b'&'), (b"&lt;", b'<'), (b"&gt;", b'>'), (b"&#x0d;", b'\r')];
@@ -131,7 +133,8 @@ impl<'a> Layers<'a> {
         found.map_or((b'&', next), |(written, byte)| (byte, at + written.len()))
     }
 
-    /// A literal goes on in the quotes of a next line. `at` follows what looks like its last quote.
+    /// A literal continues in the quotes of a following line. `at` is the place after a quote that
+    /// may be its last.
     fn continued(&self, depth: usize, mut at: usize) -> Option<(u8, usize)> {
         let outer = depth - 1;
         let mut new_line = false;
@@ -140,7 +143,7 @@ impl<'a> Layers<'a> {
                 b'\n' | b'\r' => new_line = true,
                 b'\'' if new_line => match self.byte_on(outer, next) {
                     Some((b'\'', after)) => {
-                        // Two quotes: nothing, or the first byte of the line is one.
+                        // Two quotes: an empty line, or a line that starts with a quote.
                         if let Some((b'\'', end)) = self.byte_on(outer, after) {
                             return Some((b'\'', end));
                         }
@@ -160,7 +163,8 @@ impl<'a> Layers<'a> {
         None
     }
 
-    /// Where a literal ends that is over at `at`, but for lines of it that are empty quotes.
+    /// The end of a literal that is over at `at`, after any lines with empty quotes that belong to
+    /// it.
     fn after_empty_lines(&self, at: usize) -> usize {
         let (mut end, mut at, mut new_line) = (at, at, false);
         while let Some((byte, next)) = self.byte(at) {
@@ -178,7 +182,7 @@ impl<'a> Layers<'a> {
         end
     }
 
-    /// Where the comment ends whose text begins at `at`: at its last `*/`, or with the layer.
+    /// The end of the comment whose text begins at `at`: its last `*/`, or the end of the layer.
     pub fn block_end(&self, mut at: usize) -> usize {
         let mut open = 1;
         while let Some((byte, next)) = self.byte(at) {
@@ -200,7 +204,8 @@ impl<'a> Layers<'a> {
         at
     }
 
-    /// The tag of a dollar-quoted text that begins at `at`. No layer writes a tag in another way.
+    /// The tag of a dollar-quoted text that begins at `at`. A tag contains nothing that a layer
+    /// would escape.
     pub fn dollar(&self, at: usize) -> Option<Layer> {
         let rest = self.text.get(at + 1..)?;
         let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_' || *byte >= 0x80;

@@ -1,4 +1,4 @@
-//! Where a statement has string literals: what is found by its value is masked only there.
+//! The string literals of a statement. Secrets known by their value are masked only in these.
 
 use std::ops::Range;
 
@@ -12,10 +12,10 @@ pub struct Literals<'a> {
     plain: Layer,
     /// The depth of the part itself.
     base: usize,
-    /// All of the text is prose.
+    /// The whole text is prose.
     is_prose: bool,
     at: usize,
-    /// Where the word that is being read begins.
+    /// The place at which the current word begins.
     word: Option<usize>,
 }
 
@@ -44,7 +44,7 @@ impl<'a> Literals<'a> {
         at
     }
 
-    /// All that a layer has.
+    /// The whole content of a layer.
     fn whole(&mut self, layer: Layer, start: usize) -> Option<Range<usize>> {
         if !self.layers.open(layer) {
             return None;
@@ -57,7 +57,8 @@ impl<'a> Literals<'a> {
         Some(start..end)
     }
 
-    /// The body of a function or of DO is a statement as well; a value has no spaces.
+    /// A dollar-quoted text with spaces may be the body of a function or of DO, so it is read as a
+    /// statement. A value has no spaces.
     fn dollar(&mut self, at: usize) -> Option<Range<usize>> {
         let layer @ Layer::Dollar { length, .. } = self.layers.dollar(at)? else { return None };
         let start = at + length;
@@ -85,7 +86,8 @@ impl<'a> Literals<'a> {
         }
         let second = self.layers.byte(next);
         match byte {
-            b'"' => self.at = self.skip_to(b'"', next), // two in it are two names, which is the same
+            // A doubled quote ends one name and begins the next, which has the same result.
+            b'"' => self.at = self.skip_to(b'"', next),
             b'\'' => {
                 let is_escaped = word.is_some_and(|start| {
                     let word = &self.text[start..at];

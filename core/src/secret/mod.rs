@@ -1,9 +1,9 @@
-//! Secrets in the lines of a log and in messages: where they are, and the same text without them.
-//! Everything else of the text stays, so that a line still tells what was done.
+//! Finds secrets in log lines and messages, and masks them. The rest of the text stays, so that a
+//! line still shows what was done.
 //!
-//! A secret is found in two ways: by what is written before it (`written.rs`: `password=…`, the user
-//! part of a URI), and by its value (`known.rs`), when a running function was given it. Time is
-//! linear in the length of the text; only `masked` and `shown` allocate.
+//! A secret is found in two ways: by what is written before it (`written.rs`: `password=…`, the
+//! user part of a URI), or by its value, if a running function received it (`known.rs`). The time
+//! is linear in the length of the text. Only `masked`, `cut` and `shown` allocate memory.
 
 mod known;
 mod layers;
@@ -22,39 +22,40 @@ use layers::Layer;
 use literals::Literals;
 use parts::Part;
 pub use parts::{Head, Parts};
-use readings::Agreed;
+use readings::CommonSecrets;
 use written::Written;
 
-/// What stands where a secret was. It does not tell the secret's length.
+/// The text that replaces a secret. It does not reveal the secret's length.
 pub const MASK: &[u8] = b"********";
 
-/// Longer arguments are cut where an error shows them, in bytes.
+/// The most bytes of an argument that an error shows.
 const SHOWN: usize = 63;
-/// The same of a message that repeats arguments.
+/// The most bytes of a message that quotes arguments.
 const MESSAGE: usize = 300;
-/// Of a longer argument, only this much is looked at.
+/// The most bytes of an argument that are read.
 const LOOKED_AT: usize = 1024;
 
-/// What a text is outside of its quotes.
+/// What kind of text it is outside of quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Statements: what follows `password =` may be an expression, and a call in it stays visible.
+    /// SQL statements. What follows `password =` may be an expression. A function call in it is not
+    /// masked.
     Sql,
-    /// The same where standard_conforming_strings is off: a backslash escapes in every literal.
+    /// The same with standard_conforming_strings off: a backslash is an escape in every literal.
     EscapedSql,
-    /// Prose, which may quote a connection string without any mark.
+    /// Prose. It may contain a connection string without quotes.
     Text,
-    /// An argument: as prose, but all of it may be a connection string.
+    /// An argument of a function. Like prose, but the whole text may be a connection string.
     Argument,
-    /// Arguments as pgaudit writes them: one after the other, in double quotes where need be.
+    /// Arguments as pgaudit writes them: separated by commas, in double quotes where needed.
     Fields,
-    /// What comes before a statement, such as names that the client chose. Only what is known by its value is
-    /// a secret there.
+    /// The text before a statement, such as names that the client chose. Only secrets known by
+    /// their value are masked there.
     Names,
 }
 
 impl Kind {
-    /// What a literal without a prefix is.
+    /// The kind of a literal without a prefix.
     fn plain(self) -> Layer {
         if self == Self::EscapedSql { Layer::Escaped } else { Layer::Quoted }
     }
@@ -64,7 +65,7 @@ impl Kind {
     }
 }
 
-/// The places of a text's secrets, in order, none touching another.
+/// The ranges of the secrets in a text, in order. They neither overlap nor touch.
 struct Secrets<'a> {
     written: Written<'a>,
     known: Occurrences<'a>,
@@ -86,7 +87,7 @@ impl<'a> Secrets<'a> {
         secrets
     }
 
-    /// A value in code is none: `FROM people` is no secret.
+    /// A known value outside of a literal is not a secret: `FROM people`.
     fn next_known(&mut self) -> Option<Range<usize>> {
         loop {
             let found = self.known.next()?;
@@ -118,20 +119,20 @@ impl Iterator for Secrets<'_> {
     }
 }
 
-/// How long the masked text is. `None` when there is nothing to mask.
+/// The length of the masked text. `None` if there is nothing to mask.
 pub fn masked_length(text: &[u8], parts: &Parts, known: &Known) -> Option<usize> {
     let mut found = false;
-    let length = Agreed::new(text, parts, known).fold(text.len(), |length, secret| {
+    let length = CommonSecrets::new(text, parts, known).fold(text.len(), |length, secret| {
         found = true;
         length + MASK.len() - secret.len()
     });
     found.then_some(length)
 }
 
-/// Hands out the masked text piece by piece.
+/// Emits the masked text piece by piece.
 pub fn mask(text: &[u8], parts: &Parts, known: &Known, mut write: impl FnMut(&[u8])) {
     let mut done = 0;
-    for secret in Agreed::new(text, parts, known) {
+    for secret in CommonSecrets::new(text, parts, known) {
         write(&text[done..secret.start]);
         write(MASK);
         done = secret.end;
@@ -144,7 +145,7 @@ pub fn masked<'a>(text: &'a [u8], kind: Kind, known: &Known) -> Cow<'a, [u8]> {
     masked_parts(text, &Parts::whole(text, kind), known)
 }
 
-/// The same of a text that has parts.
+/// The same for a text that consists of parts.
 pub fn masked_parts<'a>(text: &'a [u8], parts: &Parts, known: &Known) -> Cow<'a, [u8]> {
     let Some(length) = masked_length(text, parts, known) else { return Cow::Borrowed(text) };
     let mut out = Vec::with_capacity(length);
@@ -152,12 +153,12 @@ pub fn masked_parts<'a>(text: &'a [u8], parts: &Parts, known: &Known) -> Cow<'a,
     Cow::Owned(out)
 }
 
-/// The values that are written as secrets in a text.
+/// The values in a text that are written as secrets.
 pub fn written_in(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     Written::new(text, &Part::whole(text, Kind::Argument)).map(|range| &text[range])
 }
 
-/// A message that repeats what a caller wrote: its secrets masked, and cut.
+/// A message that quotes what a caller wrote: its secrets are masked, and it is truncated.
 pub fn cut(message: &str) -> String {
     let seen = &message[..message.floor_char_boundary(LOOKED_AT)];
     let masked = masked(seen.as_bytes(), Kind::Text, &Known::NOTHING);
@@ -166,8 +167,8 @@ pub fn cut(message: &str) -> String {
     text
 }
 
-/// An argument as an error may show it: cut, in one line, and not at all if it is a connection string,
-/// which stands in place of a name when arguments are swapped.
+/// An argument as an error may show it: truncated and in one line. A connection string is not shown
+/// at all; it may be passed in place of a name if a caller mixes up the arguments.
 pub fn shown(text: &str) -> String {
     let seen = &text[..text.floor_char_boundary(LOOKED_AT)];
     if written_in(seen.as_bytes()).next().is_some() {

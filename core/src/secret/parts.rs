@@ -1,5 +1,5 @@
-//! Where the statements of a report begin. What stands before one may be a name that a client chose, with
-//! quotes in it: a statement is read from its own start.
+//! Finds where the statements of an error report begin. The text before a statement may contain
+//! names that a client chose, with quotes in them. So each statement is read from its own start.
 
 use std::ops::Range;
 
@@ -7,13 +7,13 @@ use super::Kind;
 use super::layers::{Layer, Layers};
 use super::written::Written;
 
-/// A part of a text, which is read for itself.
+/// A part of a text. It is read on its own.
 #[derive(Debug, Clone, Copy)]
 pub struct Part {
     pub start: usize,
     pub end: usize,
     pub kind: Kind,
-    /// How it is written; it may end before the part's end.
+    /// The layer that the part is written in. The layer may end before the part does.
     layer: Option<Layer>,
 }
 
@@ -37,16 +37,17 @@ impl Part {
     }
 }
 
-/// The parts of a text. Together they cover it. Where they overlap, only what is a secret in each is one.
+/// The parts of a text. Together they cover it. Where parts overlap, only what is a secret in each
+/// of them is masked.
 #[derive(Debug, Clone, Copy)]
 pub struct Parts {
     parts: [Part; Self::MOST],
     count: usize,
-    /// What begins with one of these is no part of a secret.
+    /// Heads: known starts of lines. Text of a head is never part of a secret.
     heads: [Head; Self::HEADS],
 }
 
-/// So many commas of pgaudit's line are before the statement, and then come the parameters.
+/// The number of fields before the statement in a line of pgaudit. The parameters follow it.
 const FIELDS_BEFORE_STATEMENT: usize = 7;
 
 impl Parts {
@@ -63,7 +64,7 @@ impl Parts {
         self.parts[..self.count].iter()
     }
 
-    /// False when there is no room.
+    /// Returns false if there are too many parts.
     fn add(&mut self, start: usize, end: usize, kind: Kind, layer: Option<Layer>) -> bool {
         let Some(place) = self.parts.get_mut(self.count) else { return false };
         *place = Part { start, end, kind, layer };
@@ -71,14 +72,14 @@ impl Parts {
         true
     }
 
-    /// A statement at the end of a text, after names.
+    /// A text that ends with a statement; names may come before it.
     pub fn from(text: &[u8], start: usize, kind: Kind) -> Self {
         let mut parts = Self::whole(&text[..start], Kind::Names);
         parts.add(start, text.len(), kind, None);
         parts
     }
 
-    /// A line of pgaudit's: names, the statement, its parameters.
+    /// A line of pgaudit: names, the statement, its parameters.
     pub fn audit(text: &[u8], kind: Kind) -> Self {
         let mut start = 0;
         for _ in 0..FIELDS_BEFORE_STATEMENT {
@@ -96,7 +97,7 @@ impl Parts {
         parts
     }
 
-    /// What auto_explain reports, in any of its formats: a line, the statement, its plan.
+    /// A report of auto_explain in any of its formats: a line, the statement, its plan.
     pub fn plan(text: &[u8], kind: Kind) -> Self {
         const STATEMENTS: [(&[u8], Layer); 3] = [
             (b"{\n  \"Query Text\": \"", Layer::Json),
@@ -125,9 +126,9 @@ impl Parts {
         parts
     }
 
-    /// A CONTEXT or a DETAIL, in which statements follow heads. A statement may have a line that looks like
-    /// a head, and a name between statements may have quotes: each place where a statement may begin is the
-    /// start of a reading.
+    /// A CONTEXT or a DETAIL, in which statements follow heads. A statement may contain a line that
+    /// looks like a head, and a name between statements may contain quotes. So the text is read
+    /// once from each place at which a statement may begin.
     pub fn quoted(text: &[u8], heads: &[Head; Self::HEADS]) -> Self {
         let Some(first) = next_statement(text, 0, heads) else {
             return Self { heads: *heads, ..Self::whole(text, Kind::Text) };
@@ -147,7 +148,7 @@ impl Parts {
             let place = parts.count;
             parts.add(start, end, kind, None);
             if kind == Kind::Names {
-                break; // too many to tell: from here on no code is masked
+                break; // too many places: from here on no code is masked
             }
             readings[place] = Some(Written::new(text, &parts.parts[place]));
         }
@@ -158,7 +159,7 @@ impl Parts {
     }
 }
 
-/// Where a field of comma-separated values ends: at a comma, or with the text.
+/// The end of a field of comma-separated values: a comma, or the end of the text.
 fn end_of_field(text: &[u8], start: usize) -> usize {
     let mut quoted = false;
     let rest = text.get(start..).unwrap_or_default();
@@ -169,20 +170,21 @@ fn end_of_field(text: &[u8], start: usize) -> usize {
     end.map_or(text.len(), |end| start + end)
 }
 
-/// What a message of PostgreSQL's has before the statement, or the name, that it quotes.
+/// The fixed text of a PostgreSQL message before the statement or name that it quotes.
 #[derive(Debug, Clone, Copy)]
 pub struct Head {
     text: &'static [u8],
-    /// What follows a number, if there is one.
+    /// The fixed text after a number, if the head contains one.
     after_number: Option<&'static [u8]>,
     is_line: bool,
 }
 
 impl Head {
-    /// That of no statement.
+    /// Matches nothing.
     pub const NONE: Self = Self { text: b"\0", after_number: None, is_line: false };
 
-    /// Of a format, such as `Process %d: %s`. `NONE` if nothing comes before the statement.
+    /// The head of a format such as `Process %d: %s`. `NONE` if the format begins with the
+    /// statement.
     pub fn of(format: &'static [u8]) -> Self {
         let percent = |text: &[u8]| text.iter().position(|byte| *byte == b'%');
         let (text, rest) = format.split_at(percent(format).unwrap_or(0));
@@ -193,12 +195,12 @@ impl Head {
         if text.is_empty() { Self::NONE } else { Self { text, after_number, is_line: false } }
     }
 
-    /// Of a line that quotes a name.
+    /// The head of a line that quotes a name.
     pub fn of_line(format: &'static [u8]) -> Self {
         Self { is_line: true, ..Self::of(format) }
     }
 
-    /// How long the head is that a text begins with.
+    /// The length of this head at the start of a text.
     fn length(&self, text: &[u8]) -> Option<usize> {
         let rest = text.strip_prefix(self.text)?;
         if self.is_line {
@@ -211,7 +213,7 @@ impl Head {
     }
 }
 
-/// The first head that is at the start of a line, at `at` or later: where it begins and ends.
+/// The first head at the start of a line, at `at` or later, and its range.
 fn next_head(text: &[u8], at: usize, heads: &[Head]) -> Option<(Range<usize>, Head)> {
     let mut start = at;
     loop {
@@ -226,7 +228,7 @@ fn next_head(text: &[u8], at: usize, heads: &[Head]) -> Option<(Range<usize>, He
     }
 }
 
-/// Where the first statement begins after its head.
+/// The place after the first head that introduces a statement.
 fn next_statement(text: &[u8], mut at: usize, heads: &[Head]) -> Option<usize> {
     loop {
         let (range, head) = next_head(text, at, heads)?;
@@ -237,7 +239,7 @@ fn next_statement(text: &[u8], mut at: usize, heads: &[Head]) -> Option<usize> {
     }
 }
 
-/// What stands between the heads of a text.
+/// The text between the heads.
 pub struct Between<'a> {
     text: &'a [u8],
     heads: [Head; Parts::HEADS],
@@ -257,13 +259,13 @@ impl Iterator for Between<'_> {
         let start = self.at?;
         let head = next_head(self.text, start, &self.heads).map(|(range, _)| range);
         self.at = head.as_ref().map(|head| head.end);
-        // The line break before a head belongs to it.
+        // The line break before a head belongs to the head.
         Some(start..head.map_or(self.text.len(), |head| head.start.saturating_sub(1).max(start)))
     }
 }
 
-/// Where the parameters of a query begin, which are the last of a CONTEXT: `$1 = '…', $2 = NULL`. No
-/// statement in it can look like them, since they go to the end of the text.
+/// The start of a query's parameters, which come last in a CONTEXT: `$1 = '…', $2 = NULL`. Because
+/// they reach to the end of the text, no part of a statement can look like them.
 fn start_of_parameters(text: &[u8]) -> Option<usize> {
     const FIRST: &[u8] = b"$1 = ";
     const TRIES: usize = 8;

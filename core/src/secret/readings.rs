@@ -1,13 +1,13 @@
-//! Several readings of one text. Where it is not certain where a statement begins, the text is read from each
-//! place where one may, and masked is what is a secret in every reading: one of them is the right one, in
-//! which no code is masked.
+//! Several readings of one text. If it is uncertain where a statement begins, the text is read from
+//! each possible place. Only what is a secret in every reading is masked. One of the readings is
+//! correct, so no code is masked.
 
 use std::ops::Range;
 
 use super::parts::{Between, Part, Parts};
 use super::{Known, Secrets};
 
-/// One part of a text. What is outside of the part is left to the others.
+/// The reading of one part. It leaves the text outside of the part to the other readings.
 struct Reading<'a> {
     part: Part,
     secrets: Secrets<'a>,
@@ -31,27 +31,27 @@ impl Iterator for Reading<'_> {
     }
 }
 
-/// What all readings agree on: the places of a text's secrets, in order, none touching another.
-pub struct Agreed<'a> {
+/// The ranges that are secrets in every reading, in order. They neither overlap nor touch.
+pub struct CommonSecrets<'a> {
     readings: [Option<(Range<usize>, Reading<'a>)>; Parts::MOST],
     between: Between<'a>,
-    /// A part of the text without heads.
+    /// The current text between two heads.
     gap: Range<usize>,
-    /// A reading is at its end.
+    /// A reading has no further secrets.
     ended: bool,
     following: Option<Range<usize>>,
 }
 
-impl<'a> Agreed<'a> {
+impl<'a> CommonSecrets<'a> {
     pub fn new(text: &'a [u8], parts: &Parts, known: &'a Known) -> Self {
-        let mut agreed = Self {
+        let mut common = Self {
             readings: [const { None }; Parts::MOST],
             between: Between::new(text, parts),
             gap: 0..0,
             ended: false,
             following: None,
         };
-        for (place, part) in agreed.readings.iter_mut().zip(parts.iter()) {
+        for (place, part) in common.readings.iter_mut().zip(parts.iter()) {
             let mut reading = Reading {
                 part: *part,
                 secrets: Secrets::new(text, part, known),
@@ -60,10 +60,10 @@ impl<'a> Agreed<'a> {
                 after: part.end < text.len(),
             };
             *place = reading.next().map(|first| (first, reading));
-            agreed.ended |= place.is_none();
+            common.ended |= place.is_none();
         }
-        agreed.following = agreed.common();
-        agreed
+        common.following = common.common();
+        common
     }
 
     /// The next range that is in all readings.
@@ -94,7 +94,7 @@ impl<'a> Agreed<'a> {
     }
 }
 
-impl Iterator for Agreed<'_> {
+impl Iterator for CommonSecrets<'_> {
     type Item = Range<usize>;
 
     fn next(&mut self) -> Option<Range<usize>> {

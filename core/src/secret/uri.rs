@@ -5,27 +5,27 @@ use std::ops::Range;
 use super::layers::Layers;
 use super::written::is_space;
 
-pub struct Look {
+pub struct UserPart {
     pub secret: Option<Range<usize>>,
-    /// Where the look ended.
+    /// Where the search ended.
     pub end: usize,
-    /// Whether there is an `@` before that.
+    /// Whether there is an `@` before that place.
     pub has_at: bool,
 }
 
-/// Looks at what follows `://`. libpq ends the secret at the first `@`, and knows no slash in it; here
-/// it goes to the last `@`, since whoever does not encode these characters means them so. Without any
-/// `@`, what cannot be a port is a secret if the scheme is PostgreSQL's. Up to `without_at` there is
-/// no `@`.
+/// Searches the text after `://` for a password. libpq ends the password at the first `@` and
+/// allows no slash in it. Here it ends at the last `@`: somebody who did not percent-encode these
+/// characters meant them as part of the password. Without any `@`, text that cannot be a port is a
+/// password if the scheme is PostgreSQL's. There is no `@` before `without_at`.
 ///
-/// `is_all`: the URI is all of a literal, and what is in it belongs to it.
+/// `is_all`: the URI is the whole literal, so everything in the literal belongs to it.
 pub fn user_part(
     layers: &Layers,
     start: usize,
     is_postgres: bool,
     is_all: bool,
     without_at: usize,
-) -> Look {
+) -> UserPart {
     let mut secret = None;
     let mut port = true;
     let (mut at, mut last, mut has_at) = (start, None, false);
@@ -53,5 +53,5 @@ pub fn user_part(
     }
     let end = last.or_else(|| (is_postgres && !port && !has_at).then_some(at));
     let secret = secret.zip(end).map(|(start, end)| start..end);
-    Look { secret, end: at, has_at }
+    UserPart { secret, end: at, has_at }
 }

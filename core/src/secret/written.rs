@@ -1,10 +1,11 @@
-//! Secrets by what is written before them: a keyword of libpq and an equals sign, in whatever a
-//! connection string is quoted; the user part of a URI; `PASSWORD '…'` of SQL; a key of JSON.
+//! Finds secrets by what is written before them: a keyword of libpq and an equals sign, however the
+//! connection string is quoted; the user part of a URI; `PASSWORD '…'` in SQL; a key in JSON.
 //!
-//! Where it is not clear where a value ends, more is taken for it rather than less, but never more
-//! than the literal or comment that it stands in: the rest of a statement is what an audit is for.
-//! Statements are read as scan.l reads them. In them nothing outside of literals and comments is masked:
-//! not what looks like a value, and nothing in the quotes of a name.
+//! If it is unclear where a value ends, the longer possibility is masked. But a value never extends
+//! beyond the literal or comment that contains it, because an audit needs the rest of the
+//! statement. Statements are read by the rules of scan.l. In a statement, nothing outside of
+//! literals and comments is masked, whether it looks like a value or stands in the quotes of a
+//! name.
 
 use std::ops::Range;
 
@@ -12,7 +13,7 @@ use super::layers::{Layer, Layers};
 use super::parts::Part;
 use super::{Kind, MASK, uri};
 
-/// Keywords whose values are secrets, and the variable of libpq's environment.
+/// Keywords whose values are secrets, and one variable of libpq's environment.
 const KEYWORDS: [&[u8]; 6] = [
     b"password",
     b"sslpassword",
@@ -23,17 +24,17 @@ const KEYWORDS: [&[u8]; 6] = [
 ];
 const LONGEST: usize = 19;
 
-/// The word that was read last, in lower case, as a URI's percent encoding means it.
+/// The last word, in lower case, with a URI's percent encoding decoded.
 #[derive(Default)]
 struct Word {
     bytes: [u8; LONGEST],
-    /// Of the whole word, which may be longer than what is kept.
+    /// The length of the whole word. Only its beginning is kept.
     length: usize,
-    /// Something else than a word's letter has followed.
+    /// A byte that is not part of a word has followed.
     ended: bool,
-    /// That was a double quote.
+    /// That byte was a double quote.
     quoted: bool,
-    /// What it begins after is `?` or `&`.
+    /// The byte before the word is `?` or `&`.
     in_query: bool,
 }
 
@@ -64,24 +65,24 @@ impl Word {
     }
 }
 
-/// What the words of a statement say about a literal that follows `PASSWORD`.
+/// What the words of a statement tell about a literal after `PASSWORD`.
 #[derive(Clone, Copy, Default)]
 struct Clause {
     /// The last word is CREATE, ALTER or IMPORT.
     verb: bool,
-    /// It is a statement on roles, user mappings or foreign servers: elsewhere, `password '…'` is a
-    /// constant of a type with that name.
+    /// The statement is about roles, user mappings or foreign servers. In any other statement,
+    /// `password '…'` is a constant of a type with that name.
     has_passwords: bool,
 }
 
-/// How far it is known what a layer is.
+/// What is known so far about the content of a layer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Content {
-    /// Nothing has been read of it.
+    /// Nothing has been read yet.
     Fresh,
     /// One word.
     Word,
-    /// A connection string, or JSON that may hold one: a value ends at a space.
+    /// A connection string, or JSON that may contain one. A value ends at a space.
     Values,
     /// Anything else, which may be code.
     Code,
@@ -94,27 +95,28 @@ pub struct Written<'a> {
     content: [Content; 8],
     /// By depth.
     clause: [Clause; 8],
-    /// What a literal without a prefix is.
+    /// The kind of a literal without a prefix.
     plain: Layer,
-    /// Whether what follows is masked only if it is a literal with either meaning of a backslash.
+    /// Whether the meaning of a backslash in a literal is unknown. Then only what is a literal with
+    /// both meanings is masked.
     is_sql: bool,
-    /// A literal ended with a backslash: where standard_conforming_strings is off, it goes on.
+    /// A literal ended with a backslash. With standard_conforming_strings off, it continues.
     is_ambiguous: bool,
-    /// Outside of quotes a value ends where code may begin.
+    /// Outside of quotes, a value ends where code may begin.
     is_prose: bool,
-    /// Outside of quotes, double quotes are around a field.
+    /// Outside of quotes, double quotes enclose a field.
     has_fields: bool,
     /// The depth of the part itself.
     base: usize,
     at: usize,
-    /// The byte before `at` on this layer.
+    /// The byte before `at` in this layer.
     before: u8,
     word: Word,
-    /// The word before the comment that is being read.
+    /// The word before the current comment.
     word_before: Word,
-    /// Whether a double quote is open, in which an apostrophe is just that.
+    /// Whether the text is inside double quotes, where an apostrophe has no meaning.
     in_identifier: bool,
-    /// Up to here there is no `@`, as far as one was looked for.
+    /// No `@` was found before this place.
     without_at: usize,
 }
 
@@ -144,7 +146,7 @@ impl<'a> Written<'a> {
         }
     }
 
-    /// Whether reading goes on at `at` as a statement that begins there is read.
+    /// Whether reading continues at `at` in the same way as if a statement began there.
     pub fn begins_at(&mut self, at: usize) -> bool {
         while self.at < at {
             if self.next_step().is_none() {
@@ -190,7 +192,7 @@ impl<'a> Written<'a> {
         self.is_ambiguous |= is_plain && self.text[..end].ends_with(b"\\");
     }
 
-    /// Whether this is a statement, outside of its literals and comments.
+    /// Whether the current place is in a statement, outside of its literals and comments.
     fn is_code(&self) -> bool {
         self.content[self.layers.depth()] == Content::Code && !self.layers.in_comment()
     }
@@ -204,7 +206,7 @@ impl<'a> Written<'a> {
         self.word = Word::default();
     }
 
-    /// What was just read begins no connection string.
+    /// The text just read does not begin a connection string.
     fn note_code(&mut self) {
         let content = self.content();
         if matches!(content, Content::Fresh | Content::Word) {
@@ -249,7 +251,7 @@ impl<'a> Written<'a> {
         }
     }
 
-    /// A name in double quotes, of which nothing begins anything else.
+    /// Reads a name in double quotes. Nothing in it begins a literal or comment.
     fn identifier(&mut self, mut at: usize) {
         self.end_word();
         let mut word = Word::default();
@@ -268,7 +270,7 @@ impl<'a> Written<'a> {
         self.word = word;
     }
 
-    /// The word that was read is followed by another one, or by something else.
+    /// Ends the current word.
     fn end_word(&mut self) {
         let name = !self.word.quoted;
         let depth = self.layers.depth();
@@ -282,7 +284,7 @@ impl<'a> Written<'a> {
         clause.verb = verb;
     }
 
-    /// What one more step finds. `None` at the end.
+    /// The secret found by one more step. The outer `None` marks the end of the text.
     fn next_step(&mut self) -> Option<Option<Range<usize>>> {
         match self.layers.byte(self.at) {
             Some((byte, next)) => Some(self.step(byte, next)),
@@ -357,7 +359,7 @@ impl<'a> Written<'a> {
         self.note_code();
     }
 
-    /// `pass%77ord` is a keyword of a URI.
+    /// Decodes a percent-encoded letter: `pass%77ord` is a keyword in a URI.
     fn percent(&mut self, before: u8, next: usize) {
         let encoded = || {
             let (high, low_at) = self.layers.byte(next)?;
@@ -390,7 +392,7 @@ impl<'a> Written<'a> {
         }
     }
 
-    /// A literal begins. In prose and in names an apostrophe within a word does not begin one.
+    /// Begins a literal. In prose and in names, an apostrophe within a word does not begin one.
     fn quote(&mut self, at: usize, next: usize) -> Option<Range<usize>> {
         if self.word.ended && self.is_password() {
             return self.value(at, false); // PASSWORD '…' of SQL
@@ -466,14 +468,15 @@ impl<'a> Written<'a> {
         self.other();
         let authority = authority.filter(|_| is_scheme && !in_code)?;
         self.go_on(authority, b'/');
-        let look = uri::user_part(&self.layers, authority, is_postgres, is_all, self.without_at);
-        if !look.has_at {
-            self.without_at = self.without_at.max(look.end);
+        let user_part =
+            uri::user_part(&self.layers, authority, is_postgres, is_all, self.without_at);
+        if !user_part.has_at {
+            self.without_at = self.without_at.max(user_part.end);
         }
-        self.found(look.secret?)
+        self.found(user_part.secret?)
     }
 
-    /// The value that begins here, after spaces.
+    /// Reads the value that begins here, after spaces.
     fn value(&mut self, at: usize, in_query: bool) -> Option<Range<usize>> {
         let is_code = self.is_code();
         let at = match () {
@@ -508,8 +511,8 @@ impl<'a> Written<'a> {
         self.plain_value(at, in_query)
     }
 
-    /// The literal ends where a value should begin. In a connection string, what looked like a literal
-    /// began with an apostrophe, and ended with the quote of a value.
+    /// The literal ends where a value should begin. In a connection string, the apparent literal
+    /// began with an apostrophe and ended with the opening quote of a value.
     fn split_value(&mut self) -> Option<Range<usize>> {
         if self.layers.depth() <= self.base {
             return None;
@@ -529,12 +532,12 @@ impl<'a> Written<'a> {
         at
     }
 
-    /// A value in quotes, either libpq's, with backslashes, or SQL's, with quotes doubled.
+    /// Reads a value in quotes: libpq's, with backslashes, or SQL's, with quotes doubled.
     fn quoted_value(&mut self, start: usize) -> Option<Range<usize>> {
         if let Some((b'\'', next)) = self.layers.byte(start)
             && self.peek(next) != Some(b'\'')
         {
-            // Empty; or, of a text whose quotes could not be told, two that are one.
+            // An empty value, or two quotes that stand for one in a text whose quoting is unknown.
             let inner = *self.content() == Content::Values && self.peek(next).is_some_and(is_value);
             let end = if inner { self.next_quote(next) } else { next };
             self.go_on(end, b'\'');
@@ -564,8 +567,8 @@ impl<'a> Written<'a> {
         self.found(start..at)
     }
 
-    /// Whether a quote after so many backslashes belongs to the value. They may have been doubled by
-    /// what the connection string is written in.
+    /// Whether a quote after this number of backslashes belongs to the value. The text around the
+    /// connection string may have doubled the backslashes.
     fn is_escaped(&mut self, slashes: usize, next: usize) -> bool {
         let follows = self.peek(next);
         let ends =
@@ -581,7 +584,7 @@ impl<'a> Written<'a> {
         }
     }
 
-    /// A value in the quotes of a literal of its own.
+    /// Reads a value in the quotes of its own literal.
     fn literal_value(&mut self, layer: Layer, start: usize) -> Option<Range<usize>> {
         if !self.layers.open(layer) {
             return self.found(start..self.next_quote(start));
@@ -598,7 +601,8 @@ impl<'a> Written<'a> {
         found
     }
 
-    /// A value without quotes. In a statement there is none; in a literal that may be one, it is a word.
+    /// Reads a value without quotes. A statement contains none. In a literal that may be a
+    /// statement, the value is one word.
     fn plain_value(&mut self, start: usize, in_query: bool) -> Option<Range<usize>> {
         if self.is_outermost_code() {
             return None;
@@ -655,7 +659,8 @@ impl Iterator for Written<'_> {
     }
 }
 
-/// Whether a text may have a secret at all, as far as a quick look tells: most have not, and are not read.
+/// Whether a text may contain a secret, by a quick search. Most texts contain none and are then not
+/// read.
 pub fn may_be_in(text: &[u8]) -> bool {
     let begins = |at: usize, word: &[u8]| {
         text.get(at..at + word.len()).is_some_and(|part| part.eq_ignore_ascii_case(word))
@@ -664,7 +669,7 @@ pub fn may_be_in(text: &[u8]) -> bool {
         b's' | b'S' => begins(at, b"sword"),
         b'_' => begins(at, b"_key") || begins(at, b"_secret"),
         b':' => begins(at, b"://"),
-        // Letters that are written in another way, or in two lines.
+        // Encoded letters, or a literal that continues on the next line.
         b'%' | b'\\' => true,
         b'\'' => {
             let rest = text[at + 1..].iter().take_while(|byte| is_space(**byte));
@@ -676,7 +681,8 @@ pub fn may_be_in(text: &[u8]) -> bool {
     })
 }
 
-/// What stands for a value: a mask, the dots of a hint, a parameter, a place in a format.
+/// Whether a value is only a placeholder: a mask, the dots of a hint, a parameter, a conversion of
+/// a format.
 fn is_placeholder(value: &[u8]) -> bool {
     let is_parameter = |rest: &[u8]| !rest.is_empty() && rest.iter().all(u8::is_ascii_digit);
     value == MASK
@@ -693,7 +699,7 @@ pub fn is_letter(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
 }
 
-/// Whether a byte after a quote says that the quote does not end a literal.
+/// Whether a byte after a quote shows that the quote does not end the literal.
 fn is_value(byte: u8) -> bool {
     !is_space(byte) && !b",;)|:]}'\"".contains(&byte)
 }

@@ -1,7 +1,8 @@
-//! A publisher and a subscriber small enough to know the truth at every moment, watched by a
-//! [`Tracker`](super::Tracker) through what real ones show. Time goes in steps of 10 ms.
+//! A simulated publisher and subscriber, whose true lag is known at every moment. A
+//! [`Tracker`](super::Tracker) observes them through the same data that real servers show. Time
+//! advances in steps of 10 ms.
 //!
-//! Truth is the age of the oldest row that is committed on the publisher and missing on the
+//! The true lag is the age of the oldest row that is committed on the publisher and missing on the
 //! subscriber.
 
 mod publisher;

@@ -1,14 +1,17 @@
-//! WAL, the rows in it, and one slot with its walsender.
+//! The simulated publisher: WAL, the rows in it, and one slot with its walsender.
 
 use super::super::observation::{Name, Publications, Publisher, Slot, Source, Walsender};
 use super::super::wait::SenderWait;
 use super::{Micros, SECOND, STEP};
 use crate::lsn::Lsn;
 
-/// A committed row; `work` is what it takes to apply.
+/// Where the WAL of a new server begins.
+const START: Lsn = Lsn(1_000_000);
+
+/// A committed row. `work`: the time it takes to apply.
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
-    pub lsn: u64,
+    pub lsn: Lsn,
     pub at: Micros,
     pub work: Micros,
     /// Written while it was not published.
@@ -19,30 +22,30 @@ pub struct Server {
     pub up: bool,
     pub source: Source,
     pub started: Micros,
-    pub flush: u64,
+    pub flush: Lsn,
     pub rows: Vec<Row>,
     pub oldest_xid: u64,
     pub spilled: u64,
     /// `None` if the slot was dropped.
-    pub confirmed: Option<u64>,
-    /// What a crash leaves of it.
-    pub confirmed_on_disk: u64,
+    pub confirmed: Option<Lsn>,
+    /// The value that survives a crash.
+    pub confirmed_on_disk: Lsn,
     pub invalidated: bool,
     pub sender: Option<Sender>,
-    /// When the walsender of another subscriber started, which takes all that there is.
+    /// When the walsender of another subscriber started. It takes every change at once.
     pub other: Option<Micros>,
     pub publications: Publications,
-    /// Whether the table is one of the publication's.
+    /// Whether the table is in the publication.
     pub published: bool,
-    /// Bytes of WAL decoded in a second.
+    /// Bytes of WAL that are decoded per second.
     pub decodes: u64,
 }
 
 pub struct Sender {
     pub started: Micros,
-    pub begins: u64,
-    pub sent: u64,
-    /// Reads again what it has sent before, until then.
+    pub begins: Lsn,
+    pub sent: Lsn,
+    /// Until then, it reads again what it has sent before.
     pub rereads: Micros,
 }
 
@@ -52,12 +55,12 @@ impl Server {
             up: true,
             source: Source { system_identifier: 42, timeline: 1 },
             started: 0,
-            flush: 1_000_000,
+            flush: START,
             rows: vec![],
             oldest_xid: 700,
             spilled: 0,
-            confirmed: Some(1_000_000),
-            confirmed_on_disk: 1_000_000,
+            confirmed: Some(START),
+            confirmed_on_disk: START,
             invalidated: false,
             sender: None,
             other: None,
@@ -67,7 +70,8 @@ impl Server {
         }
     }
 
-    /// WAL without a row of the database: of another one, of a transaction still open, or noise.
+    /// Writes WAL without a row for the subscriber: of another database, of an open transaction, or
+    /// background WAL.
     pub fn write(&mut self, bytes: u64) {
         if self.up {
             self.flush += bytes;
@@ -106,15 +110,15 @@ impl Server {
         self.write(200);
     }
 
-    /// As restored from a copy, or after a crash without fsync.
-    pub fn go_back(&mut self, lsn: u64) {
+    /// As if restored from a backup, or after a crash without fsync.
+    pub fn go_back(&mut self, lsn: Lsn) {
         self.flush = lsn;
         self.rows.retain(|row| row.lsn <= lsn);
         self.confirmed_on_disk = self.confirmed_on_disk.min(lsn);
         self.confirmed = self.confirmed.map(|confirmed| confirmed.min(lsn));
     }
 
-    pub fn connect(&mut self, origin: u64, now: Micros, rereads: Micros) -> bool {
+    pub fn connect(&mut self, origin: Lsn, now: Micros, rereads: Micros) -> bool {
         let is_free = self.up && !self.invalidated && self.other.is_none();
         let Some(confirmed) = self.confirmed.filter(|_| is_free) else { return false };
         let begins = confirmed.max(origin);
@@ -123,8 +127,8 @@ impl Server {
         true
     }
 
-    /// What the walsender reaches within a step: rows to send, and how far it has read.
-    pub fn send(&mut self, now: Micros) -> Option<(Vec<Row>, u64)> {
+    /// What the walsender sends within a step: rows, and the LSN up to which it has read.
+    pub fn send(&mut self, now: Micros) -> Option<(Vec<Row>, Lsn)> {
         let sender = self.sender.as_mut().filter(|sender| sender.rereads <= now)?;
         let until = self.flush.min(sender.sent + self.decodes * STEP / SECOND).max(sender.sent);
         let first = self.rows.partition_point(|row| row.lsn <= sender.sent.max(sender.begins));
@@ -142,12 +146,12 @@ impl Server {
             started: self.started as i64,
             major: 18,
             uptime: now - self.started,
-            flush_lsn: Lsn(self.flush),
-            insert_lsn: Lsn(self.flush),
+            flush_lsn: self.flush,
+            insert_lsn: self.flush,
             oldest_xid: self.oldest_xid,
             slot: self.confirmed.map(|confirmed| Slot {
-                confirmed_flush: Some(Lsn(confirmed)),
-                restart_lsn: Some(Lsn(confirmed)),
+                confirmed_flush: Some(confirmed),
+                restart_lsn: Some(confirmed),
                 invalidated: self.invalidated,
                 safe_wal_size: None,
                 spill_bytes: Some(self.spilled),

@@ -1,8 +1,9 @@
-//! Any sequence of what can happen to a subscription, its slot and its publication: it is never in step
-//! while a row is missing.
+//! Random sequences of everything that can happen to a subscription, its slot and its publication.
+//! The state is never `streaming` while a row is missing.
 //!
-//! Somebody who moves the slot does so an observation after the worker has ended and an observation before the next one
-//! starts: what happens to a slot between two observations can't be told from what its own worker did there.
+//! A process that moves the slot does so at least one observation after the worker has ended, and
+//! at least one before the next worker starts. What happens to a slot between two observations
+//! cannot be told apart from what its own worker did.
 
 use proptest::prelude::*;
 
@@ -31,7 +32,7 @@ enum Event {
     CreatePublication,
     Publish(bool),
     Conflict,
-    /// All that can be well again is, for long enough that it shows.
+    /// Repairs everything that can be repaired, and waits until that shows.
     Heal,
 }
 
@@ -104,7 +105,7 @@ impl Run {
         self.pass(10);
     }
 
-    /// Does something to the slot while no worker uses it, with an observation before and after.
+    /// Changes the slot while no worker uses it, with an observation before and after.
     fn at_rest(&mut self, work: impl FnOnce(&mut Self)) {
         let was_enabled = std::mem::replace(&mut self.world.subscriber.enabled, false);
         self.pass(3);
@@ -115,7 +116,7 @@ impl Run {
         self.world.subscriber.enabled = was_enabled;
     }
 
-    /// The table leaves the publication, or comes back; an observation sees it.
+    /// The table leaves the publication or returns, and an observation sees that.
     fn publish(&mut self, published: bool) {
         self.world.publisher.published = published;
         let unpublished = u32::from(!published);
@@ -123,7 +124,7 @@ impl Run {
         self.pass(2);
     }
 
-    /// A change that finds no row is left out, and counted.
+    /// A change that finds no row is skipped and counted.
     fn meet_conflict(&mut self) {
         let conflicts = &mut self.world.subscriber.errors.conflicts;
         let silent = conflicts.map_or(0, |known| known.silent) + 1;
@@ -136,7 +137,7 @@ proptest! {
     #![proptest_config(crate::lag::property(100))]
 
     #[test]
-    fn it_is_never_in_step_while_a_row_is_missing(
+    fn the_state_is_never_streaming_while_a_row_is_missing(
         events in prop::collection::vec((event(), 0..12u64), 1..25),
     ) {
         let mut run = Run::new();

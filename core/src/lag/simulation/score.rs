@@ -1,4 +1,4 @@
-//! Holds what is read against the truth.
+//! Compares what is read with the truth.
 
 use std::collections::VecDeque;
 
@@ -8,16 +8,16 @@ use super::world::World;
 use super::{Micros, SECOND, STEP};
 
 pub struct Score {
-    /// Where WAL is written evenly: a reading may be off by an interval, and may be any truth within
-    /// it only if truth fell. Else by two, and any.
+    /// For an even load: a reading may be off by one interval. If not strict, by two, and it may
+    /// match any truth of that time.
     pub strict: bool,
-    /// Whether nothing is asked but that it is not in step while a row is missing.
+    /// Checks only that the state is not `streaming` while a row is missing.
     pub only_in_step: bool,
-    /// The greatest distance of lag from what it may be.
+    /// The largest error of lag so far.
     pub worst: Micros,
     tolerance: Micros,
     interval: Micros,
-    /// Of the last moments, as long as the tolerance.
+    /// The truth of the last steps, as far back as the tolerance.
     truths: VecDeque<Truth>,
 }
 
@@ -25,7 +25,7 @@ pub struct Score {
 struct Truth {
     /// The age of the oldest row that is missing.
     lag: Micros,
-    /// The same with WAL that no worker has seen, which may hold a row or not.
+    /// The same, counting WAL that no worker has seen: it may contain a row or not.
     possible: Micros,
 }
 
@@ -42,7 +42,7 @@ impl Score {
         }
     }
 
-    /// Remembers the truth of a step.
+    /// Records the truth of a step.
     pub fn step(&mut self, world: &World) {
         let lag = world.truth();
         self.truths.push_back(Truth { lag, possible: lag.max(world.unseen()) });
@@ -51,7 +51,7 @@ impl Score {
         }
     }
 
-    /// A reading of this moment; `took` is the publisher's last round trip.
+    /// Checks a reading of this moment. `took`: the publisher's last round trip.
     pub fn check(&mut self, reading: &Reading, world: &World, took: Micros) {
         let truth = world.truth();
         let context = || format!("truth {truth} at {}: {reading:?}", world.now);
@@ -73,8 +73,9 @@ impl Score {
         self.worst = self.worst.max(error);
     }
 
-    /// What lag may be. A lower bound may be anything up to the truth. Of a publisher that does not
-    /// answer it may be anything from the truth to the time since its last answer.
+    /// The range in which lag must lie. A lower bound may be anything up to the truth. While the
+    /// publisher does not answer, lag may be anything from the truth to the time since its last
+    /// answer.
     fn range(&self, reading: &Reading, world: &World) -> (Micros, Micros) {
         let (low, high) = self.truth();
         let silence = reading.answered_at.map_or(0, |at| world.now - at);
@@ -83,7 +84,8 @@ impl Score {
         (low, if silent { high.max(silence) } else { high })
     }
 
-    /// The least and the greatest truth. Within a sample in which it fell, any will do.
+    /// The smallest and the largest truth. If the truth fell within the time, any value of that
+    /// time is accepted.
     fn truth(&self) -> (Micros, Micros) {
         let now = self.truths[self.truths.len() - 1];
         let lags = || self.truths.iter().map(|truth| truth.lag);
@@ -94,15 +96,15 @@ impl Score {
         (low, high)
     }
 
-    /// What was not watched closely is as blurred as the reading says, and no answer is more exact
-    /// than half its round trip.
+    /// The allowance for precision: for time that was not sampled closely, the precision that the
+    /// reading states, and for each answer half of its round trip.
     fn blur(&self, reading: &Reading, took: Micros) -> Micros {
         let wide = reading.lag_precision > self.interval * 5 / 2;
         took / 2 + if wide { reading.lag_precision } else { 0 }
     }
 }
 
-/// There may be no lag where nothing is known of the publisher, or changes are lost.
+/// Lag may be NULL while nothing is known about the publisher, or if changes are lost.
 fn knows_nothing(reading: &Reading) -> bool {
     match reading.state {
         State::Unknown | State::SlotLost | State::Erroring => true,

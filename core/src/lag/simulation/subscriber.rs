@@ -1,4 +1,5 @@
-//! The apply worker: it takes one message after the other, and answers when it has none left.
+//! The simulated subscriber with its apply worker. The worker takes one message after the other,
+//! and reports back when it has none left.
 
 use std::collections::VecDeque;
 
@@ -12,31 +13,31 @@ pub struct Target {
     pub enabled: bool,
     pub tables: Tables,
     pub worker: Option<Apply>,
-    /// When the launcher starts a worker again.
+    /// When the launcher starts the next worker.
     pub restarts: Micros,
     pub errors: Errors,
-    /// The LSN of the last row here, and of the last that a crash leaves.
-    pub origin: u64,
-    pub durable: u64,
-    /// Up to where all WAL was seen and its rows are here.
-    pub seen: u64,
-    /// Somebody holds a lock that the worker needs for its next row.
+    /// The LSN of the last row here, and of the last row that survives a crash.
+    pub origin: Lsn,
+    pub durable: Lsn,
+    /// All WAL up to here was received, and its rows are here.
+    pub seen: Lsn,
+    /// Another session holds a lock that the worker needs for its next row.
     pub locked: bool,
-    /// The next row can't be applied.
+    /// The next row cannot be applied.
     pub fails: bool,
-    /// Messages of a large row come slowly, so that the worker waits for them in between.
+    /// The messages of a large row arrive slowly, so the worker waits for messages in between.
     pub trickles: bool,
-    /// How long the worker may go without an answer: as long as it has messages, or with
-    /// wal_receiver_status_interval = 0 until the walsender asks for one.
+    /// How long the worker goes without reporting back: as long as it has messages or, with
+    /// wal_receiver_status_interval = 0, until the walsender asks.
     pub answers: Micros,
     pids: i32,
 }
 
 pub struct Apply {
     pub pid: i32,
-    pub received: u64,
+    pub received: Lsn,
     pub queue: VecDeque<Message>,
-    /// What is left to do of the first message.
+    /// The work that is left for the first message.
     left: Option<Micros>,
     heard: Option<Micros>,
     answered: Micros,
@@ -45,7 +46,7 @@ pub struct Apply {
 
 pub enum Message {
     Change(Row),
-    Keepalive(u64),
+    Keepalive(Lsn),
 }
 
 impl Target {
@@ -61,9 +62,9 @@ impl Target {
             worker: None,
             restarts: 0,
             errors: Errors::default(),
-            origin: 0,
-            durable: 0,
-            seen: 0,
+            origin: Lsn::ZERO,
+            durable: Lsn::ZERO,
+            seen: Lsn::ZERO,
             locked: false,
             fails: false,
             trickles: false,
@@ -76,7 +77,7 @@ impl Target {
         self.pids += 1;
         self.worker = Some(Apply {
             pid: self.pids,
-            received: 0,
+            received: Lsn::ZERO,
             queue: VecDeque::new(),
             left: None,
             heard: None,
@@ -105,14 +106,14 @@ impl Target {
         self.stop_worker(now);
     }
 
-    pub fn take(&mut self, rows: Vec<Row>, until: u64) {
+    pub fn take(&mut self, rows: Vec<Row>, until: Lsn) {
         let Some(worker) = &mut self.worker else { return };
         worker.queue.extend(rows.into_iter().map(Message::Change));
         worker.queue.push_back(Message::Keepalive(until));
     }
 
-    /// Works for a step, and returns the answer to the publisher if there is one.
-    pub fn work(&mut self, now: Micros) -> Option<u64> {
+    /// Works for one step. Returns the report to the publisher if there is one.
+    pub fn work(&mut self, now: Micros) -> Option<Lsn> {
         let mut budget = STEP;
         while let Some(worker) = &mut self.worker {
             match worker.queue.front() {
@@ -123,11 +124,11 @@ impl Target {
                     self.seen = self.seen.max(lsn);
                 }
                 Some(&Message::Change(row)) => {
-                    // One message, or many of which the commit comes last.
+                    // A row is one message, or many messages of which the commit is the last.
                     if worker.left.is_none() || !self.locked {
-                        worker.hear(row.lsn - u64::from(self.trickles), now);
+                        worker.hear(row.lsn.back(u64::from(self.trickles)), now);
                     }
-                    self.seen = self.seen.max(row.lsn - 1);
+                    self.seen = self.seen.max(row.lsn.back(1));
                     let left = *worker.left.get_or_insert(row.work);
                     worker.waits = self.trickles && left > budget && (now / STEP).is_multiple_of(2);
                     if self.fails {
@@ -150,20 +151,20 @@ impl Target {
         None
     }
 
-    fn answer(&mut self, now: Micros) -> Option<u64> {
+    fn answer(&mut self, now: Micros) -> Option<Lsn> {
         let worker = self.worker.as_mut()?;
         worker.waits = true;
         if now < worker.answered + self.answers {
             return None;
         }
         worker.answered = now;
-        // Until everything is flushed here, only what is.
+        // Until everything is flushed here, report only what is.
         Some(if self.durable == self.origin { worker.received } else { self.durable })
     }
 
     pub fn received(&self) -> Option<Received> {
-        let worker = self.worker.as_ref().filter(|worker| worker.received > 0)?;
-        Some(Received { pid: worker.pid, lsn: Lsn(worker.received) })
+        let worker = self.worker.as_ref().filter(|worker| worker.received > Lsn::ZERO)?;
+        Some(Received { pid: worker.pid, lsn: worker.received })
     }
 
     pub fn show(&self, received: Option<Received>, now: Micros) -> Subscriber<'static> {
@@ -172,7 +173,7 @@ impl Target {
             slot: Some("move"),
             received,
             worker: self.worker.as_ref().map(|worker| self.show_worker(worker, now)),
-            origin: (self.origin > 0).then_some(Lsn(self.origin)),
+            origin: (self.origin > Lsn::ZERO).then_some(self.origin),
             tables: self.tables,
             sync_workers: 1,
             shortage: None,
@@ -197,7 +198,7 @@ impl Target {
 }
 
 impl Apply {
-    fn hear(&mut self, lsn: u64, now: Micros) {
+    fn hear(&mut self, lsn: Lsn, now: Micros) {
         self.received = self.received.max(lsn);
         self.heard = Some(now);
         self.waits = false;

@@ -7,24 +7,24 @@ use super::score::Score;
 use super::world::{Network, World};
 use super::{Micros, SECOND, STEP};
 
-/// A question that is not answered by then is given up.
+/// A query that has no answer by then has failed.
 const TIMEOUT: Micros = 10 * SECOND;
 
-/// Somebody reads lag this often.
+/// How often lag is read.
 const READ: Micros = 5 * STEP;
 
 pub struct Watcher {
     pub tracker: Box<Tracker>,
     pub settings: Settings,
     pub score: Score,
-    /// Every state that was entered, and when.
+    /// Every state that was entered, with its time.
     pub entered: Vec<(Micros, State)>,
     pub outcomes: Vec<Outcome>,
     asked: Option<Micros>,
-    /// What the last round trip took.
+    /// The duration of the last round trip.
     took: Micros,
     next: Micros,
-    /// What was read of an observation in progress: the rest follows a step later.
+    /// The first part of an observation. The rest follows one step later.
     begun: Option<(Answer, Option<Received>)>,
 }
 

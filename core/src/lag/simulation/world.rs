@@ -1,10 +1,11 @@
-//! Both servers, what connects them, and the truth.
+//! Both servers, the network between them, and the truth.
 
 use super::publisher::Server;
 use super::subscriber::Target;
 use super::{Micros, SECOND, STEP};
+use crate::lsn::Lsn;
 
-/// The way to the publisher, of the subscriber and of the watcher alike.
+/// The network between the publisher and both the subscriber and the watcher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Network {
     Up,
@@ -19,20 +20,20 @@ pub struct World {
     pub publisher: Server,
     pub subscriber: Target,
     pub network: Network,
-    /// How long a new walsender reads again what it has sent before.
+    /// How long a new walsender reads again what was sent before.
     pub rereads: Micros,
     hole: Option<Hole>,
-    /// When the first row was written that was passed over and will never come.
+    /// When the first row was written that was skipped and will never arrive.
     passed_over: Option<Micros>,
-    /// Where the publisher's WAL was, and when it was last there.
-    positions: Vec<(u64, Micros)>,
+    /// Positions of the publisher's WAL, each with the last time at which it was there.
+    positions: Vec<(Lsn, Micros)>,
 }
 
-/// Rows committed after `since` at LSNs up to `until` pass for applied, and never will be.
+/// Rows committed after `since` at LSNs up to `until` count as applied, but never will be.
 #[derive(Debug, Clone, Copy)]
 struct Hole {
     since: Micros,
-    until: u64,
+    until: Lsn,
 }
 
 impl World {
@@ -53,8 +54,8 @@ impl World {
         self.publisher.commit(bytes, work, self.now);
     }
 
-    /// The crash of a publisher whose disk lost what came after `lsn`.
-    pub fn go_back(&mut self, lsn: u64) {
+    /// The publisher crashes, and its disk has lost everything after `lsn`.
+    pub fn go_back(&mut self, lsn: Lsn) {
         self.publisher.crash();
         self.publisher.go_back(lsn);
         self.hole = Some(Hole { since: self.now, until: self.subscriber.origin });
@@ -62,21 +63,21 @@ impl World {
         self.publisher.start(self.now);
     }
 
-    /// Somebody makes the slot again, or advances it.
+    /// Somebody creates the slot again, or advances it.
     pub fn move_slot(&mut self) {
         self.publisher.confirmed = Some(self.publisher.flush);
         self.pass_over();
     }
 
-    /// A row that is here now and not there, or the other way round, for ever.
+    /// From now on a row is on only one of the servers.
     pub fn lose_row(&mut self) {
         self.passed_over.get_or_insert(self.now);
     }
 
-    /// What the slot has passed and the subscriber does not have.
+    /// Records the first row that the slot has passed and the subscriber does not have.
     fn pass_over(&mut self) {
         let here = self.subscriber.origin;
-        let confirmed = self.publisher.confirmed.unwrap_or(0);
+        let confirmed = self.publisher.confirmed.unwrap_or(Lsn::ZERO);
         let mut rows = self.publisher.rows.iter().filter(|row| row.lsn > here);
         let first = rows.find(|row| row.lsn <= confirmed).map(|row| row.at);
         self.passed_over = self.passed_over.or(first);
@@ -103,7 +104,7 @@ impl World {
         self.note_position();
     }
 
-    /// Ends what a broken connection ends, and starts a worker when it is time.
+    /// Ends the processes of a broken connection, and starts a worker when it is time.
     fn connect(&mut self) {
         let now = self.now;
         let reachable = self.publisher.up && self.network == Network::Up;
@@ -154,7 +155,7 @@ impl World {
         }
     }
 
-    /// The age of the oldest WAL that the worker has not seen or taken as far as it can be.
+    /// The age of the oldest WAL that the worker has not received or reported.
     pub fn unseen(&self) -> Micros {
         let beyond = self.positions.partition_point(|(lsn, _)| *lsn <= self.subscriber.seen);
         match self.positions.get(beyond) {
@@ -163,7 +164,7 @@ impl World {
         }
     }
 
-    /// Rows that are here.
+    /// The number of rows that are applied.
     pub fn applied(&self) -> usize {
         self.publisher.rows.partition_point(|row| row.lsn <= self.subscriber.origin)
     }

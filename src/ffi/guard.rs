@@ -1,0 +1,58 @@
+//! The event trigger that guards subscriptions on 15: whether it is there, and the lock that keeps it.
+//! Called by `subscription/guard.rs`, inside a transaction.
+
+use std::ffi::{CStr, c_char};
+
+use pgrx::pg_sys::{self, Oid};
+
+use super::catalog::{self, Form};
+
+/// EventTriggerRelationId (pg_event_trigger.h); pgrx does not bind it.
+const EVENT_TRIGGER: Oid = Oid::from_u32(3466);
+
+/// The first columns of pg_event_trigger.
+#[repr(C)]
+struct EventTrigger {
+    oid: Oid,
+    name: pg_sys::NameData,
+    event: pg_sys::NameData,
+    owner: Oid,
+    function: Oid,
+    enabled: c_char,
+}
+
+// SAFETY: pg_event_trigger.h, 13 to 18.
+unsafe impl Form for EventTrigger {
+    const CATALOG: Oid = EVENT_TRIGGER;
+}
+
+/// What a transaction does with the guard of this database's subscriptions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guard {
+    /// Makes a subscription that needs it.
+    InUse,
+    Dropped,
+}
+
+/// Lets transactions use the guard or drop it, not both at a time, to their end.
+pub fn lock_guard(guard: Guard) {
+    let mode = match guard {
+        Guard::InUse => pg_sys::ShareLock,
+        Guard::Dropped => pg_sys::ExclusiveLock,
+    };
+    // The number of no event trigger.
+    // SAFETY: takes a lock or raises.
+    unsafe { pg_sys::LockDatabaseObject(EVENT_TRIGGER, Oid::INVALID, 0, mode as _) }
+}
+
+/// Whether one of these event triggers is there, as it is now, and fires in apply workers too. Only
+/// superusers own any.
+pub fn exists(names: &[String]) -> bool {
+    let found = catalog::scan(|form: &EventTrigger| {
+        // SAFETY: a name is NUL-terminated within its 64 bytes.
+        let name = unsafe { CStr::from_ptr(form.name.data.as_ptr()) };
+        let fires_always = form.enabled as u8 == b'A';
+        fires_always && names.iter().any(|wanted| name.to_bytes() == wanted.as_bytes())
+    });
+    found.contains(&true)
+}
