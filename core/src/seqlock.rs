@@ -77,7 +77,9 @@ mod tests {
             for writer in 0..2 {
                 let record = &record;
                 scope.spawn(move || {
-                    (1..ROUNDS).for_each(|round| drop(record.write(&[2 * round + writer; 57])));
+                    for round in 1..ROUNDS {
+                        record.write(&[2 * round + writer; 57]);
+                    }
                 });
             }
             for _ in 0..2 {

@@ -168,6 +168,9 @@ unsafe extern "C-unwind" fn redact(edata: *mut pg_sys::ErrorData) {
     }
 }
 
+/// Finds out which parts of a text can hold secrets.
+type PartsOf = fn(&[u8]) -> Parts;
+
 /// A report that is being emitted. Only the hook makes one, of the server's own.
 struct Report<'a>(&'a mut pg_sys::ErrorData);
 
@@ -230,7 +233,7 @@ impl Report<'_> {
         let parts = message_parts(self);
         // SAFETY: a text of this report in its own memory.
         unsafe { mask_field(&mut self.0.message, memory, |_| parts, &known) };
-        let fields: [(&mut *mut c_char, fn(&[u8]) -> Parts); 5] = [
+        let fields: [(&mut *mut c_char, PartsOf); 5] = [
             (&mut self.0.detail, |text| Parts::quoted(text, &heads_in_detail())),
             (&mut self.0.detail_log, |text| Parts::quoted(text, &heads_in_detail())),
             (&mut self.0.hint, |text| Parts::whole(text, Kind::Text)),

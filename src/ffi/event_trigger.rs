@@ -26,9 +26,8 @@ pub fn change(call: Call) -> Option<Change> {
     let trigger = unsafe { node::<pg_sys::EventTriggerData>(context, T_EventTriggerData) }?;
     let tree = trigger.parsetree;
     // SAFETY: a node of the statement, which lives as long as the call.
-    if let Some(statement) =
-        unsafe { node::<pg_sys::AlterSubscriptionStmt>(tree, T_AlterSubscriptionStmt) }
-    {
+    let alter = unsafe { node::<pg_sys::AlterSubscriptionStmt>(tree, T_AlterSubscriptionStmt) };
+    if let Some(statement) = alter {
         let connection = pg_sys::AlterSubscriptionType::ALTER_SUBSCRIPTION_CONNECTION;
         // SAFETY: a name of the parse tree.
         let name = || unsafe { text(statement.subname) };

@@ -31,7 +31,9 @@ pub fn inactive() -> Vec<Name> {
         // SAFETY: slots are neither made nor dropped while the lock is held.
         let in_use = unsafe { (*slot).in_use };
         // SAFETY: as above. A walsender may change this word meanwhile; the next observation sees it.
-        let active_pid = unsafe { (&raw const (*slot).active_pid).read_volatile() };
+        let active_pid = unsafe { &raw const (*slot).active_pid };
+        // SAFETY: as above.
+        let active_pid = unsafe { active_pid.read_volatile() };
         // SAFETY: fixed while the slot exists.
         let database = unsafe { (*slot).data.database };
         if in_use && active_pid == 0 && database != pg_sys::InvalidOid {

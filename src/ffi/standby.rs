@@ -2,7 +2,6 @@
 
 use std::ffi::CStr;
 
-#[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
 use pgmig_core::lsn::Lsn;
 use pgrx::pg_sys;
 
@@ -19,14 +18,7 @@ pub fn making_a_slot<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// Makes the slot and returns where its changes begin. Waits for a record of the primary's running
-/// transactions; interruptible. From 16 on the server has a function for this.
-#[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
-pub fn create_slot(slot: &Slot) -> Lsn {
-    // SAFETY: reads a variable of this process.
-    assert!(unsafe { pg_sys::MyReplicationSlot }.is_null(), "a slot is in use already");
-    Lsn(server::create_slot(slot))
-}
+pub use server::create_slot;
 
 /// Releases the slot that is being made, which goes with that. PostgreSQL does so when a transaction is
 /// aborted, but not when a subtransaction is.
@@ -62,7 +54,11 @@ pub fn primary_logs_for_decoding() -> bool {
 mod server {
     use super::*;
 
-    pub fn create_slot(slot: &Slot) -> u64 {
+    /// Makes the slot and returns where its changes begin. Waits for a record of the primary's running
+    /// transactions; interruptible.
+    pub fn create_slot(slot: &Slot) -> Option<Lsn> {
+        // SAFETY: reads a variable of this process.
+        assert!(unsafe { pg_sys::MyReplicationSlot }.is_null(), "a slot is in use already");
         // SAFETY: raises or returns.
         unsafe { pg_sys::CheckSlotRequirements() };
         acquire(slot);
@@ -100,7 +96,7 @@ mod server {
         }
         // SAFETY: as above.
         unsafe { pg_sys::ReplicationSlotRelease() };
-        lsn
+        Some(Lsn(lsn))
     }
 
     /// Closes the WAL segment that is being read: an abort knows nothing of it.
@@ -152,5 +148,16 @@ mod server {
             );
             pub fn wal_segment_close(state: *mut XLogReaderState);
         }
+    }
+}
+
+/// The server has a function of SQL for this.
+#[cfg(any(feature = "pg16", feature = "pg17", feature = "pg18"))]
+mod server {
+    use super::*;
+
+    /// None: `pg_create_logical_replication_slot` makes it, also on a standby.
+    pub fn create_slot(_slot: &Slot) -> Option<Lsn> {
+        None
     }
 }

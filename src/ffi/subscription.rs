@@ -363,25 +363,43 @@ mod server {
     use super::*;
 
     unsafe extern "C-unwind" {
-        // Since 17 with `retain_lock`.
-        #[cfg(not(any(feature = "pg17", feature = "pg18")))]
-        fn AddSubscriptionRelState(sub: Oid, rel: Oid, state: c_char, lsn: u64);
-        #[cfg(any(feature = "pg17", feature = "pg18"))]
-        fn AddSubscriptionRelState(sub: Oid, rel: Oid, state: c_char, lsn: u64, retain_lock: bool);
         pub fn RemoveSubscriptionRel(sub: Oid, rel: Oid);
         pub fn logicalrep_worker_stop(sub: Oid, rel: Oid);
     }
 
-    pub unsafe fn add_relation(subscription: Oid, relation: Oid, state: u8) {
-        #[cfg(not(any(feature = "pg17", feature = "pg18")))]
-        // SAFETY: plain values; the caller holds the guard.
-        unsafe {
-            AddSubscriptionRelState(subscription, relation, state as c_char, 0)
+    pub use add::add_relation;
+
+    #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15", feature = "pg16"))]
+    mod add {
+        use super::*;
+
+        unsafe extern "C-unwind" {
+            fn AddSubscriptionRelState(sub: Oid, rel: Oid, state: c_char, lsn: u64);
         }
-        #[cfg(any(feature = "pg17", feature = "pg18"))]
-        // SAFETY: plain values; the caller holds the guard.
-        unsafe {
-            AddSubscriptionRelState(subscription, relation, state as c_char, 0, false)
+
+        pub unsafe fn add_relation(subscription: Oid, relation: Oid, state: u8) {
+            // SAFETY: plain values; the caller holds the guard.
+            unsafe { AddSubscriptionRelState(subscription, relation, state as c_char, 0) }
+        }
+    }
+
+    #[cfg(any(feature = "pg17", feature = "pg18"))]
+    mod add {
+        use super::*;
+
+        unsafe extern "C-unwind" {
+            fn AddSubscriptionRelState(
+                sub: Oid,
+                rel: Oid,
+                state: c_char,
+                lsn: u64,
+                retain_lock: bool,
+            );
+        }
+
+        pub unsafe fn add_relation(subscription: Oid, relation: Oid, state: u8) {
+            // SAFETY: plain values; the caller holds the guard.
+            unsafe { AddSubscriptionRelState(subscription, relation, state as c_char, 0, false) }
         }
     }
 }

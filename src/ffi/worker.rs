@@ -74,7 +74,13 @@ pub fn handle_signals() {
         // Not pgrx's wrappers: what is handed to the kernel must be the server's functions.
         fn die(signal: std::ffi::c_int);
         fn SignalHandlerForConfigReload(signal: std::ffi::c_int);
-        #[cfg(not(feature = "pg18"))]
+        #[cfg(any(
+            feature = "pg13",
+            feature = "pg14",
+            feature = "pg15",
+            feature = "pg16",
+            feature = "pg17"
+        ))]
         #[link_name = "pqsignal"]
         fn set_handler(signal: std::ffi::c_int, handler: Handler) -> Option<Handler>;
         #[cfg(feature = "pg18")]
@@ -159,8 +165,6 @@ fn stand_apart() {
         (c"search_path", c"pg_catalog, pg_temp"),
         (c"statement_timeout", c"0"),
         (c"idle_in_transaction_session_timeout", c"0"),
-        #[cfg(any(feature = "pg17", feature = "pg18"))]
-        (c"transaction_timeout", c"0"),
         (c"default_transaction_isolation", c"read committed"),
         (c"default_transaction_read_only", c"off"),
         (c"default_transaction_deferrable", c"off"),
@@ -178,10 +182,15 @@ fn stand_apart() {
         (c"jit", c"off"),
         (c"max_parallel_workers_per_gather", c"0"),
     ];
-    for (name, value) in PARAMETERS {
+    for (name, value) in PARAMETERS.iter().chain(SINCE_17) {
         super::settings::override_for_process(name, value);
     }
 }
+
+#[cfg(any(feature = "pg17", feature = "pg18"))]
+const SINCE_17: &[(&CStr, &CStr)] = &[(c"transaction_timeout", c"0")];
+#[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15", feature = "pg16"))]
+const SINCE_17: &[(&CStr, &CStr)] = &[];
 
 /// Runs `work` in a transaction. An ERROR in it ends the worker, and with it the transaction.
 pub fn transaction<T>(work: impl FnOnce() -> T) -> T {

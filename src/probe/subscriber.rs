@@ -30,7 +30,7 @@ pub fn received() -> Result<Vec<(Oid, Received)>> {
 /// The apply worker among the workers of a subscription.
 #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
 const LEADER: &str = "w.relid IS NULL AND w.pid IS NOT NULL";
-#[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
+#[cfg(any(feature = "pg16", feature = "pg17", feature = "pg18"))]
 const LEADER: &str = "w.relid IS NULL AND w.leader_pid IS NULL AND w.pid IS NOT NULL";
 
 /// Counters of errors: since 15. `silent`: conflicts that raise no error.

@@ -1,8 +1,6 @@
 //! What is known of each subscription's failures, in shared memory that is read and written with atomics
 //! only: a report can be made at any point, also while memory or locks are short.
 
-#![allow(unsafe_code)]
-
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use pgrx::pg_sys::Oid;
@@ -44,6 +42,7 @@ pub struct Shortage {
 }
 
 // SAFETY: atomics; zero is a free place.
+#[allow(unsafe_code)]
 unsafe impl Plain for Reports {}
 
 /// Asks for as many places. In the postmaster, while libraries are preloaded.

@@ -1,8 +1,6 @@
 //! What the watcher knows, in shared memory of fixed size: reading it costs no round trip, works from
 //! any database and writes no WAL.
 
-#![allow(unsafe_code)]
-
 use std::collections::BTreeMap;
 
 use pgmig_core::fairness::{self, Occupant};
@@ -72,8 +70,10 @@ fn tenant(subscription: Oid, owner: Oid, enabled: bool) -> Occupant {
 }
 
 // SAFETY: numbers, oids and bytes of names; zero is no process and no slot.
+#[allow(unsafe_code)]
 unsafe impl Plain for Header {}
 // SAFETY: zero is a free entry, whose tracker is made anew before it is used.
+#[allow(unsafe_code)]
 unsafe impl Plain for Entry {}
 
 pub fn request() {

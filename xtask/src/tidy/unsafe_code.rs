@@ -11,6 +11,9 @@ use syn::spanned::Spanned;
 /// `#[unsafe(no_mangle)]` necessary. What such a function does is not excepted.
 const ENTRY_POINTS: [&str; 2] = ["pgmig_extras_launcher", "pgmig_extras_watcher"];
 
+/// Where `unsafe impl Plain` may say that a type can lie in shared memory, whose layout stands there.
+const SHARED_MEMORY: [&[&str]; 2] = [&["reports", "memory"], &["watcher", "shared"]];
+
 pub fn check(source: &Source) -> Vec<Violation> {
     if source.module.first().is_some_and(|room| room == "ffi") {
         return Vec::new();
@@ -18,7 +21,10 @@ pub fn check(source: &Source) -> Vec<Violation> {
     let tokens: TokenStream = source.text.parse().expect("the file was parsed already");
     let mut lines = BTreeSet::new();
     add_lines(tokens, &mut lines);
-    let excepted = attributes_of_entry_points(source);
+    let mut excepted = attributes_of_entry_points(source);
+    if SHARED_MEMORY.iter().any(|module| source.module == *module) {
+        excepted.extend(impls_of_plain(source));
+    }
     let refused = |line| Violation {
         path: source.path.clone(),
         line,
@@ -48,6 +54,18 @@ fn attributes_of_entry_points(source: &Source) -> BTreeSet<usize> {
         _ => None,
     });
     functions.flatten().map(|attribute| attribute.span().start().line).collect()
+}
+
+fn impls_of_plain(source: &Source) -> BTreeSet<usize> {
+    let impls = source.syntax.items.iter().filter_map(|item| match item {
+        Item::Impl(item) if item.trait_.as_ref()?.1.is_ident("Plain") => Some(item),
+        _ => None,
+    });
+    let lines = |item: &syn::ItemImpl| {
+        let attributes = item.attrs.iter().map(|attribute| attribute.span().start().line);
+        attributes.chain(item.unsafety.map(|word| word.span().start().line)).collect::<Vec<_>>()
+    };
+    impls.flat_map(lines).collect()
 }
 
 #[cfg(test)]
@@ -81,6 +99,16 @@ mod tests {
         );
         assert_eq!(lines(&entry), [4]);
         assert_eq!(lines(&format!("{attributes}fn f() {{}}")), [1, 2]);
+    }
+
+    #[test]
+    fn shared_memory_may_say_that_a_type_is_plain_and_no_more() {
+        let code = "#[allow(unsafe_code)]\nunsafe impl Plain for A {}\nunsafe impl B for A {}";
+        let files = [("src/lib.rs", "mod reports;"), ("src/reports/mod.rs", "mod memory;")];
+        let sources = planted(&[files[0], files[1], ("src/reports/memory.rs", code)]);
+        let found = check(&sources[2]);
+        assert_eq!(found.iter().map(|violation| violation.line).collect::<Vec<_>>(), [3]);
+        assert_eq!(lines(code), [1, 2, 3]);
     }
 
     #[test]
