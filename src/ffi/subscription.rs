@@ -141,7 +141,7 @@ struct Held {
 
 impl Held {
     fn of(tuple: pg_sys::HeapTuple, cache: i32) -> Option<Self> {
-        (!tuple.is_null()).then_some(Self { tuple, cache })
+        (!tuple.is_null()).then(|| Self { tuple, cache })
     }
 
     fn read(&self) -> SubscriptionRow {
