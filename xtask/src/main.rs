@@ -46,7 +46,7 @@ enum Command {
         #[arg(long)]
         random_seed: bool,
     },
-    /// Build for every major and run all tests of the extension
+    /// Build for every major and run all tests of the extension; of a part of them, only what it uses
     Test {
         /// For the test runner, such as a part of a test's name
         #[arg(last = true)]

@@ -1,20 +1,21 @@
 //! All tests of the extension, with one closing line for all runners.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::fmt::{self, Display};
 use std::io::{BufRead, BufReader};
 use std::iter::Sum;
-use std::process::{ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
+use std::thread;
 use testbed::{MAJORS, build, command, majors};
+
+/// The first that is built for, since most tests use them.
+const MOST_USED: [u16; 2] = [15, 18];
 
 /// The tally is the very last line, whatever happened before.
 pub fn run(runner_arguments: &[String]) -> Result<ExitCode> {
-    for major in MAJORS {
-        build::build_and_install(&majors::prepare(major)?, false)?;
-    }
     let (mut tally, ended_well) = run_tests(runner_arguments)?;
     if !ended_well && tally.failed == 0 {
-        eprintln!("a test runner could not be built, or was killed");
+        eprintln!("a test runner or the extension could not be built, or a runner was killed");
         tally.failed = 1;
     }
     if tally.passed + tally.failed == 0 {
@@ -24,24 +25,55 @@ pub fn run(runner_arguments: &[String]) -> Result<ExitCode> {
     Ok(if tally.passed > 0 && tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What is measured in seconds comes last, and has the machine to itself.
+/// Of some tests only what they use is built, by themselves. Of all, those that measure in seconds
+/// come last, and have the machine to themselves.
 fn run_tests(runner_arguments: &[String]) -> Result<(Tally, bool)> {
     const MEASURED: &str = "truth::";
     if !runner_arguments.is_empty() {
         return cargo_test(runner_arguments);
     }
-    let others = cargo_test(&["--skip", MEASURED].map(String::from))?;
+    let (others, all_built) =
+        while_building(|| cargo_test(&["--skip", MEASURED].map(String::from)))?;
     let measured = cargo_test(&[MEASURED, "--test-threads=1"].map(String::from))?;
-    Ok(([others.0, measured.0].into_iter().sum(), others.1 && measured.1))
+    let ended_well = others.1 && measured.1 && all_built;
+    Ok(([others.0, measured.0].into_iter().sum(), ended_well))
 }
 
-fn cargo_test(runner_arguments: &[String]) -> Result<(Tally, bool)> {
+/// Builds for every major. A build keeps one core busy and most tests wait for servers, so the tests
+/// begin after the first builds; one that needs another major waits for it.
+fn while_building<T>(run: impl FnOnce() -> Result<T>) -> Result<(T, bool)> {
+    command::run(cargo_test_command().arg("--no-run"))?;
+    for major in MOST_USED {
+        build_for(major)?;
+    }
+    thread::scope(|scope| {
+        let rest = MAJORS.into_iter().filter(|major| !MOST_USED.contains(major));
+        let builds = scope.spawn(|| rest.map(build_for).collect::<Result<Vec<()>>>());
+        let result = run()?;
+        let built = builds.join().unwrap_or_else(|_| bail!("the builds panicked"));
+        if let Err(error) = &built {
+            eprintln!("error: {error:#}");
+        }
+        Ok((result, built.is_ok()))
+    })
+}
+
+fn build_for(major: u16) -> Result<()> {
+    build::build_and_install(&majors::prepare(major)?, false)
+}
+
+fn cargo_test_command() -> Command {
     let mut cargo = build::cargo();
     cargo.args(["test", "--no-fail-fast"]);
     cargo.args(
         ["pgmig_core", "testbed", "pgmig_extras_tests"].map(|name| format!("--package={name}")),
     );
     cargo.args(["--lib", "--test=servers", "--test=e2e"]);
+    cargo
+}
+
+fn cargo_test(runner_arguments: &[String]) -> Result<(Tally, bool)> {
+    let mut cargo = cargo_test_command();
     cargo.arg("--").args(runner_arguments);
     command::show(&cargo);
     let mut runner = cargo.stdout(Stdio::piped()).spawn()?;
