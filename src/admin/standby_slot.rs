@@ -18,7 +18,6 @@ use crate::ffi::call::Call;
 use crate::ffi::rows::{self, Value};
 use crate::ffi::{identity, standby, worker};
 use crate::notice::Notice;
-#[cfg(any(feature = "pg16", feature = "pg17", feature = "pg18"))]
 use crate::server::query;
 
 #[pg_extern(sql = false)]
@@ -50,13 +49,14 @@ fn pg_create_logical_replication_slot_on_standby(
     })
 }
 
-#[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
 fn create(slot: &standby::Slot) -> Result<Lsn> {
-    Ok(standby::create_slot(slot))
+    match standby::create_slot(slot) {
+        Some(lsn) => Ok(lsn),
+        None => create_by_function(slot),
+    }
 }
 
-#[cfg(any(feature = "pg16", feature = "pg17", feature = "pg18"))]
-fn create(slot: &standby::Slot) -> Result<Lsn> {
+fn create_by_function(slot: &standby::Slot) -> Result<Lsn> {
     let lsns = query::read(
         "SELECT (s.lsn OPERATOR(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.int8 \
            FROM pg_catalog.pg_create_logical_replication_slot($1, $2, $3, $4) s",

@@ -68,7 +68,13 @@ fn names(list: *const pg_sys::List) -> Vec<String> {
 }
 
 /// The guard is on 15 only.
-#[cfg(not(feature = "pg15"))]
+#[cfg(any(
+    feature = "pg13",
+    feature = "pg14",
+    feature = "pg16",
+    feature = "pg17",
+    feature = "pg18"
+))]
 fn names(_list: *const pg_sys::List) -> Vec<String> {
     Vec::new()
 }

@@ -101,26 +101,30 @@ unsafe extern "C-unwind" fn is_subquery_or_has_one(node: *mut Node, context: *mu
     }
 }
 
+type Walker = unsafe extern "C-unwind" fn(*mut Node, *mut c_void) -> bool;
+
+/// pgrx does not bind the walker of these majors: its callback has no parameter list there
+/// (nodes/nodeFuncs.h).
+#[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
 mod server {
     use super::*;
 
-    type Walker = unsafe extern "C-unwind" fn(*mut Node, *mut c_void) -> bool;
-
-    // Not bound before 16: its callback has no parameter list there (nodes/nodeFuncs.h).
-    #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
     unsafe extern "C-unwind" {
         fn raw_expression_tree_walker(node: *mut Node, walker: Walker, ctx: *mut c_void) -> bool;
     }
 
-    #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
     pub unsafe fn walk(node: *mut Node, walker: Walker, context: *mut c_void) -> bool {
         // SAFETY: the caller's arguments.
         let walk = || unsafe { raw_expression_tree_walker(node, walker, context) };
         // SAFETY: the guard turns an ERROR into a panic; the closure has nothing to drop.
         unsafe { pg_sys::ffi::pg_guard_ffi_boundary(walk) }
     }
+}
 
-    #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
+#[cfg(any(feature = "pg16", feature = "pg17", feature = "pg18"))]
+mod server {
+    use super::*;
+
     pub unsafe fn walk(node: *mut Node, walker: Walker, context: *mut c_void) -> bool {
         // SAFETY: the caller's arguments.
         unsafe { pg_sys::raw_expression_tree_walker_impl(node, Some(walker), context) }

@@ -2,7 +2,6 @@
 
 use std::ffi::CStr;
 
-#[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
 use pgmig_core::lsn::Lsn;
 use pgrx::pg_sys;
 
@@ -20,10 +19,9 @@ pub fn making_a_slot<R>(work: impl FnOnce() -> R) -> R {
 }
 
 /// Makes the slot and returns where its changes begin. Waits for a record of the primary's running
-/// transactions; interruptible. From 16 on the server has a function for this.
-#[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
-pub fn create_slot(slot: &Slot) -> Lsn {
-    Lsn(server::create_slot(slot))
+/// transactions; interruptible. `None` where the server has a function for this.
+pub fn create_slot(slot: &Slot) -> Option<Lsn> {
+    server::create_slot(slot).map(Lsn)
 }
 
 /// Releases the slot that is being made, which goes with that. PostgreSQL does so when a transaction is
@@ -55,12 +53,20 @@ pub fn primary_logs_for_decoding() -> bool {
     wal_level >= pg_sys::WalLevel::WAL_LEVEL_LOGICAL as i32
 }
 
-/// These majors have no function for this, only its parts.
+/// pg_create_logical_replication_slot() of these majors works on a standby too.
+#[cfg(any(feature = "pg16", feature = "pg17", feature = "pg18"))]
+mod server {
+    pub fn create_slot(_: &super::Slot) -> Option<u64> {
+        None
+    }
+}
+
+/// pg_create_logical_replication_slot() of these majors refuses a standby. Its parts do not.
 #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
 mod server {
     use super::*;
 
-    pub fn create_slot(slot: &Slot) -> u64 {
+    pub fn create_slot(slot: &Slot) -> Option<u64> {
         // SAFETY: raises or returns.
         unsafe { pg_sys::CheckSlotRequirements() };
         acquire(slot);
@@ -98,7 +104,7 @@ mod server {
         }
         // SAFETY: as above.
         unsafe { pg_sys::ReplicationSlotRelease() };
-        lsn
+        Some(lsn)
     }
 
     /// Closes the WAL segment that is being read: an abort knows nothing of it.
@@ -116,17 +122,19 @@ mod server {
     /// Ephemeral to begin with: an error on the way then leaves nothing.
     fn acquire(slot: &Slot) {
         use pg_sys::ReplicationSlotPersistency::*;
-        let kind = if slot.temporary { RS_TEMPORARY } else { RS_EPHEMERAL };
-        #[cfg(feature = "pg13")]
+        acquire_as(slot, if slot.temporary { RS_TEMPORARY } else { RS_EPHEMERAL });
+    }
+
+    #[cfg(feature = "pg13")]
+    fn acquire_as(slot: &Slot, kind: pg_sys::ReplicationSlotPersistency::Type) {
         // SAFETY: a valid C string; raises or makes the slot.
-        unsafe {
-            pg_sys::ReplicationSlotCreate(slot.name.as_ptr(), true, kind)
-        }
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
-        // SAFETY: as above.
-        unsafe {
-            pg_sys::ReplicationSlotCreate(slot.name.as_ptr(), true, kind, slot.two_phase)
-        }
+        unsafe { pg_sys::ReplicationSlotCreate(slot.name.as_ptr(), true, kind) }
+    }
+
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    fn acquire_as(slot: &Slot, kind: pg_sys::ReplicationSlotPersistency::Type) {
+        // SAFETY: a valid C string; raises or makes the slot.
+        unsafe { pg_sys::ReplicationSlotCreate(slot.name.as_ptr(), true, kind, slot.two_phase) }
     }
 
     /// PostgreSQL calls these itself: its own functions, not pgrx's around them.

@@ -349,25 +349,31 @@ mod server {
     use super::*;
 
     unsafe extern "C-unwind" {
-        // Since 17 with `retain_lock`.
-        #[cfg(not(any(feature = "pg17", feature = "pg18")))]
-        fn AddSubscriptionRelState(sub: Oid, rel: Oid, state: c_char, lsn: u64);
-        #[cfg(any(feature = "pg17", feature = "pg18"))]
-        fn AddSubscriptionRelState(sub: Oid, rel: Oid, state: c_char, lsn: u64, retain_lock: bool);
         pub fn RemoveSubscriptionRel(sub: Oid, rel: Oid);
         pub fn logicalrep_worker_stop(sub: Oid, rel: Oid);
     }
 
+    #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15", feature = "pg16"))]
     pub unsafe fn add_relation(subscription: Oid, relation: Oid, state: u8) {
-        #[cfg(not(any(feature = "pg17", feature = "pg18")))]
-        // SAFETY: plain values; the caller holds the guard.
-        unsafe {
-            AddSubscriptionRelState(subscription, relation, state as c_char, 0)
+        unsafe extern "C-unwind" {
+            fn AddSubscriptionRelState(sub: Oid, rel: Oid, state: c_char, lsn: u64);
         }
-        #[cfg(any(feature = "pg17", feature = "pg18"))]
         // SAFETY: plain values; the caller holds the guard.
-        unsafe {
-            AddSubscriptionRelState(subscription, relation, state as c_char, 0, false)
+        unsafe { AddSubscriptionRelState(subscription, relation, state as c_char, 0) }
+    }
+
+    #[cfg(any(feature = "pg17", feature = "pg18"))]
+    pub unsafe fn add_relation(subscription: Oid, relation: Oid, state: u8) {
+        unsafe extern "C-unwind" {
+            fn AddSubscriptionRelState(
+                sub: Oid,
+                rel: Oid,
+                state: c_char,
+                lsn: u64,
+                retain_lock: bool,
+            );
         }
+        // SAFETY: plain values; the caller holds the guard.
+        unsafe { AddSubscriptionRelState(subscription, relation, state as c_char, 0, false) }
     }
 }

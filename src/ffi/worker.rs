@@ -74,7 +74,13 @@ pub fn handle_signals() {
         // Not pgrx's wrappers: what is handed to the kernel must be the server's functions.
         fn die(signal: std::ffi::c_int);
         fn SignalHandlerForConfigReload(signal: std::ffi::c_int);
-        #[cfg(not(feature = "pg18"))]
+        #[cfg(any(
+            feature = "pg13",
+            feature = "pg14",
+            feature = "pg15",
+            feature = "pg16",
+            feature = "pg17"
+        ))]
         #[link_name = "pqsignal"]
         fn set_handler(signal: std::ffi::c_int, handler: Handler) -> Option<Handler>;
         #[cfg(feature = "pg18")]
@@ -142,6 +148,12 @@ fn be_the_bootstrap_superuser() {
     super::settings::override_for_process(c"role", c"none");
 }
 
+/// Parameters for `stand_apart` that not every major has.
+#[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15", feature = "pg16"))]
+const PARAMETERS_OF_THIS_MAJOR: &[(&CStr, &CStr)] = &[];
+#[cfg(any(feature = "pg17", feature = "pg18"))]
+const PARAMETERS_OF_THIS_MAJOR: &[(&CStr, &CStr)] = &[(c"transaction_timeout", c"0")];
+
 /// What the server, the database or the role sets does not bind this worker: the database's owner
 /// must not lend it names, a timeout must not end it, its statements mean what they say and are not
 /// logged, and its NOTIFY waits for no standby. Left out are parameters that change how fast a
@@ -151,8 +163,6 @@ fn stand_apart() {
         (c"search_path", c"pg_catalog, pg_temp"),
         (c"statement_timeout", c"0"),
         (c"idle_in_transaction_session_timeout", c"0"),
-        #[cfg(any(feature = "pg17", feature = "pg18"))]
-        (c"transaction_timeout", c"0"),
         (c"default_transaction_isolation", c"read committed"),
         (c"default_transaction_read_only", c"off"),
         (c"default_transaction_deferrable", c"off"),
@@ -170,7 +180,7 @@ fn stand_apart() {
         (c"jit", c"off"),
         (c"max_parallel_workers_per_gather", c"0"),
     ];
-    for (name, value) in PARAMETERS {
+    for (name, value) in PARAMETERS.iter().chain(PARAMETERS_OF_THIS_MAJOR) {
         super::settings::override_for_process(name, value);
     }
 }
