@@ -10,7 +10,7 @@ use pgmig_core::secret::{self, Known};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode};
 
-use crate::ffi::{self, activity};
+use crate::ffi::activity;
 
 /// The schema of this extension's functions.
 pub const SCHEMA: &str = "pgmig_extras";
@@ -24,7 +24,7 @@ pub fn raise<T>(result: Result<T>) -> T {
 pub fn raise_for<T>(schema: fn(&str) -> &'static str, result: Result<T>) -> T {
     result.unwrap_or_else(|error| {
         let hint = error.hint.map(|hint| hint.into_text(schema));
-        send(PgLogLevel::ERROR, sqlstate(error.kind), error.message, error.detail, hint);
+        composed(sqlstate(error.kind), error.message, error.detail, hint).report(PgLogLevel::ERROR);
         unreachable!("an ERROR does not return")
     })
 }
@@ -34,14 +34,13 @@ pub fn entry<T>(body: impl FnOnce() -> Result<T>) -> T {
     raise(body())
 }
 
-/// Reports at `level`; at ERROR it does not return. Long texts are cut, and secrets in them are masked.
-pub fn send(
-    level: PgLogLevel,
+/// The texts of a report: long ones are cut, and secrets in them are masked.
+pub fn composed(
     sqlstate: PgSqlErrorCode,
     message: String,
     detail: Option<String>,
     hint: Option<String>,
-) {
+) -> ErrorReport {
     let known = activity::known();
     let shown = |text: String| echo(without_secrets(text, &known));
     let mut report = ErrorReport::new(sqlstate, shown(message), "pgmig_extras");
@@ -51,7 +50,7 @@ pub fn send(
     if let Some(hint) = hint {
         report = report.set_hint(shown(hint));
     }
-    if level >= PgLogLevel::ERROR { report.report(level) } else { ffi::report::send(level, report) }
+    report
 }
 
 fn without_secrets(text: String, known: &Known) -> String {

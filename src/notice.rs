@@ -1,13 +1,14 @@
 //! What is told without ending the statement: a NOTICE, a WARNING, a line of the log.
 
 use pgmig_core::{Error, Kind};
-use pgrx::{PgLogLevel, PgSqlErrorCode};
+use pgrx::PgSqlErrorCode;
 
-use crate::error::{SCHEMA, send, sqlstate};
+use crate::error::{SCHEMA, composed, sqlstate};
+use crate::ffi::report::{self, Level};
 
 #[must_use = "a notice is told by send()"]
 pub struct Notice {
-    level: PgLogLevel,
+    level: Level,
     sqlstate: PgSqlErrorCode,
     message: String,
     detail: Option<String>,
@@ -15,24 +16,25 @@ pub struct Notice {
 }
 
 impl Notice {
-    pub fn notice(message: impl Into<String>) -> Self {
+    /// A NOTICE: no fault, and nothing to be done.
+    pub fn info(message: impl Into<String>) -> Self {
         let code = PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION;
-        Self::new(PgLogLevel::NOTICE, code, message)
+        Self::new(Level::Notice, code, message)
     }
 
     pub fn warning(message: impl Into<String>) -> Self {
-        Self::new(PgLogLevel::WARNING, PgSqlErrorCode::ERRCODE_WARNING, message)
+        Self::new(Level::Warning, PgSqlErrorCode::ERRCODE_WARNING, message)
     }
 
     pub fn log(message: impl Into<String>) -> Self {
         let code = PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION;
-        Self::new(PgLogLevel::LOG, code, message)
+        Self::new(Level::Log, code, message)
     }
 
     /// A line of the server's log that no client gets, whatever its `client_min_messages`.
     pub fn log_server_only(message: impl Into<String>) -> Self {
         let code = PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION;
-        Self::new(PgLogLevel::LOG_SERVER_ONLY, code, message)
+        Self::new(Level::LogServerOnly, code, message)
     }
 
     /// A WARNING with the texts and the SQLSTATE of an error that does not end the statement.
@@ -42,7 +44,7 @@ impl Notice {
         Self { detail, hint, ..Self::warning(message).sqlstate(kind) }
     }
 
-    fn new(level: PgLogLevel, sqlstate: PgSqlErrorCode, message: impl Into<String>) -> Self {
+    fn new(level: Level, sqlstate: PgSqlErrorCode, message: impl Into<String>) -> Self {
         Self { level, sqlstate, message: message.into(), detail: None, hint: None }
     }
 
@@ -60,6 +62,6 @@ impl Notice {
     }
 
     pub fn send(self) {
-        send(self.level, self.sqlstate, self.message, self.detail, self.hint);
+        report::send(self.level, composed(self.sqlstate, self.message, self.detail, self.hint));
     }
 }

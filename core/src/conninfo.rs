@@ -541,7 +541,7 @@ mod tests {
     }
 
     #[test]
-    fn a_completed_string_passes_again_and_stays_as_it_is() {
+    fn a_completed_string_passes_the_rules_again_unchanged() {
         let same = |one: &Conninfo, other: &Conninfo| {
             let sorted = |c: &Conninfo| BTreeMap::from_iter(c.0.clone());
             assert_eq!(sorted(one), sorted(other));
@@ -565,7 +565,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_may_write_what_we_add_and_nothing_else_there() {
+    fn a_caller_may_pass_the_keywords_that_we_add_with_our_values_only() {
         for libpq_16 in [false, true] {
             for (params, require_password) in [(BASE, true), (&BASE[..2], false)] {
                 let rules = Rules { libpq_16, require_password, ..Rules::default() };
@@ -587,7 +587,7 @@ mod tests {
     }
 
     #[test]
-    fn a_masked_password_is_known_as_such() {
+    fn a_masked_password_is_recognized() {
         let masked = with(&[("password", "********")]);
         assert!(masked.has_masked_password() && masked.masked().contains("********"));
         assert!(!with(&[]).has_masked_password() && !conninfo(&BASE[..2]).has_masked_password());
@@ -665,7 +665,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_named_only_by_the_list() {
+    fn only_a_listed_host_counts_as_named() {
         let listed = Rules { allowed_hosts: vec!["db.example".into(), "/tmp".into()], ..rules() };
         assert!(!conninfo(BASE).is_named(&rules()));
         assert!(conninfo(BASE).is_named(&listed));
@@ -676,7 +676,7 @@ mod tests {
     }
 
     #[test]
-    fn before_16_a_name_is_tied_to_the_address_that_was_checked() {
+    fn before_16_a_host_name_is_stored_with_the_address_that_was_checked() {
         let pinned = |params: &[(&str, &str)], rules: &Rules| {
             let mut checked = with(params).checked(rules).unwrap();
             checked.pin("10.0.0.1", rules);
@@ -761,7 +761,7 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_environment_lends_nothing() {
+    fn the_servers_environment_adds_nothing() {
         for name in ["PGSERVICE", "PGHOSTADDR"] {
             let rules = Rules { environment: vec![name.into()], ..rules() };
             assert_eq!(refusal(&[], &rules), Kind::ObjectNotInPrerequisiteState, "{name}");

@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_not_told() {
+    fn values_are_not_shown() {
         let server = "postgres-15";
         for (code, message, template, expected) in [
             (
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_objects_are_told() {
+    fn names_of_objects_are_shown() {
         for (code, message) in [
             (b"23505", "duplicate key value violates unique constraint \"t_pkey\""),
             (b"55000", "logical replication target relation \"public.t\" does not exist"),
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_function_says_is_not_told() {
+    fn the_message_of_a_function_is_not_shown() {
         for (code, domain, template) in [
             (b"P0001", "plpgsql-15", "%s"),
             (b"23505", "plpgsql-15", "%s"),
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_publisher_answered_is_told() {
+    fn the_publishers_answer_is_shown() {
         let lost =
             "could not receive data from WAL stream: server closed the connection unexpectedly";
         for (message, template, expected) in [
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn why_no_connection_could_be_made_is_not_told() {
+    fn the_cause_of_a_failed_connection_is_not_shown() {
         let message = "connection to server at \"10.0.0.1\", port 5 failed: FATAL:  no";
         for template in CONNECTING.into_iter().chain(["%s", "a format of a later major: %s"]) {
             let told = told(b"08006", message, template, "postgres-18");
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn the_place_is_told_without_the_value() {
+    fn the_table_and_column_are_shown_without_the_value() {
         let place = |is_apply, context: &'static str| {
             let report = Reported { context: context.as_bytes(), ..reported(b"22P02", "", "", "") };
             collected(|write| report.write_place(is_apply, write))
@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn what_core_does_not_count_is_known() {
+    fn errors_that_postgresql_does_not_count_are_recognized() {
         let report = |template| reported(b"08006", "", template, "postgres-18");
         let fatal = Reported { is_fatal: true, ..report("terminating connection") };
         assert!(!fatal.is_counted(true) && !fatal.is_counted(false));

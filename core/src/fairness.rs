@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn all_databases_are_chosen_where_there_is_room() {
+    fn all_databases_are_chosen_if_the_limit_allows() {
         assert!(chosen(&[], 3).is_empty());
         assert_eq!(chosen(&[(5, 10), (6, 10), (5, 11)], 3), [5, 6]);
     }
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_owner_adds_takes_no_turn_of_others() {
+    fn more_databases_of_one_owner_take_no_turn_from_others() {
         let before = [(1, 10), (2, 10), (9, 11)];
         let after = [&before[..], &[(3, 10), (4, 10), (5, 10)]].concat();
         assert_eq!(chosen(&before, 2), [1, 9]);
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disabled_subscription_gives_its_place_to_an_enabled_one_of_anybody() {
+    fn a_disabled_subscription_gives_its_place_to_an_enabled_one_of_any_owner() {
         let mut places: Vec<_> = (1..=64).map(|number| occupant(number, 10, false)).collect();
         assert_eq!(apply(&mut places, occupant(100, 11, true)), Some(64));
         assert_eq!(apply(&mut places, occupant(101, 10, true)), Some(63));
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_with_two_fewer_gets_a_place_of_the_one_with_most() {
+    fn an_owner_with_two_places_fewer_gets_one_of_the_owner_with_most() {
         let mut places: Vec<_> = (1..=8).map(|number| occupant(number, 10, true)).collect();
         places.push(occupant(20, 12, true));
         let taken = [101, 102, 103, 104, 105].map(|n| apply(&mut places, occupant(n, 11, true)));
@@ -115,7 +115,7 @@ mod tests {
 
     /// All subscriptions ask again and again. Some places are reassigned at first, then none.
     #[test]
-    fn nothing_goes_back_and_forth() {
+    fn no_place_is_reassigned_back_and_forth() {
         let mut all: Vec<_> = (0..90).map(|n| occupant(n, n / 40, n % 7 != 0)).collect();
         all.extend((90..100).map(|n| occupant(n, n, true)));
         let mut places = all[..64].to_vec();

@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_hold_addresses_of_their_family() {
+    fn a_range_contains_addresses_of_its_own_family() {
         let entries = ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"];
         for inside in [
             "10.0.0.0",
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_holds_no_names() {
+    fn a_range_contains_no_names() {
         let everything = ["0.0.0.0/0", "::/0"];
         // getaddrinfo would take the last ones as addresses.
         for name in ["db.example", "localhost", "", "10.1", "0x0a000001", "167772161", "10.0.0.01"]
@@ -102,14 +102,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_range_allows_nothing() {
+    fn an_invalid_range_allows_nothing() {
         for entry in ["10.0.0.0/33", "10.0.0.0/-1", "10.0/8", "10.0.0.0/", "/8", "db.example/24"] {
             assert!(!has(&[entry], "10.0.0.0"), "{entry}");
         }
     }
 
     #[test]
-    fn a_directory_with_a_slash_holds_what_is_below_it() {
+    fn a_directory_with_a_slash_includes_the_directories_below_it() {
         for inside in ["/run/source", "/run/source/", "/run/source/a", "/run/source/a/b/"] {
             assert!(has(&["/run/source/"], inside), "{inside}");
         }
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn links_lead_out_of_no_directory() {
+    fn a_link_that_leads_out_of_the_directory_is_refused() {
         let folder = std::env::temp_dir().join(format!("pgmig_hosts_{}", std::process::id()));
         let tree = folder.join("tree");
         for made in ["tree/real", "tree/trap", "elsewhere"] {

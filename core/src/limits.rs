@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_echoed_whole_or_cut_between_characters() {
+    fn a_text_is_quoted_whole_or_truncated_between_characters() {
         assert_eq!(echo("ü".into()), "ü");
         let whole = "x".repeat(ECHO);
         assert_eq!(echo(whole.clone()), whole);
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_is_told_with_its_limit() {
+    fn the_error_for_a_long_argument_names_the_limit() {
         let error = too_long("name", 9000, TEXT);
         assert_eq!(error.kind, Kind::InvalidParameter);
         assert_eq!(error.detail.unwrap(), "It has 9000 bytes; the limit is 8192.");

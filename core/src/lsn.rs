@@ -1,15 +1,38 @@
 //! A position in the write-ahead log.
 
 use std::fmt;
+use std::ops::{Add, AddAssign};
 use std::str::FromStr;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Lsn(pub u64);
 
 impl Lsn {
+    pub const ZERO: Self = Self(0);
+
     /// Bytes of WAL from here to a later position; 0 if it is not later.
     pub fn bytes_until(self, later: Self) -> u64 {
         later.0.saturating_sub(self.0)
+    }
+
+    /// The position `bytes` before this one, 0/0 at the least.
+    pub fn back(self, bytes: u64) -> Self {
+        Self(self.0.saturating_sub(bytes))
+    }
+}
+
+impl Add<u64> for Lsn {
+    type Output = Self;
+
+    /// The position `bytes` after this one.
+    fn add(self, bytes: u64) -> Self {
+        Self(self.0.saturating_add(bytes))
+    }
+}
+
+impl AddAssign<u64> for Lsn {
+    fn add_assign(&mut self, bytes: u64) {
+        *self = *self + bytes;
     }
 }
 
@@ -41,10 +64,11 @@ mod tests {
     fn bytes_are_counted_forward_only() {
         assert_eq!(Lsn(10).bytes_until(Lsn(15)), 5);
         assert_eq!(Lsn(15).bytes_until(Lsn(10)), 0);
+        assert_eq!((Lsn(10) + 5, Lsn(15).back(5), Lsn(4).back(5)), (Lsn(15), Lsn(10), Lsn::ZERO));
     }
 
     #[test]
-    fn text_and_back() {
+    fn an_lsn_survives_being_written_and_read() {
         for text in ["0/0", "16/B374D848", "FFFFFFFF/FFFFFFFF"] {
             assert_eq!(text.parse::<Lsn>().unwrap().to_string(), text);
         }

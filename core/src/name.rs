@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn an_argument_that_is_no_name_is_not_repeated() {
+    fn an_argument_that_is_not_a_name_is_not_quoted() {
         let conninfo = "host=h user=u password=hidden";
         for error in [
             check("subscription", &conninfo.repeat(3)).unwrap_err(),

@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_of_actions_is_refused() {
+    fn an_invalid_list_of_actions_is_refused() {
         for bad in [
             "",
             ",",
@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn the_statement_has_what_was_asked_and_no_more() {
+    fn the_statement_has_only_what_was_asked_for() {
         let spec = json!({
             "schemas": ["S 1", "t\"u"],
             "publish": ["insert", "UPDATE"],

@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn the_with_list_has_what_was_asked_and_no_more() {
+    fn the_with_list_has_only_what_was_asked_for() {
         assert_eq!(Options::default().with_list("s", 15), "connect = false, slot_name = 's'");
         let options =
             parse(r#"{"streaming": "parallel", "binary": true, "origin": "none"}"#, 16).unwrap();

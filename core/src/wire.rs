@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_come_as_they_were_sent() {
+    fn rows_are_read_as_they_were_sent() {
         let answer = [
             data_row(&[Some(b"a"), None, Some("ä".as_bytes())]),
             data_row(&[None, None, None]),
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_the_answer_also_after_rows() {
+    fn an_error_after_rows_is_the_answer() {
         let error = message(b'E', b"SERROR\0C42704\0Mno such thing\0\0");
         let answer = [data_row(&[Some(b"a")]), error, ready()].concat();
         let error = read(&answer).unwrap().unwrap().unwrap_err();
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_may_say_at_any_time_changes_nothing() {
+    fn messages_that_a_server_may_send_at_any_time_change_nothing() {
         let aside = [
             message(b'N', b"SNOTICE\0Mlisten\0\0"),
             message(b'S', b"TimeZone\0UTC\0"),
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_to_a_query_is_refused_at_once() {
+    fn a_message_that_is_not_part_of_an_answer_is_refused_at_once() {
         for tag in [b'G', b'H', b'W', b'd', b'c', b'R', b'K', b's', b'V', 0, 0xff] {
             assert_eq!(read(&message(tag, &[0; 8])), Err(Fault::Nonsense), "{}", tag as char);
         }
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_message_is_refused_before_it_comes() {
+    fn a_long_message_is_refused_before_it_arrives() {
         for tag in [b'D', b'E'] {
             assert_eq!(read(&[tag, 0x3f, 0xff, 0xff, 0xff]), Err(Fault::TooMuch));
         }
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_comes_counts() {
+    fn every_byte_counts_towards_the_limit() {
         let limits = [100_000, 64 << 20];
         for (limit, flood) in limits.into_iter().zip([data_row(&[]), message(b'S', b"a\0b\0")]) {
             let mut reader = Reader::new(limit);
@@ -424,7 +424,7 @@ mod tests {
         })]
 
         #[test]
-        fn however_it_is_cut_the_answer_is_the_same(
+        fn an_answer_is_the_same_in_pieces_of_any_size(
             values in prop::collection::vec(prop::collection::vec(any::<Option<Vec<u8>>>(), 3), 0..20),
             cut in 1_usize..50,
         ) {
@@ -449,7 +449,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn no_input_makes_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = read(&bytes);
         }
     }

@@ -66,13 +66,13 @@ fn set(parameter: &str, value: Text) -> Result<Option<String>> {
 
 fn load(caller: Caller) -> Result<()> {
     if caller.is_superuser() {
-        library::load(c"auto_explain");
+        library::load_auto_explain();
         return Ok(());
     }
     // Before it is loaded: loaded it stays, also when this raises.
     check_that_plans_are_logged(configured(c"auto_explain.log_level")?)?;
     activity::keep_plans_from_the_client();
-    library::load(c"auto_explain");
+    library::load_auto_explain();
     check_that_plans_are_logged(session::setting("auto_explain.log_level")?)
 }
 

@@ -23,8 +23,9 @@ fn aiven_dblink_slot_create_or_drop(
     arg_slot_name: Text,
     arg_action: Text,
 ) {
-    let _concealed = secrecy::conceal(&arg_connection_string, &[&arg_slot_name, &arg_action]);
-    entry(|| create_or_drop(arg_connection_string, arg_slot_name, arg_action))
+    secrecy::concealing(&arg_connection_string, &[&arg_slot_name, &arg_action], || {
+        entry(|| create_or_drop(arg_connection_string, arg_slot_name, arg_action))
+    })
 }
 
 fn create_or_drop(text: Text, slot: Text, action: Text) -> Result<()> {

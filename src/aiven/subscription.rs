@@ -26,25 +26,26 @@ fn aiven_pg_create_subscription(
     arg_copy_data: Option<bool>,
     arg_origin: Text,
 ) {
-    let _concealed = secrecy::conceal(
-        &arg_connection_string,
-        &[&arg_subscription_name, &arg_publication_name, &arg_slot_name, &arg_origin],
-    );
-    entry(|| {
-        require_right()?;
-        let origin = required("arg_origin", arg_origin)?;
-        check_origin(origin)?;
-        subscription::create(&Request {
-            name: required("arg_subscription_name", arg_subscription_name)?,
-            conninfo: required("arg_connection_string", arg_connection_string)?,
-            publications: vec![required("arg_publication_name", arg_publication_name)?.to_owned()],
-            options: Options::basic(
-                required("arg_slot_name", arg_slot_name)?,
-                required("arg_slot_create", arg_slot_create)?,
-                required("arg_copy_data", arg_copy_data)?,
-                origin,
-            ),
-            takes_existing_slot: true,
+    let others = &[&arg_subscription_name, &arg_publication_name, &arg_slot_name, &arg_origin];
+    secrecy::concealing(&arg_connection_string, others, || {
+        entry(|| {
+            require_right()?;
+            let origin = required("arg_origin", arg_origin)?;
+            check_origin(origin)?;
+            subscription::create(&Request {
+                name: required("arg_subscription_name", arg_subscription_name)?,
+                conninfo: required("arg_connection_string", arg_connection_string)?,
+                publications: vec![
+                    required("arg_publication_name", arg_publication_name)?.to_owned(),
+                ],
+                options: Options::basic(
+                    required("arg_slot_name", arg_slot_name)?,
+                    required("arg_slot_create", arg_slot_create)?,
+                    required("arg_copy_data", arg_copy_data)?,
+                    origin,
+                ),
+                takes_existing_slot: true,
+            })
         })
     })
 }

@@ -8,7 +8,7 @@ use pgmig_core::sql;
 
 use crate::error::Kind;
 use crate::ffi::origin as origin_catalog;
-use crate::ffi::transaction;
+use crate::ffi::transaction::Ending;
 use crate::notice::Notice;
 
 /// A replication origin that goes with the commit, under the name that keeps DROP SUBSCRIPTION from
@@ -36,8 +36,8 @@ pub fn forget() {
 }
 
 /// The transaction is rolled back. To be called while its locks keep workers from using the origins.
-pub fn put_all_back() {
-    DROPPED.take().into_iter().for_each(put_back);
+pub fn put_all_back(ending: &Ending) {
+    DROPPED.take().into_iter().for_each(|dropped| put_back(ending, dropped));
 }
 
 /// From here on only a failure of the commit itself is expected; then the progress is put back.
@@ -50,13 +50,13 @@ pub fn drop(origin: DoomedOrigin) {
 
 /// A commit that failed brings the origin back, but not how far it was: its subscription would apply
 /// again what it has applied already.
-fn put_back(dropped: Dropped) {
+fn put_back(ending: &Ending, dropped: Dropped) {
     let Dropped { origin, progress } = dropped;
     if progress.0 == 0 {
         return;
     }
     let restore = || origin_catalog::restore_progress(origin.number, progress.0);
-    let Err(reason) = transaction::caught(restore) else { return };
+    let Err(reason) = ending.caught(restore) else { return };
     let name = &origin.name;
     let lost =
         Notice::warning(format!("the progress of replication origin \"{name}\" is lost: {reason}"))
@@ -69,5 +69,5 @@ fn put_back(dropped: Dropped) {
          SELECT pg_replication_origin_advance({}, '{progress}');",
                 sql::literal(name)
             ));
-    let _ = transaction::caught(|| lost.send());
+    let _ = ending.caught(|| lost.send());
 }

@@ -8,7 +8,7 @@ use super::at_end::{AtEnd, Plan, Removes};
 use super::locks::without_long_lock_waits;
 use super::origin::{self, DoomedOrigin};
 use crate::error::{Error, Kind, raise};
-use crate::ffi::transaction::{self as ffi, Callbacks, Event, SubEvent};
+use crate::ffi::transaction::{self as ffi, BeforeCommit, Callbacks, Ending, Event, SubEvent};
 use crate::notice::Notice;
 use crate::publisher::Mark;
 
@@ -24,7 +24,12 @@ thread_local! {
 }
 
 pub fn install() {
-    ffi::install(Callbacks { event: on_event, sub_event: on_sub_event });
+    ffi::install(Callbacks {
+        before_commit,
+        before_prepare,
+        event: on_event,
+        sub_event: on_sub_event,
+    });
 }
 
 /// Ties `action` to the current (sub)transaction.
@@ -47,27 +52,25 @@ pub fn is_to_go(subscription: Oid) -> bool {
     PENDING.with_borrow(|pending| pending.iter().any(|entry| entry.action.removes() == whole))
 }
 
-fn on_event(event: Event) {
+fn on_event(event: Event, ending: &Ending) {
     match event {
-        Event::PreCommit => before_commit(),
-        Event::PrePrepare => refuse_prepare(),
         Event::Commit => {
             origin::forget();
             COMMITTED.set(take());
         }
         Event::Released => {
             let what = "finish what waited for the commit";
-            each_quietly(what, COMMITTED.take(), |action| action.after_commit());
+            each_quietly(ending, what, COMMITTED.take(), |action| action.after_commit());
         }
         Event::Abort => {
             // First, while the transaction's locks keep workers from using the origins.
-            origin::put_all_back();
-            undo(take());
+            origin::put_all_back(ending);
+            undo(ending, take());
         }
     }
 }
 
-fn on_sub_event(event: SubEvent) {
+fn on_sub_event(event: SubEvent, ending: &Ending) {
     match event {
         SubEvent::Commit { own, parent } => PENDING.with_borrow_mut(|pending| {
             for entry in pending.iter_mut().filter(|entry| entry.subtransaction == own) {
@@ -78,7 +81,7 @@ fn on_sub_event(event: SubEvent) {
             let (undone, kept): (Vec<_>, Vec<_>) =
                 take().into_iter().partition(|entry| entry.subtransaction == own);
             PENDING.set(kept);
-            undo(undone);
+            undo(ending, undone);
         }
     }
 }
@@ -88,7 +91,7 @@ fn take() -> Vec<Pending> {
 }
 
 /// What can still fail comes first; dropping origins, which no rollback undoes, comes last.
-fn before_commit() {
+fn before_commit(moment: &BeforeCommit) {
     let mut all = Taken(Vec::new());
     let mut origins = Vec::new();
     loop {
@@ -101,7 +104,7 @@ fn before_commit() {
         for pending in &mut *new {
             raise(pending.action.before_commit());
         }
-        origins.extend(remove(new));
+        origins.extend(remove(moment, new));
         // Event triggers of a drop may have asked for more.
     }
     if !origins.is_empty() {
@@ -122,7 +125,7 @@ impl Drop for Taken {
 }
 
 /// Takes from this server's catalogs what is to go. Returns the origins that are to go after it.
-fn remove(actions: &mut [Pending]) -> Vec<DoomedOrigin> {
+fn remove(moment: &BeforeCommit, actions: &mut [Pending]) -> Vec<DoomedOrigin> {
     let mut removals: Vec<(Removes, &mut Box<dyn AtEnd>)> = Vec::new();
     for pending in actions {
         if let Some(removes) = pending.action.removes() {
@@ -134,15 +137,15 @@ fn remove(actions: &mut [Pending]) -> Vec<DoomedOrigin> {
         return Vec::new();
     }
     let origins = without_long_lock_waits(|| {
-        ffi::with_snapshot(|| {
+        moment.with_snapshot(|| {
             removals.into_iter().flat_map(|(_, action)| raise(action.remove())).collect()
         })
     });
-    ffi::fire_deferred_triggers();
+    moment.fire_deferred_triggers();
     origins
 }
 
-fn refuse_prepare() {
+fn before_prepare() {
     PENDING.with_borrow_mut(|pending| {
         pending.retain(|entry| !entry.action.is_optional());
     });
@@ -156,15 +159,17 @@ fn refuse_prepare() {
     }
 }
 
-fn undo(actions: Vec<Pending>) {
-    each_quietly("undo what a transaction had planned", actions, |action| action.after_abort());
+fn undo(ending: &Ending, actions: Vec<Pending>) {
+    each_quietly(ending, "undo what a transaction had planned", actions, |action| {
+        action.after_abort()
+    });
 }
 
 /// Nothing may be raised any more. What went wrong is told in the log.
-fn each_quietly(what: &str, actions: Vec<Pending>, work: fn(Box<dyn AtEnd>)) {
+fn each_quietly(ending: &Ending, what: &str, actions: Vec<Pending>, work: fn(Box<dyn AtEnd>)) {
     for pending in actions {
-        let Err(reason) = ffi::caught(|| work(pending.action)) else { continue };
+        let Err(reason) = ending.caught(|| work(pending.action)) else { continue };
         let line = Notice::log(format!("could not {what}: {reason}")).sqlstate(Kind::Internal);
-        let _ = ffi::caught(|| line.send());
+        let _ = ending.caught(|| line.send());
     }
 }

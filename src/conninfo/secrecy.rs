@@ -12,19 +12,19 @@ use pgmig_core::secret::{self, Known};
 use pgmig_core::{conninfo, limits};
 
 use crate::argument::Text;
-use crate::ffi::activity::{self, WithoutContext};
+use crate::ffi::activity;
 use crate::ffi::libpq;
 
-/// To be called first by every function that is given a connection string, and held to its end. From
-/// then on, to the end of the statement, its secrets are known. `others`: the function's other
-/// texts, which are what a caller who swaps arguments takes for the connection string.
-pub fn conceal(conninfo: &Text, others: &[&Text]) -> WithoutContext {
+/// Runs the whole of a function that is given a connection string. From here on, to the end of the
+/// statement, the secrets of the string are known, and reports have no CONTEXT. `others`: the function's
+/// other texts, which are what a caller who swaps arguments takes for the connection string.
+pub fn concealing<R>(conninfo: &Text, others: &[&Text], work: impl FnOnce() -> R) -> R {
     let mut known = activity::known();
     // What is no connection string is not noted as a whole: it would hide whatever is written alike.
     for text in others.iter().chain([&conninfo]).filter_map(|text| short(text)) {
         note(&mut known, text);
     }
-    activity::conceal(known)
+    activity::concealing(known, work)
 }
 
 /// Longer arguments are refused by whoever uses them, and are not looked at here.

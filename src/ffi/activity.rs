@@ -60,15 +60,24 @@ pub fn keep_plans_from_the_client() {
 
 /// While it lives, reports have no CONTEXT: that of a surrounding function would quote its statement,
 /// and the server's own the parameters. A NOTICE for the client alone passes by no hook.
-#[must_use]
-pub struct WithoutContext(*mut pg_sys::ErrorContextCallback);
+struct WithoutContext(*mut pg_sys::ErrorContextCallback);
+
+impl WithoutContext {
+    fn begin() -> Self {
+        // SAFETY: this backend's own stack of callbacks.
+        let context = Self(unsafe { pg_sys::error_context_stack });
+        // SAFETY: as above; an empty stack is valid.
+        unsafe { pg_sys::error_context_stack = std::ptr::null_mut() };
+        context
+    }
+}
 
 impl Drop for WithoutContext {
     fn drop(&mut self) {
         if std::thread::panicking() {
             return; // the ERROR that is on its way has no CONTEXT either; who catches it restores its own
         }
-        // SAFETY: the stack as it was when the function was called, whose frames are still there.
+        // SAFETY: the stack as it was when `concealing` was called, which has not returned yet.
         unsafe { pg_sys::error_context_stack = self.0 }
     }
 }
@@ -87,16 +96,13 @@ fn statement_start() -> i64 {
     unsafe { pg_sys::GetCurrentStatementStartTimestamp() }
 }
 
-/// From here on, to the end of the running statement, these are known: they are masked in each line of
-/// the log, and in what pg_stat_activity shows of it.
-pub fn conceal(known: Known) -> WithoutContext {
+/// Runs `work` without a CONTEXT. From here on, to the end of the running statement, these secrets are
+/// known: they are masked in each line of the log, and in what pg_stat_activity shows of it.
+pub fn concealing<R>(known: Known, work: impl FnOnce() -> R) -> R {
     CONCEALED.set((statement_start(), known));
     show_without_secrets(&known);
-    // SAFETY: this backend's own stack of callbacks.
-    let context = WithoutContext(unsafe { pg_sys::error_context_stack });
-    // SAFETY: as above; an empty stack is valid.
-    unsafe { pg_sys::error_context_stack = std::ptr::null_mut() };
-    context
+    let _without_context = WithoutContext::begin();
+    work()
 }
 
 /// The statement in pg_stat_activity.
@@ -145,16 +151,16 @@ fn keeping_query_id(report: impl FnOnce()) {
 #[pg_guard]
 unsafe extern "C-unwind" fn redact(edata: *mut pg_sys::ErrorData) {
     // SAFETY: the hook's argument is valid and this process's own for the time of the call.
-    let report = unsafe { &mut *edata };
-    mask_report(report);
-    if report.elevel >= PgLogLevel::WARNING as i32
+    let mut report = Report(unsafe { &mut *edata });
+    report.mask();
+    if report.0.elevel >= PgLogLevel::WARNING as i32
         && let Some(listener) = LISTENER.get()
         && let Some(worker) = subscription_worker()
     {
-        tell(listener, worker, report);
+        tell(listener, worker, &report);
     }
-    if PLANS_STAY_HERE.get() && bytes(report.filename).ends_with(b"auto_explain.c") {
-        report.output_to_client = false;
+    if PLANS_STAY_HERE.get() && report.filename().ends_with(b"auto_explain.c") {
+        report.0.output_to_client = false;
     }
     if let Some(next) = NEXT_HOOK.get() {
         // SAFETY: the hook that was installed before this one, with its own argument.
@@ -162,19 +168,35 @@ unsafe extern "C-unwind" fn redact(edata: *mut pg_sys::ErrorData) {
     }
 }
 
-fn tell(listener: Listener, worker: SubscriptionWorker, report: &pg_sys::ErrorData) {
-    if report.elevel < PgLogLevel::ERROR as i32 {
-        return (listener.warning)(worker, bytes(report.message_id));
+/// A report that is being emitted. Only the hook makes one, of the server's own.
+struct Report<'a>(&'a mut pg_sys::ErrorData);
+
+macro_rules! texts {
+    ($($field:ident),*) => {$(
+        fn $field(&self) -> &[u8] {
+            // SAFETY: NULL, or a C string of the report's own.
+            unsafe { bytes(self.0.$field) }
+        }
+    )*};
+}
+
+impl Report<'_> {
+    texts!(filename, domain, message, message_id, context);
+}
+
+fn tell(listener: Listener, worker: SubscriptionWorker, report: &Report) {
+    if report.0.elevel < PgLogLevel::ERROR as i32 {
+        return (listener.warning)(worker, report.message_id());
     }
     (listener.error)(
         worker,
         &Reported {
-            sqlstate: report.sqlerrcode,
-            is_fatal: report.elevel >= PgLogLevel::FATAL as i32,
-            message: bytes(report.message),
-            template: bytes(report.message_id),
-            domain: bytes(report.domain),
-            context: bytes(report.context),
+            sqlstate: report.0.sqlerrcode,
+            is_fatal: report.0.elevel >= PgLogLevel::FATAL as i32,
+            message: report.message(),
+            template: report.message_id(),
+            domain: report.domain(),
+            context: report.context(),
         },
     );
 }
@@ -186,10 +208,12 @@ fn subscription_worker() -> Option<SubscriptionWorker> {
     let worker = unsafe { pg_sys::MyBgworkerEntry };
     // SAFETY: NULL, or this worker's entry for as long as it lives.
     let worker = unsafe { worker.as_ref() }?;
-    if bytes(worker.bgw_library_name.as_ptr()) != b"postgres" {
+    // SAFETY: NUL-terminated within its field.
+    if unsafe { bytes(worker.bgw_library_name.as_ptr()) } != b"postgres" {
         return None;
     }
-    let name = std::str::from_utf8(bytes(worker.bgw_name.as_ptr())).ok()?;
+    // SAFETY: as above.
+    let name = std::str::from_utf8(unsafe { bytes(worker.bgw_name.as_ptr()) }).ok()?;
     let (_, work) = name.split_once("for subscription ")?;
     let (subscription, table) = match work.split_once(" sync ") {
         Some((subscription, table)) => (subscription, Some(table.parse().ok()?)),
@@ -198,28 +222,28 @@ fn subscription_worker() -> Option<SubscriptionWorker> {
     Some(SubscriptionWorker { subscription: subscription.parse().ok()?, table })
 }
 
-fn mask_report(report: &mut pg_sys::ErrorData) {
-    let (statement, known) = CONCEALED.get();
-    let known = if statement == statement_start() { known } else { Known::NOTHING };
-    let memory = report.assoc_context;
-    let parts = message_parts(report);
-    mask_field(&mut report.message, memory, &parts, &known);
-    for detail in [&mut report.detail, &mut report.detail_log] {
-        if !detail.is_null() {
-            let parts = Parts::quoted(bytes(*detail), &heads_in_detail());
-            mask_field(detail, memory, &parts, &known);
+impl Report<'_> {
+    fn mask(&mut self) {
+        let (statement, known) = CONCEALED.get();
+        let known = if statement == statement_start() { known } else { Known::NOTHING };
+        let memory = self.0.assoc_context;
+        let parts = message_parts(self);
+        // SAFETY: a text of this report in its own memory.
+        unsafe { mask_field(&mut self.0.message, memory, |_| parts, &known) };
+        let fields: [(&mut *mut c_char, fn(&[u8]) -> Parts); 5] = [
+            (&mut self.0.detail, |text| Parts::quoted(text, &heads_in_detail())),
+            (&mut self.0.detail_log, |text| Parts::quoted(text, &heads_in_detail())),
+            (&mut self.0.hint, |text| Parts::whole(text, Kind::Text)),
+            (&mut self.0.context, |text| Parts::quoted(text, &heads_in_context())),
+            (&mut self.0.internalquery, |text| Parts::whole(text, sql())),
+        ];
+        for (field, parts) in fields {
+            // SAFETY: as above.
+            unsafe { mask_field(field, memory, parts, &known) };
         }
-    }
-    let parts = Parts::whole(bytes(report.hint), Kind::Text);
-    mask_field(&mut report.hint, memory, &parts, &known);
-    if !report.context.is_null() {
-        let parts = Parts::quoted(bytes(report.context), &heads_in_context());
-        mask_field(&mut report.context, memory, &parts, &known);
-    }
-    let parts = Parts::whole(bytes(report.internalquery), sql());
-    mask_field(&mut report.internalquery, memory, &parts, &known);
-    if !report.hide_stmt && !mask_statement(&known) {
-        report.hide_stmt = true;
+        if !self.0.hide_stmt && !mask_statement(&known) {
+            self.0.hide_stmt = true;
+        }
     }
 }
 
@@ -251,7 +275,7 @@ fn heads_in_context() -> [Head; Parts::HEADS] {
 }
 
 /// What of a message is a statement. By its format, which no client chooses: RAISE has "%s".
-fn message_parts(report: &pg_sys::ErrorData) -> Parts {
+fn message_parts(report: &Report) -> Parts {
     /// Formats of log_statement and log_min_duration_statement (postgres.c) and of walsender.c without a
     /// name before the statement.
     const STATEMENTS: [&[u8]; 3] =
@@ -263,14 +287,14 @@ fn message_parts(report: &pg_sys::ErrorData) -> Parts {
         b"%s %s%s%s: %s",
         b"duration: %s ms  %s %s%s%s: %s",
     ];
-    let (text, format) = (bytes(report.message), bytes(report.message_id));
+    let (text, format) = (report.message(), report.message_id());
     if format.starts_with(b"AUDIT: ") {
         return Parts::audit(text, sql());
     }
     if format == b"duration: %.3f ms  plan:\n%s" {
         return Parts::plan(text, sql());
     }
-    let is_log = [pg_sys::LOG, pg_sys::LOG_SERVER_ONLY].contains(&(report.elevel as u32));
+    let is_log = [pg_sys::LOG, pg_sys::LOG_SERVER_ONLY].contains(&(report.0.elevel as u32));
     let is_named = NAMED.contains(&format);
     match start_of_statement(text).filter(|_| is_log) {
         Some(start) => Parts::from(text, start, sql()),
@@ -295,13 +319,21 @@ fn start_of_statement(text: &[u8]) -> Option<usize> {
 }
 
 /// A text of a report is a piece of memory of its own, which elog.c frees with the report.
-fn mask_field(
+///
+/// # Safety
+/// `field` is NULL or such a text, and `memory` a context that lives as long as the report.
+unsafe fn mask_field(
     field: &mut *mut c_char,
     memory: pg_sys::MemoryContext,
-    parts: &Parts,
+    parts: impl FnOnce(&[u8]) -> Parts,
     known: &Known,
 ) {
-    let text = bytes(*field);
+    // SAFETY: the caller's word.
+    let text = unsafe { bytes(*field) };
+    if text.is_empty() {
+        return;
+    }
+    let parts = &parts(text);
     let Some(length) = secret::masked_length(text, parts, known) else { return };
     match masked_copy(text, length, memory, parts, known) {
         Some(masked) => {
@@ -396,13 +428,17 @@ fn sql() -> Kind {
 /// The text of the client's message. Empty in a background worker.
 fn statement() -> &'static [u8] {
     // SAFETY: NULL, or a C string that lives as long as the message is worked on.
-    bytes(unsafe { pg_sys::debug_query_string })
+    let text = unsafe { pg_sys::debug_query_string };
+    // SAFETY: as above.
+    unsafe { bytes(text) }
 }
 
-fn bytes<'a>(text: *const c_char) -> &'a [u8] {
+/// # Safety
+/// NULL, or a C string that lives and stays as it is for `'a`.
+unsafe fn bytes<'a>(text: *const c_char) -> &'a [u8] {
     if text.is_null() {
         return &[];
     }
-    // SAFETY: NUL-terminated, and alive while the report is being emitted.
+    // SAFETY: the caller's word.
     unsafe { CStr::from_ptr(text) }.to_bytes()
 }

@@ -24,7 +24,8 @@ pub struct Jsonb<'a>(Datum, PhantomData<&'a [u8]>);
 
 impl<'a> Text<'a> {
     pub fn size(&self) -> usize {
-        size(self.0)
+        // SAFETY: of this type, and not NULL.
+        unsafe { size(self.0) }
     }
 
     /// In the encoding of the database.
@@ -38,7 +39,8 @@ impl<'a> Text<'a> {
 impl<'a> TextArray<'a> {
     /// In all, with what the array adds to each element.
     pub fn size(&self) -> usize {
-        size(self.0)
+        // SAFETY: of this type, and not NULL.
+        unsafe { size(self.0) }
     }
 
     pub fn elements(&self) -> Array<'a, &'a [u8]> {
@@ -51,7 +53,8 @@ impl<'a> TextArray<'a> {
 impl Jsonb<'_> {
     /// As it is stored. The text may be much longer: 1e100000 is a few bytes here.
     pub fn size(&self) -> usize {
-        size(self.0)
+        // SAFETY: of this type, and not NULL.
+        unsafe { size(self.0) }
     }
 
     /// Runs `work` on the text, in the encoding of the database and in PostgreSQL's own memory.
@@ -69,10 +72,12 @@ impl Jsonb<'_> {
     }
 }
 
-/// The bytes of a value of variable length, not NULL, once it is fetched and decompressed, without its
-/// header.
-pub fn size(datum: Datum) -> usize {
-    // SAFETY: a value of variable length that is not NULL.
+/// The bytes of a value once it is fetched and decompressed, without its header.
+///
+/// # Safety
+/// The value has a type of variable length and is not NULL.
+pub(super) unsafe fn size(datum: Datum) -> usize {
+    // SAFETY: the caller's word.
     let raw = unsafe { pg_sys::toast_raw_datum_size(datum) };
     raw.saturating_sub(pg_sys::VARHDRSZ)
 }

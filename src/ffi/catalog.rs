@@ -125,7 +125,10 @@ impl Drop for OpenRelation {
 }
 
 /// Calls what pgrx does not bind, and so does not guard: an ERROR becomes a panic.
-pub(super) fn guarded(call: impl FnOnce()) {
-    // SAFETY: on the backend's only thread that calls the server; the closures own nothing.
+///
+/// # Safety
+/// `call` owns nothing and does not panic.
+pub(super) unsafe fn guarded(call: impl FnOnce()) {
+    // SAFETY: on the backend's only thread that calls the server; the rest is the caller's word.
     unsafe { pg_sys::ffi::pg_guard_ffi_boundary(call) }
 }

@@ -3,6 +3,7 @@
 use std::ffi::{CStr, c_char};
 
 use pgrx::pg_sys;
+use pgrx::pg_sys::NodeTag::*;
 
 use super::call::Call;
 
@@ -21,39 +22,41 @@ pub enum Change {
 pub fn change(call: Call) -> Option<Change> {
     // SAFETY: the function manager's own argument, valid during the call.
     let context = unsafe { (*call.info()).context };
-    if !has_tag(context.cast(), pg_sys::NodeTag::T_EventTriggerData) {
-        return None;
-    }
-    // SAFETY: the tag says what it is.
-    let parse_tree = unsafe { (*context.cast::<pg_sys::EventTriggerData>()).parsetree };
-    if has_tag(parse_tree, pg_sys::NodeTag::T_AlterSubscriptionStmt) {
-        // SAFETY: the tag says what it is.
-        let statement = unsafe { &*parse_tree.cast::<pg_sys::AlterSubscriptionStmt>() };
+    // SAFETY: NULL or a node.
+    let trigger = unsafe { node::<pg_sys::EventTriggerData>(context, T_EventTriggerData) }?;
+    let tree = trigger.parsetree;
+    // SAFETY: a node of the statement, which lives as long as the call.
+    if let Some(statement) =
+        unsafe { node::<pg_sys::AlterSubscriptionStmt>(tree, T_AlterSubscriptionStmt) }
+    {
         let connection = pg_sys::AlterSubscriptionType::ALTER_SUBSCRIPTION_CONNECTION;
-        return (statement.kind == connection).then(|| Change::Connection(text(statement.subname)));
+        // SAFETY: a name of the parse tree.
+        let name = || unsafe { text(statement.subname) };
+        return (statement.kind == connection).then(|| Change::Connection(name()));
     }
-    if has_tag(parse_tree, pg_sys::NodeTag::T_AlterOwnerStmt) {
-        // SAFETY: the tag says what it is.
-        let statement = unsafe { &*parse_tree.cast::<pg_sys::AlterOwnerStmt>() };
+    // SAFETY: as above.
+    if let Some(statement) = unsafe { node::<pg_sys::AlterOwnerStmt>(tree, T_AlterOwnerStmt) } {
         let subscription = pg_sys::ObjectType::OBJECT_SUBSCRIPTION;
         return (statement.objectType == subscription).then_some(Change::Owner);
     }
-    if has_tag(parse_tree, pg_sys::NodeTag::T_DropOwnedStmt) {
+    // SAFETY: as above.
+    if unsafe { node::<pg_sys::DropOwnedStmt>(tree, T_DropOwnedStmt) }.is_some() {
         return Some(Change::DropOwned);
     }
-    if has_tag(parse_tree, pg_sys::NodeTag::T_DropStmt) {
-        // SAFETY: the tag says what it is.
-        let statement = unsafe { &*parse_tree.cast::<pg_sys::DropStmt>() };
-        let extension = pg_sys::ObjectType::OBJECT_EXTENSION;
-        return (statement.removeType == extension)
-            .then(|| Change::DropExtension(names(statement.objects)));
-    }
-    None
+    // SAFETY: as above.
+    let statement = unsafe { node::<pg_sys::DropStmt>(tree, T_DropStmt) }?;
+    let extension = pg_sys::ObjectType::OBJECT_EXTENSION;
+    // SAFETY: DROP EXTENSION names each by a String node (gram.y).
+    let names = || unsafe { names(statement.objects) };
+    (statement.removeType == extension).then(|| Change::DropExtension(names()))
 }
 
 /// A list of names in a parse tree.
+///
+/// # Safety
+/// `list` is NIL, or a List of String nodes.
 #[cfg(feature = "pg15")]
-fn names(list: *const pg_sys::List) -> Vec<String> {
+unsafe fn names(list: *const pg_sys::List) -> Vec<String> {
     // SAFETY: a list of the parse tree, or NULL for an empty one.
     let Some(list) = (unsafe { list.as_ref() }) else { return Vec::new() };
     // SAFETY: the list has this many cells.
@@ -61,13 +64,18 @@ fn names(list: *const pg_sys::List) -> Vec<String> {
     let name = |cell: &pg_sys::ListCell| {
         // SAFETY: a cell of a list of nodes.
         let node = unsafe { cell.ptr_value }.cast::<pg_sys::String>();
-        // SAFETY: DROP EXTENSION names each by a String node (gram.y).
-        text(unsafe { (*node).sval })
+        // SAFETY: the caller's word.
+        let value = unsafe { (*node).sval };
+        // SAFETY: as above.
+        unsafe { text(value) }
     };
     cells.iter().map(name).collect()
 }
 
 /// The guard is on 15 only.
+///
+/// # Safety
+/// There is no condition.
 #[cfg(any(
     feature = "pg13",
     feature = "pg14",
@@ -75,7 +83,7 @@ fn names(list: *const pg_sys::List) -> Vec<String> {
     feature = "pg17",
     feature = "pg18"
 ))]
-fn names(_list: *const pg_sys::List) -> Vec<String> {
+unsafe fn names(_list: *const pg_sys::List) -> Vec<String> {
     Vec::new()
 }
 
@@ -84,12 +92,20 @@ pub fn current_user_is_superuser() -> bool {
     unsafe { pg_sys::superuser() }
 }
 
-fn has_tag(node: *mut pg_sys::Node, tag: pg_sys::NodeTag) -> bool {
-    // SAFETY: NULL, or a node, which starts with its tag.
-    !node.is_null() && unsafe { (*node).type_ } == tag
+/// A node by its tag.
+///
+/// # Safety
+/// `node` is NULL or a node that lives for `'a`, and `T` is the type of nodes with this tag.
+unsafe fn node<'a, T>(node: *mut pg_sys::Node, tag: pg_sys::NodeTag) -> Option<&'a T> {
+    // SAFETY: the caller's word: a node starts with its tag.
+    let found = unsafe { node.as_ref() }?.type_;
+    // SAFETY: as above.
+    (found == tag).then(|| unsafe { &*node.cast::<T>() })
 }
 
-fn text(name: *mut c_char) -> String {
-    // SAFETY: a name in a parse tree is NUL-terminated and lives as long as the tree.
+/// # Safety
+/// `name` is a C string.
+unsafe fn text(name: *mut c_char) -> String {
+    // SAFETY: the caller's word.
     unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned()
 }

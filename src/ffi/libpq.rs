@@ -129,9 +129,14 @@ functions! {
     }
 }
 
-/// Loads libpq, or raises an ERROR. To be called before a thread of ours uses it.
-pub fn load() {
+/// libpq is loaded: threads of ours may use it.
+#[derive(Debug, Clone, Copy)]
+pub struct Loaded(());
+
+/// Loads libpq, or raises an ERROR.
+pub fn load() -> Loaded {
     library();
+    Loaded(())
 }
 
 fn library() -> &'static Libpq {
@@ -176,16 +181,20 @@ fn libpq_handle() -> Option<NonNull<c_void>> {
     NonNull::new(unsafe { libc::dlopen(path, libc::RTLD_NOW | libc::RTLD_NOLOAD) })
 }
 
-fn copied(text: *const c_char) -> String {
-    String::from_utf8_lossy(&copied_bytes(text)).into_owned()
+/// # Safety
+/// As of `copied_bytes`.
+unsafe fn copied(text: *const c_char) -> String {
+    // SAFETY: the caller's word.
+    String::from_utf8_lossy(&unsafe { copied_bytes(text) }).into_owned()
 }
 
-fn copied_bytes(text: *const c_char) -> Vec<u8> {
+/// # Safety
+/// `text` is NULL or a string of libpq's, and the caller holds the object that it came from.
+unsafe fn copied_bytes(text: *const c_char) -> Vec<u8> {
     if text.is_null() {
         return Vec::new();
     }
-    // SAFETY: libpq's strings are NUL-terminated and live as long as the object they came from,
-    // which the caller still holds.
+    // SAFETY: the caller's word.
     unsafe { CStr::from_ptr(text) }.to_bytes().to_vec()
 }
 
@@ -219,7 +228,10 @@ pub fn parse_conninfo_bytes(text: &CStr) -> Option<Vec<(String, Vec<u8>)>> {
             break;
         }
         if !option.val.is_null() {
-            params.push((copied(option.keyword), copied_bytes(option.val)));
+            // SAFETY: strings of the array, which is held.
+            let keyword = unsafe { copied(option.keyword) };
+            // SAFETY: as above.
+            params.push((keyword, unsafe { copied_bytes(option.val) }));
         }
     }
     // SAFETY: allocated by PQconninfoParse, freed once.
@@ -336,8 +348,11 @@ pub struct Connection {
 unsafe impl Send for Connection {}
 
 impl Connection {
-    /// Starts to connect. `None` when out of memory. `load` was called before.
-    pub fn start<'a>(params: impl Iterator<Item = (&'a str, &'a str)>) -> Option<Self> {
+    /// Starts to connect. `None` when out of memory.
+    pub fn start<'a>(
+        _loaded: Loaded,
+        params: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Option<Self> {
         let (keywords, values): (Vec<_>, Vec<_>) = params
             .map(|(keyword, value)| Some((CString::new(keyword).ok()?, CString::new(value).ok()?)))
             .collect::<Option<Vec<_>>>()?
@@ -467,7 +482,9 @@ impl Connection {
     /// libpq's own words. May name files, hosts and ports of this server: for its log only.
     pub fn error_message(&self) -> String {
         // SAFETY: live connection, which owns the string.
-        copied(unsafe { (library().PQerrorMessage)(self.raw()) }).trim().to_owned()
+        let text = unsafe { (library().PQerrorMessage)(self.raw()) };
+        // SAFETY: as above.
+        unsafe { copied(text) }.trim().to_owned()
     }
 
     pub fn used_password(&self) -> bool {
@@ -483,7 +500,9 @@ impl Connection {
     /// The server's IP address; empty for a unix-domain socket.
     pub fn address(&self) -> String {
         // SAFETY: live connection, which owns the string.
-        copied(unsafe { (library().PQhostaddr)(self.raw()) })
+        let text = unsafe { (library().PQhostaddr)(self.raw()) };
+        // SAFETY: as above.
+        unsafe { copied(text) }
     }
 
     /// The publisher's major, as it says.

@@ -21,8 +21,10 @@ pub enum Fault {
 pub fn check_expression(text: &str) -> Result<(), Fault> {
     for statement in [format!("SELECT \n{text}\n"), format!("SELECT (\n{text}\n)")] {
         let list = parse(&statement)?;
-        let expression = only_target(list).ok_or(Fault::SeveralExpressions)?;
-        if has_subquery(expression) {
+        // SAFETY: what the raw parser has just made.
+        let expression = unsafe { only_target(list) }.ok_or(Fault::SeveralExpressions)?;
+        // SAFETY: a part of that.
+        if unsafe { is_subquery_or_has_one(expression, std::ptr::null_mut()) } {
             return Err(Fault::Subquery);
         }
     }
@@ -33,9 +35,12 @@ pub fn check_expression(text: &str) -> Result<(), Fault> {
 pub fn is_one_explain(text: &CStr) -> bool {
     // SAFETY: a valid C string; the tree lives in the current memory context.
     let statements = unsafe { pg_sys::pg_parse_query(text.as_ptr()) };
-    let Some(statement) = only::<pg_sys::RawStmt>(statements) else { return false };
     // SAFETY: the raw parser makes a List of RawStmts.
-    tag(unsafe { (*statement).stmt }) == Some(NodeTag::T_ExplainStmt)
+    let Some(statement) = (unsafe { only::<pg_sys::RawStmt>(statements) }) else { return false };
+    // SAFETY: as above.
+    let statement = unsafe { (*statement).stmt };
+    // SAFETY: a node of its tree.
+    unsafe { tag(statement) == Some(NodeTag::T_ExplainStmt) }
 }
 
 /// Catching an ERROR without a subtransaction is right here: the raw parser only allocates memory.
@@ -53,23 +58,33 @@ fn parse(statement: &str) -> Result<*mut pg_sys::List, Fault> {
 }
 
 /// The expression of a `SELECT expression` without an alias, if that is all there is.
-fn only_target(statements: *mut pg_sys::List) -> Option<*mut Node> {
-    let statement = only::<pg_sys::RawStmt>(statements)?;
-    // SAFETY: the raw parser makes a List of RawStmts.
+///
+/// # Safety
+/// `statements` comes from the raw parser, which makes a List of RawStmts.
+unsafe fn only_target(statements: *mut pg_sys::List) -> Option<*mut Node> {
+    // SAFETY: the caller's word.
+    let statement = unsafe { only::<pg_sys::RawStmt>(statements) }?;
+    // SAFETY: as above.
     let statement = unsafe { (*statement).stmt };
-    if tag(statement) != Some(NodeTag::T_SelectStmt) {
+    // SAFETY: a node of its tree.
+    if unsafe { tag(statement) } != Some(NodeTag::T_SelectStmt) {
         return None;
     }
     let select = statement.cast::<pg_sys::SelectStmt>();
     // SAFETY: a SelectStmt by its tag.
-    let target = only::<pg_sys::ResTarget>(unsafe { (*select).targetList })?;
+    let targets = unsafe { (*select).targetList };
     // SAFETY: the target list of a SELECT holds ResTargets.
+    let target = unsafe { only::<pg_sys::ResTarget>(targets) }?;
+    // SAFETY: as above.
     let target = unsafe { &*target };
     target.name.is_null().then_some(target.val)
 }
 
-/// The only item of a List of pointers.
-fn only<T>(list: *mut pg_sys::List) -> Option<*mut T> {
+/// The only item of a List.
+///
+/// # Safety
+/// `list` is NIL, or a List of pointers to T.
+unsafe fn only<T>(list: *mut pg_sys::List) -> Option<*mut T> {
     // SAFETY: NIL is NULL; any other List is valid.
     let list = unsafe { list.as_ref() }?;
     if list.length != 1 {
@@ -81,19 +96,17 @@ fn only<T>(list: *mut pg_sys::List) -> Option<*mut T> {
     Some(unsafe { cell.ptr_value }.cast())
 }
 
-fn tag(node: *mut Node) -> Option<NodeTag> {
-    // SAFETY: a tree has NULL and valid nodes.
+/// # Safety
+/// `node` is NULL or a node of a tree.
+unsafe fn tag(node: *mut Node) -> Option<NodeTag> {
+    // SAFETY: the caller's word.
     unsafe { node.as_ref() }.map(|node| node.type_)
-}
-
-fn has_subquery(expression: *mut Node) -> bool {
-    // SAFETY: a valid raw tree.
-    unsafe { is_subquery_or_has_one(expression, std::ptr::null_mut()) }
 }
 
 #[pg_guard]
 unsafe extern "C-unwind" fn is_subquery_or_has_one(node: *mut Node, context: *mut c_void) -> bool {
-    match tag(node) {
+    // SAFETY: a node of the tree that is walked.
+    match unsafe { tag(node) } {
         None => false,
         Some(NodeTag::T_SubLink) => true,
         // SAFETY: a valid node, and a callback that keeps the walker's contract.

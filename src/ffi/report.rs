@@ -4,10 +4,26 @@ use pgrx::PgLogLevel;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
-/// Sends a NOTICE, WARNING or line of the log. That can raise an ERROR itself: a text that has no
-/// equivalent in the client's encoding does. pgrx leaves this call unguarded, so the ERROR would jump
-/// over our destructors, and after a commit record it would end the whole server.
-pub fn send(level: PgLogLevel, report: ErrorReport) {
+/// A level below ERROR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    Notice,
+    Warning,
+    Log,
+    /// A line of the server's log that no client gets, whatever its `client_min_messages`.
+    LogServerOnly,
+}
+
+/// That can raise an ERROR itself: a text that has no equivalent in the client's encoding does. pgrx
+/// leaves this call unguarded, so the ERROR would jump over our destructors, and after a commit record
+/// it would end the whole server.
+pub fn send(level: Level, report: ErrorReport) {
+    let level = match level {
+        Level::Notice => PgLogLevel::NOTICE,
+        Level::Warning => PgLogLevel::WARNING,
+        Level::Log => PgLogLevel::LOG,
+        Level::LogServerOnly => PgLogLevel::LOG_SERVER_ONLY,
+    };
     // SAFETY: on the backend's only thread that calls the server. pgrx drops the report before it
     // calls what can raise, and below ERROR the call does not panic.
     unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| report.report(level)) }

@@ -3,6 +3,7 @@
 //! several rows at once. What a row has is checked against what the function is declared with.
 
 use std::ffi::{c_char, c_int};
+use std::marker::PhantomData;
 
 use pgmig_core::lsn::Lsn;
 use pgrx::datum::{Array, DatumWithOid, Interval};
@@ -27,12 +28,13 @@ pub fn return_query(call: Call, sql: &str, args: &[DatumWithOid]) -> Result<(), 
 }
 
 /// Where the rows of a function go that returns all of them at once, and what columns it has.
-pub struct Store {
+pub struct Store<'a> {
     rows: *mut pg_sys::Tuplestorestate,
     columns: pg_sys::TupleDesc,
+    call: PhantomData<Call<'a>>,
 }
 
-impl Store {
+impl Store<'_> {
     /// Takes in what was executed last by SPI, which has not been left yet.
     pub fn put_rows(&self) {
         let rows = just_executed();
@@ -86,12 +88,10 @@ pub fn read_stored<T>(
 fn just_executed() -> Vec<StoredRow> {
     // SAFETY: reads a variable of SPI: what was executed last.
     let table = unsafe { pg_sys::SPI_tuptable };
-    // SAFETY: the number of its rows.
-    let count = unsafe { pg_sys::SPI_processed } as usize;
     // SAFETY: NULL, or a table, which lives until SPI is left.
     let Some(table) = (unsafe { table.as_ref() }) else { return Vec::new() };
     // SAFETY: the table has this many rows.
-    let tuples = unsafe { std::slice::from_raw_parts(table.vals, count) };
+    let tuples = unsafe { std::slice::from_raw_parts(table.vals, table.numvals as usize) };
     tuples.iter().map(|tuple| StoredRow { tuple: *tuple, columns: table.tupdesc }).collect()
 }
 
@@ -143,10 +143,11 @@ impl StoredRow {
     /// The texts of a text[], without its NULLs.
     pub fn texts(&self, column: c_int, longest: usize) -> Stored<Vec<Vec<u8>>> {
         let Some(datum) = self.datum(column, pg_sys::TEXTARRAYOID) else { return Stored::Null };
-        if argument::size(datum) > longest {
+        // SAFETY: a column of type text[].
+        if unsafe { argument::size(datum) } > longest {
             return Stored::TooLong;
         }
-        // SAFETY: a column of type text[].
+        // SAFETY: as above.
         let array = unsafe { Array::<&[u8]>::from_datum(datum, false) };
         let texts = |array: Array<&[u8]>| array.iter().flatten().map(<[u8]>::to_vec).collect();
         array.map(texts).map_or(Stored::Null, Stored::Value)
@@ -156,13 +157,26 @@ impl StoredRow {
 /// # Safety
 /// The value is a text.
 unsafe fn stored_text(datum: Datum, longest: usize) -> Stored<Vec<u8>> {
-    if argument::size(datum) > longest {
+    // SAFETY: the caller's word.
+    if unsafe { argument::size(datum) } > longest {
         return Stored::TooLong;
     }
-    // SAFETY: the caller's word that it is a text.
+    // SAFETY: as above.
     let text = unsafe { <&[u8]>::from_datum(datum, false) };
     text.map_or(Stored::Null, |text| Stored::Value(text.to_vec()))
 }
+
+/// The type pg_lsn; pg_type.dat gave the constant its name in 14.
+#[cfg(feature = "pg13")]
+const PG_LSN: Oid = pg_sys::LSNOID;
+#[cfg(any(
+    feature = "pg14",
+    feature = "pg15",
+    feature = "pg16",
+    feature = "pg17",
+    feature = "pg18"
+))]
+const PG_LSN: Oid = pg_sys::PG_LSNOID;
 
 /// A value of a result row, with texts in the database's encoding.
 pub enum Value {
@@ -182,7 +196,7 @@ pub enum Value {
 impl Value {
     fn type_oid(&self) -> Oid {
         match self {
-            Self::Lsn(_) => pg_sys::PG_LSNOID,
+            Self::Lsn(_) => PG_LSN,
             Self::Oid(_) => pg_sys::OIDOID,
             Self::Bool(_) => pg_sys::BOOLOID,
             Self::Int4(_) => pg_sys::INT4OID,
@@ -216,10 +230,9 @@ fn interval_datum(micros: u64) -> Option<Datum> {
 }
 
 fn text_datum(text: &[u8]) -> Datum {
+    let length = c_int::try_from(text.len()).expect("a text has at most 1 GB");
     // SAFETY: copies so many bytes.
-    let text = unsafe {
-        pg_sys::cstring_to_text_with_len(text.as_ptr().cast::<c_char>(), text.len() as c_int)
-    };
+    let text = unsafe { pg_sys::cstring_to_text_with_len(text.as_ptr().cast::<c_char>(), length) };
     Datum::from(text)
 }
 
@@ -267,14 +280,23 @@ pub fn row(call: Call, values: &[Value]) -> PgHeapTuple<'static, AllocatedByRust
     row.expect("as many values as columns")
 }
 
-/// The columns that the function being called is declared with.
+/// The columns that the function being called is declared with: one where it returns no rows.
 fn result_columns(call: Call) -> pg_sys::TupleDesc {
-    let mut columns = std::ptr::null_mut();
-    // SAFETY: the call's own information, and a place to write to.
-    let class =
-        unsafe { pg_sys::get_call_result_type(call.info(), std::ptr::null_mut(), &mut columns) };
-    let is_row = class == pg_sys::TypeFuncClass::TYPEFUNC_COMPOSITE && !columns.is_null();
-    assert!(is_row, "the function is not declared to return rows");
+    let (mut type_oid, mut columns) = (Oid::INVALID, std::ptr::null_mut());
+    // SAFETY: the call's own information, and places to write to.
+    let class = unsafe { pg_sys::get_call_result_type(call.info(), &mut type_oid, &mut columns) };
+    if class == pg_sys::TypeFuncClass::TYPEFUNC_SCALAR {
+        return one_column(type_oid);
+    }
+    assert!(!columns.is_null(), "the function is not declared with the rows that it returns");
+    columns
+}
+
+fn one_column(type_oid: Oid) -> pg_sys::TupleDesc {
+    // SAFETY: allocates in the current memory context.
+    let columns = unsafe { pg_sys::CreateTemplateTupleDesc(1) };
+    // SAFETY: its only column, with a type that the catalog has.
+    unsafe { pg_sys::TupleDescInitEntry(columns, 1, std::ptr::null(), type_oid, -1, 0) };
     columns
 }
 
@@ -285,7 +307,7 @@ pub fn return_rows(call: Call, rows: &[Vec<Value>]) {
 }
 
 /// A place for the function's rows, in which its caller will look for them.
-pub fn tuple_store(call: Call) -> Store {
+pub fn tuple_store(call: Call<'_>) -> Store<'_> {
     // SAFETY: the function manager's own argument, valid during the call.
     let result = unsafe { (*call.info()).resultinfo }.cast::<pg_sys::ReturnSetInfo>();
     // SAFETY: NULL, or a node, which starts with its tag.
@@ -310,5 +332,5 @@ pub fn tuple_store(call: Call) -> Store {
     result.returnMode = pg_sys::SetFunctionReturnMode::SFRM_Materialize;
     result.setResult = store;
     result.setDesc = columns;
-    Store { rows: store, columns }
+    Store { rows: store, columns, call: PhantomData }
 }

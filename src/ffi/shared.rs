@@ -21,7 +21,7 @@ thread_local! {
 ///
 /// # Safety
 /// Just that.
-pub unsafe trait Plain {}
+pub unsafe trait Plain: Sync + 'static {}
 
 /// Where an area lies, the same in each process: all of them are forks of the postmaster.
 struct Place {
@@ -133,7 +133,7 @@ impl<H: Plain, E: Plain> Area<H, E> {
 /// A number of entries made of atomics only, which need no lock.
 pub struct Atomics<A: 'static>(Place, PhantomData<fn() -> A>);
 
-impl<A: Plain + Sync> Atomics<A> {
+impl<A: Plain> Atomics<A> {
     /// `name`: no other area may have it.
     pub const fn new(name: &'static CStr) -> Self {
         Self(Place::new(name, false), PhantomData)
@@ -225,7 +225,13 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // SAFETY: taken above. After an ERROR the abort has released it, but none is raised meanwhile.
+        // An ERROR forgets that interrupts are held off (errfinish, elog.c); the release counts on it.
+        // SAFETY: reads a variable of this process.
+        if unsafe { pg_sys::InterruptHoldoffCount } == 0 {
+            // SAFETY: sets it, as taking the lock has.
+            unsafe { pg_sys::InterruptHoldoffCount = 1 };
+        }
+        // SAFETY: taken above; the abort of an ERROR comes after this.
         unsafe { pg_sys::LWLockRelease(self.0) }
     }
 }

@@ -28,11 +28,16 @@ pub fn inactive() -> Vec<Name> {
     for index in 0..count {
         // SAFETY: within the array.
         let slot = unsafe { slots.add(index) };
-        // SAFETY: slots are neither made nor dropped while the lock is held. A walsender may take
-        // this one meanwhile: that is one word, and the next look sees it.
-        let slot = unsafe { &*slot };
-        if slot.in_use && slot.active_pid == 0 && slot.data.database != pg_sys::InvalidOid {
-            names.push(slot.data.name.data.map(|byte| byte as u8));
+        // SAFETY: slots are neither made nor dropped while the lock is held.
+        let in_use = unsafe { (*slot).in_use };
+        // SAFETY: as above. A walsender may change this word meanwhile; the next observation sees it.
+        let active_pid = unsafe { (&raw const (*slot).active_pid).read_volatile() };
+        // SAFETY: fixed while the slot exists.
+        let database = unsafe { (*slot).data.database };
+        if in_use && active_pid == 0 && database != pg_sys::InvalidOid {
+            // SAFETY: as above.
+            let name = unsafe { (*slot).data.name };
+            names.push(name.data.map(|byte| byte as u8));
         }
     }
     // SAFETY: taken above.

@@ -67,6 +67,8 @@ mod server {
     use super::*;
 
     pub fn create_slot(slot: &Slot) -> Option<u64> {
+        // SAFETY: reads a variable of this process.
+        assert!(unsafe { pg_sys::MyReplicationSlot }.is_null(), "a slot is in use already");
         // SAFETY: raises or returns.
         unsafe { pg_sys::CheckSlotRequirements() };
         acquire(slot);

@@ -3,13 +3,14 @@
 
 use std::ffi::{CStr, CString, c_char};
 
+use pgmig_core::limits;
 use pgrx::datum::Array;
 use pgrx::pg_sys::{self, Datum, Oid};
 use pgrx::{FromDatum, IntoDatum, PgLogLevel, PgSqlErrorCode};
 
 use super::catalog::{self, Form, OpenRelation, guarded};
 use super::database::my_database;
-use super::encoding;
+use super::{argument, encoding};
 
 // SubscriptionRelationId (pg_subscription.h) and SubscriptionRelRelationId (pg_subscription_rel.h); pgrx
 // does not bind them.
@@ -90,11 +91,26 @@ pub fn tables(subscription: Oid) -> Vec<(Oid, char)> {
     own.map(|(_, relation, state)| (relation, state)).collect()
 }
 
-/// A row of pg_subscription from the catalog cache. Unlike a query's, its look-up leaves no lock on
-/// the catalog behind, which would deadlock with another session's DROP SUBSCRIPTION.
+/// A subscription as the catalog cache has it. Unlike a query's, its look-up leaves no lock on the
+/// catalog behind, which would deadlock with another session's DROP SUBSCRIPTION.
 pub struct SubscriptionRow {
-    tuple: pg_sys::HeapTuple,
-    cache: i32,
+    pub oid: Oid,
+    pub database: Oid,
+    pub owner: Oid,
+    pub enabled: bool,
+    /// As it is stored, in the encoding of its database.
+    pub name: Vec<u8>,
+    pub slot: Option<String>,
+    /// In UTF-8. `None` for a string of more than `limits::TEXT` bytes: native DDL stores any length.
+    pub conninfo: Option<String>,
+    /// `None` for a list of more than `limits::PUBLICATIONS` bytes. What is not UTF-8 is shown as such.
+    pub publications: Option<Vec<String>>,
+    /// `None` where the major has none.
+    pub origin: Option<String>,
+    /// Whether two_phase is enabled by now, and not only asked for.
+    pub two_phase_enabled: bool,
+    /// Whether this very transaction made or changed it, which nobody else can see yet.
+    pub is_of_this_transaction: bool,
 }
 
 impl SubscriptionRow {
@@ -105,7 +121,7 @@ impl SubscriptionRow {
         let key = Datum::from(name.as_ptr());
         // SAFETY: a catalog cache look-up; the key is a valid C string.
         let tuple = unsafe { pg_sys::SearchSysCache2(cache, Datum::from(my_database()), key) };
-        (!tuple.is_null()).then(|| Self { tuple, cache })
+        Held::of(tuple, cache).map(|row| row.read())
     }
 
     /// The subscription of this oid in any database.
@@ -113,11 +129,64 @@ impl SubscriptionRow {
         let cache = pg_sys::SysCacheIdentifier::SUBSCRIPTIONOID as i32;
         // SAFETY: a catalog cache look-up.
         let tuple = unsafe { pg_sys::SearchSysCache1(cache, Datum::from(subscription)) };
+        Held::of(tuple, cache).map(|row| row.read())
+    }
+}
+
+/// A row of pg_subscription that the catalog cache keeps until it is released.
+struct Held {
+    tuple: pg_sys::HeapTuple,
+    cache: i32,
+}
+
+impl Held {
+    fn of(tuple: pg_sys::HeapTuple, cache: i32) -> Option<Self> {
         (!tuple.is_null()).then(|| Self { tuple, cache })
     }
 
-    /// Whether this very transaction made or changed it, which nobody else can see yet.
-    pub fn is_of_this_transaction(&self) -> bool {
+    fn read(&self) -> SubscriptionRow {
+        // SAFETY: a row of pg_subscription, which is held.
+        let fixed: &Subscription = unsafe { catalog::form(self.tuple) };
+        // SAFETY: a name is NUL-terminated within its 64 bytes.
+        let name = unsafe { CStr::from_ptr(fixed.name.data.as_ptr()) };
+        SubscriptionRow {
+            oid: fixed.oid,
+            database: fixed.database,
+            owner: fixed.owner,
+            enabled: fixed.enabled,
+            name: name.to_bytes().to_vec(),
+            slot: self.slot(),
+            conninfo: self.text("subconninfo", limits::TEXT),
+            publications: self.publications(),
+            origin: self.text("suborigin", limits::TEXT),
+            two_phase_enabled: self.is_two_phase_enabled(),
+            is_of_this_transaction: self.is_of_this_transaction(),
+        }
+    }
+
+    fn slot(&self) -> Option<String> {
+        let (datum, is_null) = self.datum("subslotname")?;
+        // SAFETY: subslotname is a name, whose value is copied while the row is held.
+        let slot: Option<&CStr> = unsafe { FromDatum::from_datum(datum, is_null) };
+        slot.map(|slot| slot.to_string_lossy().into_owned())
+    }
+
+    fn publications(&self) -> Option<Vec<String>> {
+        let datum = self.datum_up_to("subpublications", limits::PUBLICATIONS)?;
+        // SAFETY: subpublications is a text[], copied while the row is held.
+        let names: Array<&[u8]> = unsafe { FromDatum::from_datum(datum, false) }?;
+        let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+        Some(names.iter().flatten().map(text).collect())
+    }
+
+    fn is_two_phase_enabled(&self) -> bool {
+        let Some((datum, is_null)) = self.datum("subtwophasestate") else { return false };
+        // SAFETY: subtwophasestate is a "char".
+        let state: Option<i8> = unsafe { FromDatum::from_datum(datum, is_null) };
+        state == Some(b'e' as i8)
+    }
+
+    fn is_of_this_transaction(&self) -> bool {
         // SAFETY: a valid tuple has a header.
         let header = unsafe { (*self.tuple).t_data };
         // SAFETY: as above.
@@ -128,80 +197,19 @@ impl SubscriptionRow {
         unsafe { pg_sys::TransactionIdIsCurrentTransactionId(inserted_by) }
     }
 
-    pub fn oid(&self) -> Oid {
-        self.fixed().oid
-    }
-
-    pub fn database(&self) -> Oid {
-        self.fixed().database
-    }
-
-    pub fn owner(&self) -> Oid {
-        self.fixed().owner
-    }
-
-    pub fn is_enabled(&self) -> bool {
-        self.fixed().enabled
-    }
-
-    /// As it is stored, in the encoding of its database.
-    pub fn name(&self) -> &[u8] {
-        // SAFETY: a name is NUL-terminated within its 64 bytes; the row is held.
-        unsafe { CStr::from_ptr(self.fixed().name.data.as_ptr()) }.to_bytes()
-    }
-
-    /// `None` for a subscription without a slot.
-    pub fn slot(&self) -> Option<String> {
-        let (datum, is_null) = self.datum("subslotname")?;
-        // SAFETY: subslotname is a name, whose value is copied while the row is held.
-        let slot: Option<&CStr> = unsafe { FromDatum::from_datum(datum, is_null) };
-        slot.map(|slot| slot.to_string_lossy().into_owned())
-    }
-
-    /// In UTF-8. `None` for a string of more than `limit` bytes, which is not fetched then.
-    pub fn conninfo(&self, limit: usize) -> Option<String> {
-        self.text("subconninfo", limit)
-    }
-
-    /// Likewise. What is not UTF-8 is shown as such.
-    pub fn publications(&self, limit: usize) -> Option<Vec<String>> {
-        let datum = self.datum_up_to("subpublications", limit)?;
-        // SAFETY: subpublications is a text[], copied while the row is held.
-        let names: Array<&[u8]> = unsafe { FromDatum::from_datum(datum, false) }?;
-        let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
-        Some(names.iter().flatten().map(text).collect())
-    }
-
-    /// `None` where the major has no origin, too.
-    pub fn origin(&self, limit: usize) -> Option<String> {
-        self.text("suborigin", limit)
-    }
-
-    /// Whether two_phase is enabled by now, and not only asked for.
-    pub fn is_two_phase_enabled(&self) -> bool {
-        let Some((datum, is_null)) = self.datum("subtwophasestate") else { return false };
-        // SAFETY: subtwophasestate is a "char".
-        let state: Option<i8> = unsafe { FromDatum::from_datum(datum, is_null) };
-        state == Some(b'e' as i8)
-    }
-
-    fn fixed(&self) -> &Subscription {
-        // SAFETY: a row of pg_subscription, which is held.
-        unsafe { catalog::form(self.tuple) }
-    }
-
-    /// `column` is a text.
+    /// `column` is one of type text.
     fn text(&self, column: &str, limit: usize) -> Option<String> {
         let datum = self.datum_up_to(column, limit)?;
-        // SAFETY: all callers name columns of type text; copied while the row is held.
+        // SAFETY: a text, copied while the row is held.
         let bytes: &[u8] = unsafe { FromDatum::from_datum(datum, false) }?;
         Some(encoding::as_utf8(bytes, encoding::of_this_database()))
     }
 
-    /// The value of a column of variable length, in which native DDL stores as much as it is given.
+    /// The value of a column of variable length. One that is longer is not fetched.
     fn datum_up_to(&self, column: &str, limit: usize) -> Option<Datum> {
         let (datum, is_null) = self.datum(column)?;
-        (!is_null && super::argument::size(datum) <= limit).then_some(datum)
+        // SAFETY: of variable length, and not NULL.
+        (!is_null && unsafe { argument::size(datum) } <= limit).then_some(datum)
     }
 
     /// `None` for a column of a later major.
@@ -218,7 +226,7 @@ impl SubscriptionRow {
     }
 }
 
-impl Drop for SubscriptionRow {
+impl Drop for Held {
     fn drop(&mut self) {
         if std::thread::panicking() {
             return; // the resource owner releases it
@@ -323,13 +331,17 @@ pub fn change_owner_dependency(subscription: Oid, owner: Oid) {
 /// Records a table of a subscription; `state` is `i` (to be copied) or `r` (ready).
 pub fn add_table(subscription: Oid, relation: Oid, state: u8) {
     // SAFETY: inserts a row or raises.
-    guarded(|| unsafe { server::add_relation(subscription, relation, state) })
+    let call = || unsafe { server::add_relation(subscription, relation, state) };
+    // SAFETY: plain values.
+    unsafe { guarded(call) }
 }
 
 /// Removes a table of a subscription, whatever its state.
 pub fn remove_table(subscription: Oid, relation: Oid) {
     // SAFETY: deletes a row or raises.
-    guarded(|| unsafe { server::RemoveSubscriptionRel(subscription, relation) })
+    let call = || unsafe { server::RemoveSubscriptionRel(subscription, relation) };
+    // SAFETY: plain values.
+    unsafe { guarded(call) }
 }
 
 /// Stops the worker that applies changes, which starts those that copy tables.
@@ -340,7 +352,9 @@ pub fn stop_apply_worker(subscription: Oid) {
 /// Stops the worker that copies a table, and waits until it is gone.
 pub fn stop_worker(subscription: Oid, relation: Oid) {
     // SAFETY: interruptible wait; takes and releases its own locks.
-    guarded(|| unsafe { server::logicalrep_worker_stop(subscription, relation) })
+    let call = || unsafe { server::logicalrep_worker_stop(subscription, relation) };
+    // SAFETY: plain values.
+    unsafe { guarded(call) }
 }
 
 /// Functions that the server exports and pgrx does not bind (catalog/pg_subscription_rel.h,

@@ -6,16 +6,14 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use pgrx::pg_sys;
-use pgrx::pg_sys::panic::CaughtError;
+use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
 use pgrx::prelude::*;
+
+use super::report::{self, Level};
 
 /// What happens to the transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// Before the commit record: an ERROR still rolls everything back.
-    PreCommit,
-    /// Before PREPARE TRANSACTION.
-    PrePrepare,
     /// After the commit record: nothing may be raised any more. Locks are still held.
     Commit,
     /// After a commit, with all locks released: others do not wait for what is done here.
@@ -30,11 +28,20 @@ pub enum SubEvent {
     Abort { own: u32 },
 }
 
+/// The transaction is about to be committed: an ERROR still rolls everything back.
+pub struct BeforeCommit(());
+
+/// The server can't take an ERROR now: after a commit record, and during a rollback.
+pub struct Ending(());
+
 /// Functions that are called when something happens to a transaction.
 #[derive(Clone, Copy)]
 pub struct Callbacks {
-    pub event: fn(Event),
-    pub sub_event: fn(SubEvent),
+    pub before_commit: fn(&BeforeCommit),
+    /// An ERROR is still possible.
+    pub before_prepare: fn(),
+    pub event: fn(Event, &Ending),
+    pub sub_event: fn(SubEvent, &Ending),
 }
 
 thread_local! {
@@ -110,47 +117,50 @@ pub fn has_id() -> bool {
     unsafe { pg_sys::GetTopTransactionIdIfAny() != pg_sys::InvalidTransactionId }
 }
 
-/// Runs SQL before the commit record, where no statement's snapshot is left.
-pub fn with_snapshot<R>(work: impl FnOnce() -> R) -> R {
-    // SAFETY: in a transaction that is not over yet.
-    let snapshot = unsafe { pg_sys::GetTransactionSnapshot() };
-    // SAFETY: a valid snapshot, copied by the callee. On ERROR the abort pops it.
-    unsafe { pg_sys::PushActiveSnapshot(snapshot) };
-    let value = work();
-    // SAFETY: pops what was pushed above.
-    unsafe { pg_sys::PopActiveSnapshot() };
-    value
-}
+impl BeforeCommit {
+    /// Runs SQL, for which no statement's snapshot is left.
+    pub fn with_snapshot<R>(&self, work: impl FnOnce() -> R) -> R {
+        // SAFETY: in a transaction that is not over yet.
+        let snapshot = unsafe { pg_sys::GetTransactionSnapshot() };
+        // SAFETY: a valid snapshot, copied by the callee. On ERROR the abort pops it.
+        unsafe { pg_sys::PushActiveSnapshot(snapshot) };
+        let value = work();
+        // SAFETY: pops what was pushed above.
+        unsafe { pg_sys::PopActiveSnapshot() };
+        value
+    }
 
-/// Does again what CommitTransaction (xact.c) does before PRE_COMMIT: what an event trigger of a
-/// statement that ran since then has deferred would be forgotten otherwise.
-pub fn fire_deferred_triggers() {
-    loop {
-        // SAFETY: between two statements, as CommitTransaction calls it.
-        unsafe { pg_sys::AfterTriggerFireDeferred() };
-        // SAFETY: as above.
-        if !unsafe { pg_sys::PreCommit_Portals(false) } {
-            return;
+    /// Does again what CommitTransaction (xact.c) does before PRE_COMMIT: what an event trigger of a
+    /// statement that ran since then has deferred would be forgotten otherwise.
+    pub fn fire_deferred_triggers(&self) {
+        loop {
+            // SAFETY: between two statements, as CommitTransaction calls it.
+            unsafe { pg_sys::AfterTriggerFireDeferred() };
+            // SAFETY: as above.
+            if !unsafe { pg_sys::PreCommit_Portals(false) } {
+                return;
+            }
         }
     }
 }
 
-/// Runs `work` where the server can't take an ERROR: after the commit record and during a rollback.
-/// What was raised comes back as its text.
-pub fn caught(work: impl FnOnce()) -> Result<(), String> {
-    let held = InterruptsHeld::now();
-    let outcome = PgTryBuilder::new(AssertUnwindSafe(|| {
-        work();
-        Ok(())
-    }))
-    .catch_others(|error| Err(text(&error)))
-    .execute();
-    if outcome.is_err() {
-        // SAFETY: neither commit nor rollback holds a lightweight lock while it calls back.
-        unsafe { pg_sys::LWLockReleaseAll() };
-        held.restore();
+impl Ending {
+    /// Runs `work`. What was raised, or a panic, comes back as its text.
+    pub fn caught(&self, work: impl FnOnce()) -> Result<(), String> {
+        let held = InterruptsHeld::now();
+        let outcome = PgTryBuilder::new(AssertUnwindSafe(|| {
+            work();
+            Ok(())
+        }))
+        .catch_others(|error| Err(text(&error)))
+        .execute();
+        if outcome.is_err() {
+            // SAFETY: neither commit nor rollback holds a lightweight lock while it calls back.
+            unsafe { pg_sys::LWLockReleaseAll() };
+            held.restore();
+        }
+        outcome
     }
-    outcome
 }
 
 fn text(error: &CaughtError) -> String {
@@ -185,26 +195,28 @@ impl InterruptsHeld {
     }
 }
 
-fn tell(event: Event) {
-    if let Some(callbacks) = CALLBACKS.get() {
-        (callbacks.event)(event);
-    }
+/// Calls a function that must not raise. A fault of it is logged.
+fn tell(what: &str, call: impl FnOnce(Callbacks, &Ending)) {
+    let Some(callbacks) = CALLBACKS.get() else { return };
+    let ending = Ending(());
+    let Err(reason) = ending.caught(|| call(callbacks, &ending)) else { return };
+    let _ = ending.caught(|| {
+        let text = format!("pgmig_extras failed at the {what} of a transaction: {reason}");
+        report::send(Level::Log, ErrorReport::new(INTERNAL_ERROR, text, "pgmig_extras"));
+    });
 }
 
-fn tell_sub(event: SubEvent) {
-    if let Some(callbacks) = CALLBACKS.get() {
-        (callbacks.sub_event)(event);
-    }
-}
+const INTERNAL_ERROR: PgSqlErrorCode = PgSqlErrorCode::ERRCODE_INTERNAL_ERROR;
 
 #[pg_guard]
 unsafe extern "C-unwind" fn on_event(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
     use pg_sys::XactEvent::*;
+    let Some(callbacks) = CALLBACKS.get() else { return };
     match event {
-        XACT_EVENT_PRE_COMMIT => tell(Event::PreCommit),
-        XACT_EVENT_PRE_PREPARE => tell(Event::PrePrepare),
-        XACT_EVENT_COMMIT => tell(Event::Commit),
-        XACT_EVENT_ABORT => tell(Event::Abort),
+        XACT_EVENT_PRE_COMMIT => (callbacks.before_commit)(&BeforeCommit(())),
+        XACT_EVENT_PRE_PREPARE => (callbacks.before_prepare)(),
+        XACT_EVENT_COMMIT => tell("commit", |it, ending| (it.event)(Event::Commit, ending)),
+        XACT_EVENT_ABORT => tell("rollback", |it, ending| (it.event)(Event::Abort, ending)),
         _ => {}
     }
 }
@@ -218,7 +230,7 @@ unsafe extern "C-unwind" fn on_release(
 ) {
     let after_locks = phase == pg_sys::ResourceReleasePhase::RESOURCE_RELEASE_AFTER_LOCKS;
     if after_locks && is_commit && is_top_level {
-        tell(Event::Released);
+        tell("end", |it, ending| (it.event)(Event::Released, ending));
     }
 }
 
@@ -232,9 +244,11 @@ unsafe extern "C-unwind" fn on_sub_event(
     use pg_sys::SubXactEvent::*;
     match event {
         SUBXACT_EVENT_COMMIT_SUB => {
-            tell_sub(SubEvent::Commit { own, parent });
+            tell("release", |it, ending| (it.sub_event)(SubEvent::Commit { own, parent }, ending));
         }
-        SUBXACT_EVENT_ABORT_SUB => tell_sub(SubEvent::Abort { own }),
+        SUBXACT_EVENT_ABORT_SUB => {
+            tell("rollback", |it, ending| (it.sub_event)(SubEvent::Abort { own }, ending));
+        }
         _ => {}
     }
 }

@@ -112,6 +112,12 @@ pub fn reload_configuration() {
 /// are started again some seconds later.
 const LOCK_TIMEOUT: &CStr = c"1000";
 
+/// Only a process that the postmaster started as one of our workers has this.
+fn require_worker() {
+    // SAFETY: reads a variable of this process.
+    assert!(!unsafe { pg_sys::MyBgworkerEntry }.is_null(), "this process is no background worker");
+}
+
 /// Also before this process is connected: that reads catalogs, too. Stands over what the database and
 /// the role set.
 fn bound_lock_waits() {
@@ -120,6 +126,7 @@ fn bound_lock_waits() {
 
 /// Connects to the shared catalogs only.
 pub fn connect_to_shared_catalogs() {
+    require_worker();
     bound_lock_waits();
     // SAFETY: once per worker, with signals unblocked.
     unsafe { pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0) }
@@ -128,6 +135,7 @@ pub fn connect_to_shared_catalogs() {
 
 /// Connects to a database as the bootstrap superuser. Ends the worker if the database is gone.
 pub fn connect_to_database(database: Oid) {
+    require_worker();
     bound_lock_waits();
     // SAFETY: once per worker, with signals unblocked.
     unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(database, Oid::INVALID, 0) };
@@ -187,6 +195,8 @@ fn stand_apart() {
 
 /// Runs `work` in a transaction. An ERROR in it ends the worker, and with it the transaction.
 pub fn transaction<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: reads the transaction state.
+    assert!(!unsafe { pg_sys::IsTransactionState() }, "a transaction is running already");
     report_state(pg_sys::BackendState::STATE_RUNNING);
     // SAFETY: outside any transaction.
     unsafe { pg_sys::SetCurrentStatementStartTimestamp() };

@@ -119,7 +119,7 @@ fn observed_once(caller: Caller) -> Result<BTreeMap<u32, Known>> {
 
 /// A NOTICE about what the caller does not get without preload.
 pub fn tell_not_preloaded(message: &str) {
-    Notice::notice(message)
+    Notice::info(message)
         .hint(
             "Add pgmig_extras to \"shared_preload_libraries\" and restart the server \
              to have subscriptions watched.",

@@ -50,7 +50,7 @@ impl Shown {
     fn to(caller: Caller, subscription: Subscribed) -> Option<Self> {
         let view = view(subscription.subscription, caller)?;
         let row = SubscriptionRow::by_oid(subscription.subscription)?;
-        let name = row.name().to_vec();
+        let name = row.name;
         let database = database::database_name_bytes(subscription.database)?;
         Some(Self { subscription, database, name, view })
     }

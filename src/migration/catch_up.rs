@@ -59,7 +59,7 @@ fn catch_up(
     if !subscription.enabled {
         return stuck("It is disabled.");
     }
-    if SubscriptionRow::by_oid(subscription.oid).is_none_or(|row| row.is_of_this_transaction()) {
+    if SubscriptionRow::by_oid(subscription.oid).is_none_or(|row| row.is_of_this_transaction) {
         return stuck("It was made or changed in this very transaction.");
     }
     // A drop that needs the publisher warns by itself.

@@ -104,7 +104,7 @@ fn subscriber_state(subscription: &Definition, name: &str) -> Result<SubscriberS
     Ok(SubscriberState {
         oid: subscription.oid,
         name: name.to_owned(),
-        enabled: SubscriptionRow::by_oid(subscription.oid).is_some_and(|row| row.is_enabled()),
+        enabled: SubscriptionRow::by_oid(subscription.oid).is_some_and(|row| row.enabled),
         slot: subscription.slot.clone(),
         worker,
         origin: origin::progress_of_subscription(subscription.oid).map(Lsn),
@@ -199,7 +199,7 @@ fn tell(name: &str, reading: &Reading, subscription: Oid) -> Result<()> {
     if let Some(rows) = rows_copied(subscription)? {
         detail.push_str(&format!(" {rows} rows of the tables being copied have arrived."));
     }
-    Notice::notice(format!("subscription \"{name}\" is still catching up")).detail(detail).send();
+    Notice::info(format!("subscription \"{name}\" is still catching up")).detail(detail).send();
     Ok(())
 }
 

@@ -120,11 +120,9 @@ fn create_for_all_tables(name: &str, options: Options, caller: Caller) -> Result
     let tables = scope::all_tables(caller)?;
     create(name, Scope::Nothing, options, &tables, caller)?;
     let tables = tables.len();
-    Notice::notice(format!(
-        "publication \"{name}\" publishes the tables that exist now ({tables})"
-    ))
-    .hint("Add later ones with ALTER PUBLICATION … ADD TABLE.")
-    .send();
+    Notice::info(format!("publication \"{name}\" publishes the tables that exist now ({tables})"))
+        .hint("Add later ones with ALTER PUBLICATION … ADD TABLE.")
+        .send();
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use pgrx::pg_sys::Oid;
 use super::channel::Channel;
 use crate::conninfo::address;
 use crate::ffi::descriptor::Descriptors;
-use crate::ffi::libpq::{self, Connection, Progress};
+use crate::ffi::libpq::{self, Connection, Loaded, Progress};
 use crate::ffi::meter::{self, Meter};
 use crate::ffi::task::{self, Abandoned, Task};
 use crate::ffi::wait::{self, For};
@@ -52,13 +52,13 @@ impl Login {
     /// `party`: the role for which it is done. Threads that it gave up and that have not ended keep it
     /// from beginning another.
     pub fn start(conninfo: Conninfo, party: Oid, time: Duration) -> Result<Self, Obstacle> {
-        libpq::load();
+        let loaded = libpq::load();
         if task::left_behind(party.to_u32()) > 0 {
             return Err(Obstacle::Busy);
         }
         let descriptors = Descriptors::reserve(DESCRIPTORS).ok_or(Obstacle::NoDescriptor)?;
         let until = Instant::now() + time;
-        let work = move |abandoned: &Abandoned| log_in(conninfo, until, abandoned);
+        let work = move |abandoned: &Abandoned| log_in(loaded, conninfo, until, abandoned);
         let task = Task::start(party.to_u32(), work).ok_or(Obstacle::NoThread)?;
         Ok(Self { task, descriptors, until })
     }
@@ -84,9 +84,14 @@ impl Login {
     }
 }
 
-fn log_in(conninfo: Conninfo, until: Instant, abandoned: &Abandoned) -> Result<Connection, String> {
+fn log_in(
+    loaded: Loaded,
+    conninfo: Conninfo,
+    until: Instant,
+    abandoned: &Abandoned,
+) -> Result<Connection, String> {
     let conninfo = address::resolved(conninfo)?;
-    let connection = Connection::start(conninfo.iter()).ok_or("out of memory")?;
+    let connection = Connection::start(loaded, conninfo.iter()).ok_or("out of memory")?;
     if connection.has_failed() {
         return Err(connection.error_message());
     }

@@ -1,7 +1,6 @@
 //! The last errors of a subscription's workers, as a person may read them.
 
 use pgmig_core::error_text::VALUE;
-use pgmig_core::limits;
 use pgrx::pg_sys::Oid;
 
 use super::keep::shortage;
@@ -18,7 +17,7 @@ const UNREADABLE: &str = "an error that is in this server's log";
 pub fn last(subscription: Oid) -> Option<String> {
     let reports = find(subscription.to_u32())?;
     let row = SubscriptionRow::by_oid(subscription)?;
-    let is_here = row.database() == database::my_database();
+    let is_here = row.database == database::my_database();
     let lines = reports.last.iter().filter_map(Record::read);
     let lines = lines.filter(|found| !is_here || !found.is_over(subscription));
     let lines = lines.map(|found| found.line(is_here, &row, &reports.watcher));
@@ -80,9 +79,8 @@ impl Found {
     fn shown(&self, row: &SubscriptionRow) -> String {
         let text = encoding::as_utf8(&self.text, self.encoding);
         let text = text.replace(char::from(VALUE), "…");
-        let stored = row.conninfo(limits::TEXT);
         // Without it nobody can tell what of the text is the password.
-        let conninfo = stored.as_deref().and_then(conninfo::parse);
+        let conninfo = row.conninfo.as_deref().and_then(conninfo::parse);
         conninfo.map_or_else(|| UNREADABLE.to_owned(), |conninfo| conninfo::shown(&text, &conninfo))
     }
 }

@@ -21,8 +21,9 @@ fn create_replication_slot(
     conninfo: Text,
     slot: Text,
 ) -> TableIterator<'static, (name!(slot_name, String), name!(lsn, i64))> {
-    let _concealed = secrecy::conceal(&conninfo, &[&slot]);
-    TableIterator::once(entry(|| create(conninfo, slot)))
+    secrecy::concealing(&conninfo, &[&slot], || {
+        TableIterator::once(entry(|| create(conninfo, slot)))
+    })
 }
 
 fn create(text: Text, slot: Text) -> Result<(String, i64)> {
@@ -40,8 +41,7 @@ fn create(text: Text, slot: Text) -> Result<(String, i64)> {
 /// Drops a slot of the publisher once this transaction is committed.
 #[pg_extern(sql = false)]
 fn drop_replication_slot(conninfo: Text, slot: Text) {
-    let _concealed = secrecy::conceal(&conninfo, &[&slot]);
-    entry(|| drop_slot(conninfo, slot))
+    secrecy::concealing(&conninfo, &[&slot], || entry(|| drop_slot(conninfo, slot)))
 }
 
 fn drop_slot(text: Text, slot: Text) -> Result<()> {

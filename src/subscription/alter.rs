@@ -104,8 +104,9 @@ pub fn alter(name: Text, action: &str) -> Result<()> {
 /// Points the subscription at another place, under the rules of a new one.
 #[pg_extern(sql = false)]
 fn pg_alter_subscription_connection(arg_subscription_name: Text, arg_connection_string: Text) {
-    let _concealed = secrecy::conceal(&arg_connection_string, &[&arg_subscription_name]);
-    entry(|| set_connection(arg_subscription_name, arg_connection_string))
+    secrecy::concealing(&arg_connection_string, &[&arg_subscription_name], || {
+        entry(|| set_connection(arg_subscription_name, arg_connection_string))
+    })
 }
 
 fn set_connection(name: Text, text: Text) -> Result<()> {

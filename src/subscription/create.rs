@@ -35,25 +35,26 @@ fn pg_create_subscription(
     arg_copy_data: Option<bool>,
     arg_origin: Text,
 ) {
-    let _concealed = secrecy::conceal(
-        &arg_connection_string,
-        &[&arg_subscription_name, &arg_publication_name, &arg_slot_name, &arg_origin],
-    );
-    entry(|| {
-        let options = Options::basic(
-            required("arg_slot_name", arg_slot_name)?,
-            required("arg_slot_create", arg_slot_create)?,
-            required("arg_copy_data", arg_copy_data)?,
-            required("arg_origin", arg_origin)?,
-        );
-        require_subscriber(Caller::current()?)?;
-        options.check(crate::ffi::MAJOR)?;
-        create(&Request {
-            name: required("arg_subscription_name", arg_subscription_name)?,
-            conninfo: required("arg_connection_string", arg_connection_string)?,
-            publications: vec![required("arg_publication_name", arg_publication_name)?.to_owned()],
-            options,
-            takes_existing_slot: false,
+    let others = &[&arg_subscription_name, &arg_publication_name, &arg_slot_name, &arg_origin];
+    secrecy::concealing(&arg_connection_string, others, || {
+        entry(|| {
+            let options = Options::basic(
+                required("arg_slot_name", arg_slot_name)?,
+                required("arg_slot_create", arg_slot_create)?,
+                required("arg_copy_data", arg_copy_data)?,
+                required("arg_origin", arg_origin)?,
+            );
+            require_subscriber(Caller::current()?)?;
+            options.check(crate::ffi::MAJOR)?;
+            create(&Request {
+                name: required("arg_subscription_name", arg_subscription_name)?,
+                conninfo: required("arg_connection_string", arg_connection_string)?,
+                publications: vec![
+                    required("arg_publication_name", arg_publication_name)?.to_owned(),
+                ],
+                options,
+                takes_existing_slot: false,
+            })
         })
     })
 }
@@ -61,16 +62,17 @@ fn pg_create_subscription(
 /// With every option of this server's major.
 #[pg_extern(sql = false)]
 fn create_subscription(name: Text, conninfo: Text, publications: Texts, options: Json) {
-    let _concealed = secrecy::conceal(&conninfo, &[&name]);
-    entry(|| {
-        let options = required("options", options)?;
-        require_subscriber(Caller::current()?)?;
-        create(&Request {
-            name: required("name", name)?,
-            conninfo: required("conninfo", conninfo)?,
-            publications: tables::publication_names("publications", publications)?,
-            options: Options::parse(options, crate::ffi::MAJOR)?,
-            takes_existing_slot: false,
+    secrecy::concealing(&conninfo, &[&name], || {
+        entry(|| {
+            let options = required("options", options)?;
+            require_subscriber(Caller::current()?)?;
+            create(&Request {
+                name: required("name", name)?,
+                conninfo: required("conninfo", conninfo)?,
+                publications: tables::publication_names("publications", publications)?,
+                options: Options::parse(options, crate::ffi::MAJOR)?,
+                takes_existing_slot: false,
+            })
         })
     })
 }
@@ -159,7 +161,7 @@ fn prepare_slot(mut publisher: Publisher, slot: &str, request: &Request) -> Resu
     let options = &request.options;
     if options.create_slot.unwrap_or(true) {
         if request.takes_existing_slot && existing_slot(&mut publisher, slot)? {
-            Notice::notice(format!(
+            Notice::info(format!(
                 "using replication slot \"{slot}\", which exists on the publisher"
             ))
             .send();
@@ -167,7 +169,7 @@ fn prepare_slot(mut publisher: Publisher, slot: &str, request: &Request) -> Resu
         }
         let (new, _) = NewSlot::create(publisher, slot, options.failover.unwrap_or(false))?;
         defer(new);
-        Notice::notice(format!("created replication slot \"{slot}\" on publisher")).send();
+        Notice::info(format!("created replication slot \"{slot}\" on publisher")).send();
         return Ok(());
     }
     let plans = slot::plans(&mut publisher, slot)?;

@@ -26,7 +26,7 @@ pub fn said(error: Error, name: &str) -> Result<Error, Error> {
 fn databases_of(name: &str) -> Vec<String> {
     const SHOWN: usize = 5;
     let Ok(caller) = Caller::current() else { return Vec::new() };
-    let is_named = |row: SubscriptionRow| row.name() == name.as_bytes();
+    let is_named = |row: SubscriptionRow| row.name == name.as_bytes();
     let found = catalog::everywhere().into_iter().filter(|it| {
         SubscriptionRow::by_oid(it.subscription).is_some_and(is_named)
             && view(it.subscription, caller).is_some()

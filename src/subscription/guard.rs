@@ -38,9 +38,9 @@ pub fn guard(call: Call, instead: fn(&str) -> Hint) -> Result<()> {
         Change::DropExtension(_) | Change::DropOwned => Ok(()),
         Change::Connection(_) | Change::Owner if current_user_is_superuser() => Ok(()),
         Change::Connection(name) => {
-            // Held while it is raised: a CONTEXT would quote the statement.
-            let _concealed = secrecy::conceal(&None, &[]);
-            raise(Err(refused("change the connection of a subscription").hint(instead(&name))))
+            let error = refused("change the connection of a subscription").hint(instead(&name));
+            // A CONTEXT would quote the statement.
+            secrecy::concealing(&None, &[], || raise(Err(error)))
         }
         Change::Owner => Err(refused("change the owner of a subscription")
             .hint("Let the new owner create a subscription of its own.")),
@@ -88,8 +88,8 @@ fn keep_guard() -> Result<()> {
 fn ordinary_subscription() -> Option<String> {
     catalog::here().into_iter().find_map(|oid| {
         let row = SubscriptionRow::by_oid(oid)?;
-        let is_ordinary = !identity::is_superuser(row.owner());
-        let name = String::from_utf8_lossy(row.name()).into_owned();
+        let is_ordinary = !identity::is_superuser(row.owner);
+        let name = String::from_utf8_lossy(&row.name).into_owned();
         is_ordinary.then_some(name)
     })
 }

@@ -29,8 +29,9 @@ fn masked_conninfo(conninfo: Text) -> Vec<u8> {
     if conninfo.size() > TEXT {
         return too_long(TEXT);
     }
-    let _concealed = secrecy::conceal(&Some(conninfo), &[]);
-    encoding::converted(&masked(conninfo.bytes()), encoding::of_this_database())
+    secrecy::concealing(&Some(conninfo), &[], || {
+        encoding::converted(&masked(conninfo.bytes()), encoding::of_this_database())
+    })
 }
 
 fn masked(conninfo: &[u8]) -> Vec<u8> {

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
+use pgmig_core::name;
 use pgmig_core::secret::shown;
-use pgmig_core::{limits, name};
 use pgrx::pg_sys::Oid;
 
 use super::elsewhere;
@@ -65,15 +65,15 @@ impl Subscription {
     pub fn find(name: &str) -> Option<Self> {
         let row = SubscriptionRow::find(name)?;
         Some(Self {
-            oid: row.oid(),
+            oid: row.oid,
             name: name.to_owned(),
-            owner: row.owner(),
-            enabled: row.is_enabled(),
-            conninfo: row.conninfo(limits::TEXT),
-            slot: row.slot(),
-            publications: row.publications(limits::PUBLICATIONS),
-            origin: row.origin(limits::TEXT),
-            two_phase_enabled: row.is_two_phase_enabled(),
+            owner: row.owner,
+            enabled: row.enabled,
+            conninfo: row.conninfo,
+            slot: row.slot,
+            publications: row.publications,
+            origin: row.origin,
+            two_phase_enabled: row.two_phase_enabled,
         })
     }
 
@@ -135,9 +135,9 @@ pub fn require_subscriber(caller: Caller) -> Result<()> {
 pub fn user_of_slot(slot: &str, caller: Caller) -> Option<String> {
     catalog::here().into_iter().find_map(|oid| {
         let row = SubscriptionRow::by_oid(oid)?;
-        let is_its = row.slot().as_deref() == Some(slot);
-        let name = String::from_utf8_lossy(row.name()).into_owned();
-        let is_callers = caller.has_rights_of(row.owner());
+        let is_its = row.slot.as_deref() == Some(slot);
+        let name = String::from_utf8_lossy(&row.name).into_owned();
+        let is_callers = caller.has_rights_of(row.owner);
         (is_its && is_callers && !is_to_go(oid)).then_some(name)
     })
 }

@@ -63,9 +63,8 @@ impl Removal {
     fn drop_subscription(&mut self) -> Result<Vec<DoomedOrigin>> {
         // Its owner may have changed it since, or dropped it without this extension.
         let Some(row) = SubscriptionRow::by_oid(self.subscription) else { return Ok(Vec::new()) };
-        let name = sql::ident(&String::from_utf8_lossy(row.name()));
-        let (is_enabled, has_slot) = (row.is_enabled(), row.slot().is_some());
-        drop(row);
+        let name = sql::ident(&String::from_utf8_lossy(&row.name));
+        let (is_enabled, has_slot) = (row.enabled, row.slot.is_some());
         // DROP SUBSCRIPTION would connect to the publisher for tables that are not ready, in a way
         // that can't be cancelled cleanly, even without a slot of its own.
         let unfinished = self.recorded(|entry| !entry.is_ready());
@@ -153,7 +152,7 @@ fn doom_origin(name: String) -> Option<DoomedOrigin> {
 
 /// Says that a slot stays on the publisher.
 pub fn notice_kept(slot: &str) {
-    Notice::notice(format!("replication slot \"{slot}\" is left on the publisher"))
+    Notice::info(format!("replication slot \"{slot}\" is left on the publisher"))
         .hint(format!(
             "Run this there, or the slot keeps its WAL: SELECT pg_drop_replication_slot({});",
             sql::literal(slot)

@@ -17,7 +17,7 @@ pub enum View {
 
 /// How the caller may see a subscription of any database. `None`: not at all, or it is gone.
 pub fn view(subscription: Oid, caller: Caller) -> Option<View> {
-    let owner = SubscriptionRow::by_oid(subscription)?.owner();
+    let owner = SubscriptionRow::by_oid(subscription)?.owner;
     if caller.has_rights_of(owner) {
         return Some(View::All);
     }

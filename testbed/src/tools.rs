@@ -1,7 +1,9 @@
 //! Client programs.
 
 use crate::apt;
+use crate::command;
 use crate::fetch;
+use crate::majors::{MAJORS, named};
 use crate::workspace;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
@@ -9,11 +11,15 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// psql of the distribution: the only client here that speaks TLS.
+/// psql of the machine: the only client here that speaks TLS.
 pub fn psql() -> Result<PathBuf> {
-    apt::require_that(|| !of_distribution("psql").is_empty(), "postgresql-client")?;
-    let (_, newest) = of_distribution("psql").pop_last().context("psql vanished")?;
-    Ok(newest)
+    apt::require_that(|| newest_psql().is_some(), "postgresql-client")?;
+    newest_psql().context("psql vanished")
+}
+
+fn newest_psql() -> Option<PathBuf> {
+    let newest = of_machine("psql").pop_last().map(|(_, program)| program);
+    newest.or_else(|| command::find("psql").filter(|_| command::find("apt-get").is_none()))
 }
 
 /// Python with psycopg2, both of the distribution: what clients of aiven_extras are written in.
@@ -65,7 +71,7 @@ fn oldest(program: &str, major: u16) -> Result<PathBuf> {
         (16, wheel.join("pginstall/bin").join(program)),
         (18, wheel.join("pginstall18/bin").join(program)),
     ]);
-    by_major.append(&mut of_distribution(program));
+    by_major.append(&mut of_machine(program));
     let (_, oldest) = by_major
         .range(major..)
         .next()
@@ -74,12 +80,16 @@ fn oldest(program: &str, major: u16) -> Result<PathBuf> {
 }
 
 /// By major. Debian keeps the programs of each one apart; /usr/bin has a wrapper that needs a
-/// cluster.
-fn of_distribution(program: &str) -> BTreeMap<u16, PathBuf> {
-    let majors = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    majors
-        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())))
-        .map(|(major, path)| (major, path.join("bin").join(program)))
+/// cluster. Servers that the environment names go first.
+fn of_machine(program: &str) -> BTreeMap<u16, PathBuf> {
+    let listed = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let installed = listed.filter_map(|entry| {
+        Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin")))
+    });
+    let named = MAJORS.into_iter().filter_map(|major| Some((major, named(major).ok()??.bindir)));
+    installed
+        .chain(named)
+        .map(|(major, folder)| (major, folder.join(program)))
         .filter(|(_, path)| path.is_file())
         .collect()
 }

@@ -5,6 +5,7 @@ mod check;
 mod demo;
 mod install;
 mod test;
+mod tidy;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};

@@ -41,6 +41,7 @@ fn cargo_test(runner_arguments: &[String]) -> Result<(Tally, bool)> {
     cargo.args(
         ["pgmig_core", "testbed", "pgmig_extras_tests"].map(|name| format!("--package={name}")),
     );
+    cargo.args(["--lib", "--test=servers", "--test=e2e"]);
     cargo.arg("--").args(runner_arguments);
     command::show(&cargo);
     let mut runner = cargo.stdout(Stdio::piped()).spawn()?;

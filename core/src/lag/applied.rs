@@ -74,7 +74,7 @@ impl Applied {
 /// nothing left to apply. True on all majors.
 fn proven(subscriber: &Subscriber) -> Option<Lsn> {
     let Received { lsn, .. } = subscriber.received?;
-    Some(drained(subscriber).unwrap_or(Lsn(lsn.0.saturating_sub(1))))
+    Some(drained(subscriber).unwrap_or(lsn.back(1)))
 }
 
 fn drained(subscriber: &Subscriber) -> Option<Lsn> {
@@ -133,14 +133,14 @@ mod tests {
     }
 
     #[test]
-    fn a_confirmed_lsn_that_goes_back_with_the_publishers_crash_stays() {
+    fn a_crash_of_the_publisher_does_not_set_the_confirmed_lsn_back() {
         let mut applied = Applied::new();
         assert_eq!(applied.observe(Some(Lsn(100)), &subscriber(None, None)).passed, Some(Lsn(100)));
         assert_eq!(applied.observe(Some(Lsn(40)), &subscriber(None, None)).passed, Some(Lsn(100)));
     }
 
     #[test]
-    fn origin_progress_that_a_crash_of_the_subscriber_loses_is_not_remembered() {
+    fn a_crash_of_the_subscriber_sets_the_origins_progress_back() {
         let mut applied = Applied::new();
         let none = subscriber(None, None);
         assert_eq!(applied.observe(Some(Lsn(10)), &with_origin(100, none)).passed, Some(Lsn(100)));
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_proven_stays_while_the_worker_is_busy_or_started_again() {
+    fn evidence_stays_while_the_worker_is_busy_or_restarted() {
         let mut applied = Applied::new();
         let idle = with_origin(30, subscriber(Some((1, 100)), Some((1, WAITING))));
         let busy = with_origin(30, subscriber(Some((1, 101)), Some((1, BUSY))));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_proven_goes_when_the_subscriber_forgot_rows() {
+    fn evidence_is_discarded_when_the_subscriber_lost_rows() {
         let mut applied = Applied::new();
         let idle = with_origin(30, subscriber(Some((1, 100)), Some((1, WAITING))));
         assert_eq!(applied.observe(None, &idle).passed, Some(Lsn(100)));
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_transaction_that_is_being_applied_nothing_is() {
+    fn a_transaction_that_is_being_applied_does_not_count_as_applied() {
         let mut applied = Applied::new();
         let idle = with_origin(30, subscriber(Some((1, 100)), Some((1, WAITING))));
         let busy = with_origin(30, subscriber(Some((1, 900)), Some((1, BUSY))));
@@ -203,7 +203,7 @@ mod tests {
         #![proptest_config(crate::lag::property(256))]
 
         #[test]
-        fn it_is_never_less_than_what_one_observation_shows_nor_more_than_any_observation_ever_showed(
+        fn it_lies_between_what_this_observation_shows_and_the_most_that_any_showed(
             observations in prop::collection::vec((0..100u64, 0..100u64, 0..100u64, any::<bool>()), 1..50),
         ) {
             let mut applied = Applied::new();

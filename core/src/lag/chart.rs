@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_a_stall_and_a_gap_are_seen() {
+    fn a_copy_a_stall_and_a_gap_are_drawn() {
         let samples: Vec<_> = (1..=30)
             .filter(|second| !(20..24).contains(second))
             .map(|second| match second {
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_sampled_is_one_line() {
+    fn without_samples_the_chart_is_one_line() {
         let drawn = draw(&[]);
         assert!(drawn[0].ends_with("nothing sampled"));
         assert_eq!(drawn.len(), 1);
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scale_is_round_and_holds_the_worst() {
+    fn the_scale_is_a_round_time_not_below_the_worst_lag() {
         for (lag, top) in [(0, 1), (1, 1), (3, 4), (11, 20), (61, 120), (90_000, 172_800)] {
             assert_eq!(scale(lag * SECOND), top * SECOND);
         }
@@ -309,7 +309,7 @@ mod tests {
         #![proptest_config(crate::lag::property(256))]
 
         #[test]
-        fn the_bars_fit_whatever_was_sampled(
+        fn the_bars_fit_for_any_samples(
             spans in prop::collection::vec((0..20u64, 1..50u64, 0..u64::MAX), 0..200),
             from in 0..5000u64,
             span in 0..5000u64,

@@ -215,21 +215,21 @@ mod tests {
     }
 
     #[test]
-    fn more_applied_than_was_written_is_a_publisher_that_went_back() {
+    fn the_publisher_went_back_if_more_was_applied_than_it_has_written() {
         let detector = after(&[(0, 100, Some(90), 90, 95), (10, 90, Some(80), 95, 95)]);
         let expected = Divergence::WalWentBack { applied: Lsn(95), flush: Lsn(90) };
         assert_eq!(detector.divergence(), Some(expected));
     }
 
     #[test]
-    fn it_stays_known_when_the_publisher_has_written_as_much_again() {
+    fn the_loss_stays_known_after_the_publisher_has_written_more() {
         let observations =
             [(0, 100, Some(90), 90, 95), (10, 90, Some(80), 95, 95), (20, 200, Some(200), 95, 200)];
         assert!(after(&observations).divergence().is_some());
     }
 
     #[test]
-    fn what_was_applied_after_the_question_may_exceed_the_answer() {
+    fn changes_applied_after_the_query_may_exceed_its_answer() {
         let detector = after(&[(0, 100, Some(90), 90, 150), (1, 100, Some(90), 150, 150)]);
         assert_eq!(detector.divergence(), None);
         let detector = after(&[(0, 100, Some(90), 90, 150), (2, 100, Some(90), 150, 150)]);
@@ -237,13 +237,13 @@ mod tests {
     }
 
     #[test]
-    fn a_publisher_that_went_back_to_what_was_applied_has_lost_nothing_for_the_subscriber() {
+    fn no_changes_are_lost_if_the_publisher_went_back_to_what_was_applied() {
         let detector = after(&[(0, 100, Some(90), 90, 90), (10, 90, Some(80), 95, 90)]);
         assert_eq!(detector.divergence(), None);
     }
 
     #[test]
-    fn a_slot_made_again_leaves_a_hole_unless_it_begins_where_apply_stands() {
+    fn a_slot_created_again_loses_changes_unless_it_begins_where_apply_is() {
         let gone = [(0, 100, Some(90), 90, 90), (10, 110, None, 90, 90)];
         assert_eq!(after(&gone).slot(), SlotCondition::Missing { lost: true });
         let holed = after(&[gone[0], gone[1], (20, 120, Some(115), 90, 90)]);
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_that_is_made_later_than_the_subscription_was_never_lost() {
+    fn a_slot_created_after_the_subscription_was_never_lost() {
         let detector = after(&[(0, 100, None, 0, 0), (10, 110, None, 0, 0)]);
         assert_eq!(detector.slot(), SlotCondition::Missing { lost: false });
         let detector = after(&[(0, 100, None, 0, 0), (20, 120, Some(115), 0, 0)]);
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn another_slot_begins_anew() {
+    fn a_switch_to_another_slot_discards_the_condition_of_the_old_one() {
         let mut detector = after(&[(0, 100, Some(90), 90, 90)]);
         assert!(detector.switch_slot(Some("a")));
         assert!(!detector.switch_slot(Some("a")));
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_publication_that_is_made_again_leaves_a_hole_where_the_publisher_does_not_fail() {
+    fn a_publication_created_again_loses_changes_if_the_publisher_does_not_fail() {
         let again = [Some(500), None, Some(501)];
         assert_eq!(with_publications(18, &again), Some(Divergence::PublicationRecreated));
         assert_eq!(with_publications(17, &again), None);
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_that_are_published_again_leave_a_hole_unless_a_refresh_took_them_out() {
+    fn tables_published_again_have_lost_changes_unless_a_refresh_removed_them() {
         let observations = |observations: &[(u32, u32)]| {
             let mut detector = DivergenceDetector::new();
             for &(subscribed, unpublished) in observations {

@@ -160,14 +160,14 @@ mod tests {
     }
 
     #[test]
-    fn at_an_observation_lag_is_the_age_of_what_was_applied_last() {
+    fn at_an_observation_lag_is_the_age_of_the_last_applied_change() {
         assert_eq!(lag_after(0, [within(0), within(SECOND)], false), (10 * SECOND, false));
         let bound = WrittenAt::Before { until: 9 * SECOND };
         assert_eq!(lag_after(0, [bound, bound], false), (2 * SECOND, true));
     }
 
     #[test]
-    fn between_observations_it_grows_by_what_apply_falls_behind() {
+    fn between_observations_lag_grows_as_fast_as_apply_falls_behind() {
         let grown =
             |moved| lag_after(HALF, [within(0), within(moved)], false).0 + moved - 11 * SECOND;
         assert_eq!(grown(0), HALF);
@@ -177,21 +177,21 @@ mod tests {
     }
 
     #[test]
-    fn what_was_pending_for_less_than_an_interval_may_have_come_just_now() {
+    fn a_change_pending_for_less_than_an_interval_may_have_been_written_just_now() {
         let observations = [WrittenAt::Newest { at: 10 * SECOND }, within(10 * SECOND + 900_000)];
         let lags = [0, HALF, SECOND].map(|after| lag_after(after, observations, false).0);
         assert_eq!(lags, [SECOND / 10, HALF, SECOND]);
     }
 
     #[test]
-    fn without_another_observation_and_without_the_publisher_it_grows_with_the_clock() {
+    fn lag_grows_with_the_clock_without_observations_or_without_the_publisher() {
         let observations = [within(0), within(SECOND)];
         assert_eq!(lag_after(2 * SECOND, observations, false).0, 12 * SECOND);
         assert_eq!(lag_after(HALF, observations, true).0, 10 * SECOND + HALF);
     }
 
     #[test]
-    fn nothing_newer_is_no_lag_until_another_observation_is_due_or_contact_lost() {
+    fn lag_stays_0_until_the_next_observation_is_due_or_the_publisher_is_unreachable() {
         let observations =
             [WrittenAt::Newest { at: 10 * SECOND }, WrittenAt::Newest { at: 11 * SECOND }];
         assert_eq!(lag_after(SECOND, observations, false), (0, false));
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn while_tables_are_copied_it_is_a_lower_bound() {
+    fn while_tables_are_copied_lag_is_a_lower_bound() {
         let written_at = Some(WrittenAt::Newest { at: 100 });
         let evidence = LagEvidence {
             at: 100,

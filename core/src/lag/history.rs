@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_stays_so() {
+    fn unknown_values_stay_unknown() {
         let mut later = sample(1, 2, State::Streaming, 5);
         assert_eq!(
             (later.lag(), later.pending_bytes(), later.retained_bytes()),
@@ -186,7 +186,7 @@ mod tests {
         #![proptest_config(crate::lag::property(256))]
 
         #[test]
-        fn the_worst_is_never_lost_and_time_is_covered_once(
+        fn joined_samples_keep_the_worst_and_cover_all_time_once(
             lags in prop::collection::vec(0..1000u64, 1..500),
             limit in 4..64usize,
         ) {

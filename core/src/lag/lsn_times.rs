@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_ring_knows_nothing() {
+    fn without_samples_nothing_is_known() {
         assert_eq!(ring(&[]).written_at(Lsn(0)), None);
     }
 
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_plateau_the_last_moment_counts_and_both_ends_are_kept() {
+    fn the_last_time_of_a_plateau_counts_and_both_its_ends_are_kept() {
         let ring = ring(&[(100, 0), (200, 10), (200, 20), (200, 30), (200, 40), (300, 50)]);
         assert_eq!(written_at(&ring, 200), WrittenAt::Within { at: 40, from: 40, to: 50 });
         assert_eq!(written_at(&ring, 150), WrittenAt::Within { at: 5, from: 0, to: 10 });
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_hand_was_there_by_then_and_with_a_lock_just_then() {
+    fn a_received_change_bounds_its_time_and_with_a_lock_determines_it() {
         let ring = ring(&[(100, 1000), (200, 3000)]);
         for (lsn, since, busy, locked) in [
             (150, 1400, 1400, 1400),
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn another_server_another_timeline_and_an_lsn_that_goes_back_begin_anew() {
+    fn another_server_another_timeline_or_an_lsn_that_goes_back_discards_the_samples() {
         let elsewhere = Source { system_identifier: 8, ..HERE };
         let promoted = Source { timeline: 2, ..HERE };
         for (source, lsn) in [(elsewhere, 300), (promoted, 300), (HERE, 199)] {
@@ -265,7 +265,7 @@ mod tests {
         /// Bursts, idle times and intervals of any length: T is never wrong by more than the
         /// precision that is returned, and that precision is a small part of the age.
         #[test]
-        fn no_answer_is_off_by_more_than_its_width(
+        fn no_time_is_wrong_by_more_than_its_precision(
             steps in prop::collection::vec((0..3u64, 1..5000u64, 1..50u64), 1..800),
         ) {
             let mut ring = LsnTimes::<64>::new();
@@ -292,7 +292,7 @@ mod tests {
         }
 
         #[test]
-        fn a_later_lsn_is_never_passed_earlier(
+        fn a_later_lsn_is_never_written_earlier(
             steps in prop::collection::vec((0..1000u64, 0..50u64), 2..300),
             probes in prop::collection::vec(0..300_000u64, 2..50),
         ) {

@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_transaction_grows_from_its_beginning() {
+    fn the_size_of_an_open_transaction_counts_from_its_start() {
         let mut open = OpenTransaction::new();
         let sizes: Vec<_> = [
             (7, 1000, Some(1)), // what was spilled before is of others

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn time_without_movement_adds_up_except_while_the_publisher_is_out_of_reach() {
+    fn time_without_progress_adds_up_except_while_the_publisher_is_unreachable() {
         let mut case = Case::new();
         for (applied, uninterrupted, without_progress) in [
             (1, true, 10),
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_add_up_until_something_is_applied_except_of_a_lost_connection() {
+    fn errors_add_up_until_something_is_applied_except_those_of_a_lost_connection() {
         let mut case = Case::new();
         for (errors, applied, uninterrupted, failures) in
             [(1, 1, true, 1), (2, 1, false, 1), (4, 1, true, 3), (5, 2, true, 0), (5, 2, true, 0)]
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_counted_before_watching_or_before_a_reset_is_not_counted() {
+    fn errors_from_before_watching_or_before_a_reset_do_not_count() {
         let mut case = Case::new();
         case.progress = Progress::new();
         let mut counted = (0, 0);
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_counts_for_as_long_as_it_is_waited_for() {
+    fn the_wait_for_a_lock_is_measured() {
         let mut case = Case::new();
         for (wait, locked) in
             [(WorkerWait::Lock, 10), (WorkerWait::Lock, 20), (WorkerWait::Working, 0)]
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_gets_no_message_is_absent_unless_its_walsender_decodes() {
+    fn a_worker_without_messages_counts_as_absent_unless_its_walsender_decodes() {
         let mut case = Case::new();
         let connecting = Some(worker(WorkerWait::Working, None));
         let (client, decoding) = (Some(SenderWait::Client), Some(SenderWait::Decoding));

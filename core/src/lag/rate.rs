@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn eta_is_pending_by_what_is_gained() {
+    fn eta_is_the_pending_bytes_divided_by_the_gain() {
         assert_eq!(Rates::new().eta(1), None);
         assert_eq!(Rates::new().eta(0), Some(0));
         let rates = rates(1000, 3000);
@@ -124,14 +124,14 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_shrink_has_no_eta() {
+    fn pending_bytes_that_do_not_shrink_have_no_eta() {
         for (produced, consumed) in [(1000, 1000), (1000, 999), (0, 0)] {
             assert_eq!(rates(produced, consumed).eta(1), None);
         }
     }
 
     #[test]
-    fn what_was_written_while_the_publisher_was_out_of_reach_is_not_counted() {
+    fn wal_written_while_the_publisher_was_unreachable_does_not_count() {
         let mut rates = rates(1000, 3000);
         let before = (rates.production, rates.consumption);
         rates.observe(Lsn(900_000), Some(Lsn(13_000)), 0, SECOND);

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_breaks_contact_at_once_and_an_answer_mends_it() {
+    fn a_failure_makes_the_publisher_unreachable_until_an_answer_arrives() {
         let mut reachability = Reachability::new();
         assert!(reachability.observe(&answer(10, 1, 5), 10, 100).uninterrupted);
         assert_eq!(reachability.observe(&answer(20, 1, 15), 20, 100).elapsed, 10);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_takes_long_breaks_contact_when_patience_ends() {
+    fn a_publisher_that_answers_too_late_is_unreachable() {
         for first in [None, Some(answer(0, 1, 5))] {
             let mut reachability = Reachability::new();
             if let Some(first) = &first {
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_is_placed_between_the_two_answers_whatever_the_clock_there_says() {
+    fn the_time_of_a_restart_lies_between_the_two_answers() {
         for (uptime, started) in [(20, 180), (0, 200), (150, 100), (1000, 100)] {
             let mut reachability = Reachability::new();
             reachability.observe(&answer(100, 1, 5), 100, 1000);

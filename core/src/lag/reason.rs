@@ -65,12 +65,12 @@ impl Reason {
         )
     }
 
-    /// For where the column last_error stands beside it.
+    /// The sentence for a view that also has the column last_error.
     pub fn sentence(&self, now: Micros) -> String {
         self.text(now, ": see last_error.")
     }
 
-    /// For where it does not: with the last error of the subscription's workers, if it is known.
+    /// The sentence for a message. It includes the last error of the subscription's workers, if known.
     pub fn with_last_error(&self, now: Micros, last_error: Option<&str>) -> String {
         match (self.counts_errors(), last_error) {
             (true, Some(error)) => self.text(now, &format!(": {error}")),
@@ -86,14 +86,14 @@ impl Reason {
         )
     }
 
-    /// `see`: how a sentence that counts errors ends.
+    /// `see`: the end of a sentence that has a number of errors.
     fn text(&self, now: Micros, see: &str) -> String {
         let ago = |since: Micros| duration(now.saturating_sub(since));
         match *self {
-            Self::NotSampled => "The watcher has not looked at this subscription yet.".into(),
+            Self::NotSampled => "The watcher has not observed this subscription yet.".into(),
             Self::NoPosition => "It is not known yet how far changes are applied.".into(),
             Self::WatcherSilent { since } => {
-                format!("The watcher has not looked for {}: see watcher_status.", ago(since))
+                format!("The watcher has made no observation for {}: see watcher_status.", ago(since))
             }
             Self::Diverged(divergence) => diverged(divergence),
             Self::SlotMissing => "The replication slot does not exist on the publisher.".into(),
@@ -101,7 +101,7 @@ impl Reason {
                 "The publisher has invalidated the replication slot: it no longer has what the subscriber needs.".into()
             }
             Self::SlotInUse { by } => format!(
-                "Another subscriber uses the replication slot, by process {by} on the publisher: what it takes does not arrive here, so end it and copy the tables again."
+                "Another subscriber uses the replication slot, by process {by} on the publisher: changes that it receives do not arrive here, so end it and copy the tables again."
             ),
             Self::PublicationMissing { name } => format!(
                 "Publication \"{name}\" does not exist on the publisher: create it again there, and copy the tables again if they were changed meanwhile."
@@ -129,24 +129,24 @@ impl Reason {
                 are(tables, "subscribed"), it(tables), it(tables)
             ),
             Self::Copying(tables) => {
-                format!("{} of {} tables are copied and in step.", tables.ready, tables.total())
+                format!("{} of {} tables are copied and replicating.", tables.ready, tables.total())
             }
             Self::Unsubscribed { tables } => format!(
                 "{} not subscribed: call pg_alter_subscription_refresh_publication().",
                 are(tables, "published")
             ),
             Self::NotCompared => {
-                "It is not known whether every published table is subscribed: the publisher's list of them has not come, or is too long.".into()
+                "It is not known whether every published table is subscribed: the publisher's list of tables has not arrived yet, or is too long.".into()
             }
             Self::Blocked { by } => format!("{}.", capitalized(&Cause::Lock { by }.clause())),
             Self::NoWorker => {
                 "No apply worker is running; the server starts one again every few seconds.".into()
             }
             Self::FreshWatcher => {
-                "The subscriber is behind where the publisher was when watching began: lag is at least this.".into()
+                "The subscriber has not reached the position that the publisher had when watching began: lag is at least this.".into()
             }
             Self::Imprecise { precision } => format!(
-                "Changes of a time that was not watched closely are being applied: lag is known to {}.",
+                "Changes from a time with few samples are being applied: lag may be wrong by up to {}.",
                 duration(precision)
             ),
             Self::LargeTransaction { since } => {
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_quoted_where_no_column_shows_them() {
+    fn a_message_quotes_the_last_error() {
         let fails = Reason::ApplyFails { errors: 2 };
         let with = |reason: Reason, error| reason.with_last_error(0, error);
         let start = "Applying changes fails at the same place, with 2 errors";
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sentence_is_true_when_it_is_read() {
+    fn a_sentence_has_the_time_at_which_it_is_read() {
         let stalled = Reason::Stalled { cause: Cause::Lock { by: Some(41) }, since: 10 * SECOND };
         assert_eq!(
             stalled.sentence(100 * SECOND),

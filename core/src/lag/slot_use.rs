@@ -300,12 +300,12 @@ mod tests {
     }
 
     #[test]
-    fn what_the_slot_says_counts_while_a_worker_of_ours_uses_it() {
+    fn the_confirmed_lsn_counts_while_our_worker_uses_the_slot() {
         assert_eq!(after(&[OURS, at(20, OURS)]), confirmed_at(20));
     }
 
     #[test]
-    fn the_last_word_of_a_worker_that_ends_counts() {
+    fn the_last_confirmation_of_a_worker_that_ends_counts() {
         let lingering = Observed { worker: None, ..OURS };
         assert_eq!(after(&[OURS, at(20, lingering), at(30, lingering)]), confirmed_at(30));
         assert_eq!(after(&[OURS, at(20, NOBODY)]), confirmed_at(20));
@@ -320,14 +320,14 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_came_and_failed_between_two_observations_may_have_moved_it() {
+    fn a_worker_that_failed_between_two_observations_may_have_moved_the_slot() {
         let failed = Observed { errors: 1, ..at(30, NOBODY) };
         let observations = [OURS, NOBODY, NOBODY, failed];
         assert_eq!(after(&observations), SlotReport::default());
     }
 
     #[test]
-    fn a_walsender_that_stays_without_a_worker_of_ours_serves_another() {
+    fn a_walsender_that_stays_without_our_worker_serves_another_subscriber() {
         let theirs = Observed { sender: Some(2), ..NOBODY };
         let other = SlotReport { other: Some(2), ..SlotReport::default() };
         assert_eq!(after(&[theirs, at(20, theirs), at(30, theirs)]), other);
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_took_is_told_when_our_worker_is_back() {
+    fn changes_that_another_subscriber_took_are_reported_when_our_worker_is_back() {
         let theirs = Observed { sender: Some(2), ..NOBODY };
         let ours = Observed { sender: Some(3), ..at(50, OURS) };
         let found = after(&[OURS, NOBODY, NOBODY, theirs, theirs, at(40, theirs), ours]);

@@ -419,7 +419,7 @@ mod tests {
     const SILENT: Option<Micros> = Some(LONG * SECOND);
 
     #[test]
-    fn what_is_worse_comes_first() {
+    fn the_worst_state_comes_first() {
         let mut case = Case::well();
         assert_eq!(case.state(), State::Streaming);
         case.written_at = within(100 * SECOND, SECOND);
@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_not_streaming_unless_everything_was_checked() {
+    fn the_state_is_not_streaming_unless_everything_was_checked() {
         let with = |change: fn(&mut Case)| {
             let mut case = Case::well();
             change(&mut case);
@@ -476,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_that_nobody_copies_are_a_stall() {
+    fn tables_without_a_worker_that_copies_them_are_a_stall() {
         let mut case = Case::well();
         (case.tables.ready, case.tables.waiting) = (1, 1);
         case.progress.without_sync_worker = 59 * SECOND;
@@ -488,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_is_started_again_and_again_applies_no_large_transaction() {
+    fn a_worker_that_restarts_repeatedly_is_not_applying_a_large_transaction() {
         let mut case = Case::without_progress(50, worker(WorkerWait::Working, Some(0)));
         let since = NOW - 50 * SECOND;
         assert_eq!(case.diagnose().reason, Reason::LargeTransaction { since });
@@ -497,7 +497,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_applied_for_long_is_a_stall_unless_somebody_is_busy() {
+    fn no_progress_for_long_is_a_stall_unless_a_process_is_busy() {
         let (messages, activity) = (WorkerWait::Messages, WorkerWait::Activity);
         let (client, decoding) = (SenderWait::Client, SenderWait::Decoding);
         let cases = [
@@ -517,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_no_stall_before_its_time_or_with_no_more_than_noise() {
+    fn silence_is_not_a_stall_before_the_timeout_or_without_pending_changes() {
         let silent = worker(WorkerWait::Messages, SILENT);
         assert_eq!(Case::without_progress(59, silent).state(), State::CatchingUp);
         let noise = Case { pending: NOISE, ..Case::without_progress(LONG, silent) };
@@ -525,7 +525,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_is_a_stall_once_it_has_lasted_even_over_a_small_row() {
+    fn a_long_wait_for_a_lock_is_a_stall_even_over_a_small_row() {
         let mut case = Case::without_progress(300, worker(WorkerWait::Lock, SILENT));
         case.pending = 100;
         case.progress.lock_wait = 59 * SECOND;
@@ -537,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn one_error_is_none_two_are_a_loop() {
+    fn one_error_is_not_a_loop_but_two_are() {
         let mut case = Case::well();
         case.progress.apply_failures = 1;
         assert_eq!(case.state(), State::Streaming);
@@ -560,7 +560,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_not_streaming_while_lag_is_not_really_known() {
+    fn the_state_is_not_streaming_while_lag_is_not_known_precisely() {
         let times = [
             (Some(WrittenAt::Before { until: NOW }), State::CatchingUp),
             (within(0, 2_500_001), State::CatchingUp),
@@ -574,7 +574,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_slot_is_lost_unless_it_was_never_made_for_a_disabled_subscription() {
+    fn a_missing_slot_is_lost_unless_a_disabled_subscription_never_had_it() {
         for (enabled, lost, state) in [
             (true, false, State::SlotLost),
             (true, true, State::SlotLost),

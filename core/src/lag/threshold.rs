@@ -94,18 +94,18 @@ mod tests {
     }
 
     #[test]
-    fn a_crossing_is_told_once_and_its_end_once() {
+    fn a_crossing_is_reported_once_and_its_end_once() {
         let values = [0, 100, 101, 500, 101, 99, 80, 101, 79, 80, 100, 101];
         assert_eq!(crossings(&values, 100), [(2, true), (8, false), (11, true)]);
     }
 
     #[test]
-    fn a_limit_of_zero_warns_of_anything() {
+    fn a_limit_of_zero_warns_of_any_value() {
         assert_eq!(crossings(&[0, 1, 0, 1], 0), [(1, true)]);
     }
 
     #[test]
-    fn a_value_that_is_not_known_changes_nothing_and_no_limit_forgets() {
+    fn an_unknown_value_changes_nothing_and_no_limit_resets_the_alarm() {
         let mut alarm = Alarm::OFF;
         assert_eq!(alarm.crosses(Some(11), Some(10)), Some((true, 11, 10)));
         assert_eq!(alarm.crosses(None, Some(10)), None);

@@ -481,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn it_may_live_in_shared_memory() {
+    fn a_tracker_may_live_in_shared_memory() {
         fn is_plain<T: Copy + Send + Sync + 'static>() {}
         is_plain::<Tracker>();
         assert!(size_of::<Tracker>() < 80 * 1024, "{}", size_of::<Tracker>());
@@ -491,11 +491,11 @@ mod tests {
     fn before_the_first_observation_nothing_is_known() {
         let reading = Tracker::new().read(5 * SECOND);
         assert_eq!((reading.state, reading.lag, reading.sampled_at), (State::Unknown, None, None));
-        assert!(reading.sentence().contains("not looked"));
+        assert!(reading.sentence().contains("has not observed"));
     }
 
     #[test]
-    fn a_change_of_state_is_told_once_with_the_state_before() {
+    fn a_change_of_state_is_reported_once_with_the_previous_state() {
         let mut tracker = Tracker::new();
         let changes = [(1, 100), (2, 200), (3, 300)].map(|(second, lsn)| {
             tracker.observe(&observation(second, lsn, lsn), &Settings::default()).change
@@ -521,7 +521,7 @@ mod tests {
     }
 
     #[test]
-    fn another_slot_knows_nothing_of_what_the_last_one_confirmed() {
+    fn the_confirmed_lsn_of_the_previous_slot_does_not_count_for_another() {
         let first = observation(1, 100, 100);
         let mut second = observation(2, 200, 0);
         second.subscriber = Subscriber { slot: Some("b"), received: None, ..second.subscriber };
@@ -540,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_applied_before_the_publisher_went_back_is_forgotten() {
+    fn the_applied_lsn_is_discarded_when_the_publisher_went_back() {
         let confirmed = |second, flush, lsn| {
             let mut observation = observation(second, flush, 0);
             observation.subscriber.received = None;
@@ -566,7 +566,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_begin_anew_with_another_server() {
+    fn another_server_resets_the_rates() {
         let mut other = observation(3, 9_000_000, 9_000_000);
         let Answer::Given(publisher) = &mut other.publisher else { unreachable!() };
         publisher.source.system_identifier = 2;
@@ -577,7 +577,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_took_too_long_is_none() {
+    fn an_answer_that_took_too_long_is_ignored() {
         let mut late = observation(5, 300, 300);
         let Answer::Given(publisher) = &mut late.publisher else { unreachable!() };
         publisher.asked = 2 * SECOND;
@@ -587,7 +587,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_the_publisher_knows_is_not_known_without_it() {
+    fn metrics_of_the_publisher_are_unknown_while_it_is_unreachable() {
         let mut lost = observation(2, 0, 100);
         lost.publisher = Answer::Failed;
         let reading = after(&[observation(1, 150, 100), lost]).read(2 * SECOND);
@@ -596,7 +596,7 @@ mod tests {
     }
 
     #[test]
-    fn history_has_every_observation_and_its_gaps() {
+    fn history_has_every_observation_and_the_gaps_between_them() {
         let observations = [1, 2, 3, 60].map(|second| observation(second, second, second));
         let tracker = after(&observations);
         let spans: Vec<_> =

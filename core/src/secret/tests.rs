@@ -190,7 +190,7 @@ fn code_is_read_as_postgresql_reads_it() {
 }
 
 #[test]
-fn a_known_secret_is_no_name() {
+fn a_known_secret_outside_of_literals_is_not_masked() {
     let mut known = Known::new(3);
     for secret in ["people", "/**/delete", "a;b", "f(x", "a\"b", "a--b", "a b"] {
         known.note(secret.as_bytes());
@@ -247,7 +247,7 @@ fn a_statement_cannot_hide_what_it_does() {
 }
 
 #[test]
-fn prose_may_quote_a_connection_string_without_a_mark() {
+fn prose_may_contain_a_connection_string_without_quotes() {
     for (text, expected) in [
         (
             "connecting to host=h password=a!b,c user=u",
@@ -267,7 +267,7 @@ fn prose_may_quote_a_connection_string_without_a_mark() {
 }
 
 #[test]
-fn a_known_secret_is_found_in_any_writing() {
+fn a_known_secret_is_found_in_any_quoting() {
     let mut known = Known::new(0x1234_5678_9abc);
     for secret in ["it's\\s3", "k"] {
         known.note(secret.as_bytes());
@@ -293,7 +293,7 @@ fn a_known_secret_is_found_in_any_writing() {
 }
 
 #[test]
-fn a_known_secret_hides_no_statement() {
+fn a_known_secret_cannot_hide_a_statement() {
     let mut known = Known::new(77);
     known.note(b"GRANT a TO b");
     known.note(b"a TO c");
@@ -303,7 +303,7 @@ fn a_known_secret_hides_no_statement() {
 }
 
 #[test]
-fn what_is_noted_last_is_known() {
+fn the_secrets_noted_last_are_kept() {
     let mut known = Known::new(5);
     (0..100).for_each(|number| known.note(format!("secret{number}").as_bytes()));
     let hidden = |text: &str| masked(text.as_bytes(), Kind::Sql, &known).contains(&b'*');
@@ -311,7 +311,7 @@ fn what_is_noted_last_is_known() {
 }
 
 #[test]
-fn an_argument_is_shown_cut_and_never_when_it_is_a_connection_string() {
+fn an_argument_is_truncated_and_a_connection_string_is_not_shown() {
     assert_eq!(shown("a\nname"), "a name");
     assert_eq!(shown(&"ä".repeat(40)), format!("{}…", "ä".repeat(31)));
     assert_eq!(shown("host=h password=x"), "<connection string>");
@@ -321,7 +321,7 @@ fn an_argument_is_shown_cut_and_never_when_it_is_a_connection_string() {
 
 /// With quadratic time this test would take minutes.
 #[test]
-fn hard_texts_take_linear_time() {
+fn difficult_texts_take_linear_time() {
     let pieces = [
         "'",
         "''",
@@ -376,7 +376,7 @@ fn conninfo_value(value: &str) -> String {
 
 proptest! {
     #[test]
-    fn any_text_is_masked_within_its_bounds(text in "[a-z='\"\\\\$@:/ %?&(),;*-]{0,60}", is_sql: bool) {
+    fn masking_any_text_stays_within_its_bounds(text in "[a-z='\"\\\\$@:/ %?&(),;*-]{0,60}", is_sql: bool) {
         let kind = if is_sql { Kind::Sql } else { Kind::Text };
         let once = masked(text.as_bytes(), kind, &Known::NOTHING);
         let parts = Parts::whole(text.as_bytes(), kind);
@@ -441,7 +441,7 @@ fn plan(text: &str) -> String {
 }
 
 #[test]
-fn parameters_after_the_statements_of_a_context_are_no_code() {
+fn parameters_after_the_statements_of_a_context_are_not_code() {
     let masked = context(
         "SQL statement \"SELECT f(subscription, \"a b\", 'x')\"\n\
          PL/pgSQL function attempt(text) line 3 at PERFORM\n\
@@ -453,7 +453,7 @@ fn parameters_after_the_statements_of_a_context_are_no_code() {
 }
 
 #[test]
-fn a_name_before_a_statement_shifts_nothing_in_it() {
+fn quotes_in_a_name_before_a_statement_do_not_change_how_it_is_read() {
     let code = "SELECT 1 AS \"password='\", ssn FROM people WHERE x = ' --'";
     for name in ["x'", "x\"", "$x$", "/*", "--", "E'", "a: ", "password='", "x'/a\n"] {
         let (line, secret) = (format!("execute {name}: "), "SELECT f('password=''a b'' x=y')");
@@ -477,7 +477,7 @@ fn a_name_before_a_statement_shifts_nothing_in_it() {
 }
 
 #[test]
-fn statements_of_a_context_are_read_each_from_its_start() {
+fn each_statement_of_a_context_is_read_from_its_own_start() {
     for (text, expected) in [
         (
             "SQL statement \"SELECT f('password=''a b''')\"\nPL/pgSQL function f() line 3",

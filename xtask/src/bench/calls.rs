@@ -1,7 +1,7 @@
 //! What safe slots cost: `pg_create_subscription` and `pg_drop_subscription` by an ordinary role
 //! against a superuser's CREATE and DROP SUBSCRIPTION, same publisher, tables and connection string.
 
-use super::Times;
+use super::times::Times;
 use anyhow::{Result, ensure};
 use postgres::{Client, SimpleQueryMessage};
 use std::time::{Duration, Instant};

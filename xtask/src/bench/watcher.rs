@@ -1,7 +1,7 @@
 //! What watching costs: the same servers with `pgmig_extras.watch` on and off, and the views against
 //! PostgreSQL's own.
 
-use super::{Times, median};
+use super::times::{Times, median};
 use anyhow::{Context, Result, ensure};
 use postgres::Client;
 use std::fs;

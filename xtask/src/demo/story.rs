@@ -10,7 +10,7 @@ use std::time::Instant;
 use testbed::{PASSWORD, command, tls};
 
 /// The publication, the subscription and its slot.
-pub const MIGRATION: &str = "migration";
+const MIGRATION: &str = "migration";
 
 pub struct Story {
     pub screen: Screen,
@@ -216,7 +216,7 @@ impl Story {
         )?;
         let row = answer.lines().nth(2).context("the answer has a title, a rule and a row")?;
         let barrier = row.split_whitespace().next().context("the row begins with the barrier")?;
-        watch::barrier(&self.source, barrier)?;
+        watch::barrier(&self.source, MIGRATION, barrier)?;
         let took = started.elapsed().as_secs_f64();
         self.screen.note(&format!("the target has applied all up to {barrier} after {took:.1} s"));
         Ok(())

@@ -3,7 +3,6 @@
 
 use super::screen::Screen;
 use super::server::Server;
-use super::story::MIGRATION;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
@@ -112,11 +111,11 @@ fn line_of(tables: &[Table]) -> String {
     format!("{ready} of {} tables ready; {}", tables.len(), others.join(", "))
 }
 
-/// Waits until the subscriber has confirmed this LSN of the source.
-pub fn barrier(source: &Server, lsn: &str) -> Result<()> {
+/// Waits until the subscriber that uses `slot` has confirmed this LSN of the source.
+pub fn barrier(source: &Server, slot: &str, lsn: &str) -> Result<()> {
     let sql = format!(
         "SELECT confirmed_flush_lsn >= '{lsn}' FROM pg_replication_slots
-          WHERE slot_name = '{MIGRATION}'"
+          WHERE slot_name = '{slot}'"
     );
     until("the target to catch up", || Ok((source.ordinary().ask(&sql)? == "t").then_some(())))
 }

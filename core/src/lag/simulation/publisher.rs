@@ -5,10 +5,13 @@ use super::super::wait::SenderWait;
 use super::{Micros, SECOND, STEP};
 use crate::lsn::Lsn;
 
+/// Where the WAL of a new server begins.
+const START: Lsn = Lsn(1_000_000);
+
 /// A committed row. `work`: the time it takes to apply.
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
-    pub lsn: u64,
+    pub lsn: Lsn,
     pub at: Micros,
     pub work: Micros,
     /// Written while it was not published.
@@ -19,14 +22,14 @@ pub struct Server {
     pub up: bool,
     pub source: Source,
     pub started: Micros,
-    pub flush: u64,
+    pub flush: Lsn,
     pub rows: Vec<Row>,
     pub oldest_xid: u64,
     pub spilled: u64,
     /// `None` if the slot was dropped.
-    pub confirmed: Option<u64>,
+    pub confirmed: Option<Lsn>,
     /// The value that survives a crash.
-    pub confirmed_on_disk: u64,
+    pub confirmed_on_disk: Lsn,
     pub invalidated: bool,
     pub sender: Option<Sender>,
     /// When the walsender of another subscriber started. It takes every change at once.
@@ -40,8 +43,8 @@ pub struct Server {
 
 pub struct Sender {
     pub started: Micros,
-    pub begins: u64,
-    pub sent: u64,
+    pub begins: Lsn,
+    pub sent: Lsn,
     /// Until then, it reads again what it has sent before.
     pub rereads: Micros,
 }
@@ -52,12 +55,12 @@ impl Server {
             up: true,
             source: Source { system_identifier: 42, timeline: 1 },
             started: 0,
-            flush: 1_000_000,
+            flush: START,
             rows: vec![],
             oldest_xid: 700,
             spilled: 0,
-            confirmed: Some(1_000_000),
-            confirmed_on_disk: 1_000_000,
+            confirmed: Some(START),
+            confirmed_on_disk: START,
             invalidated: false,
             sender: None,
             other: None,
@@ -108,14 +111,14 @@ impl Server {
     }
 
     /// As if restored from a backup, or after a crash without fsync.
-    pub fn go_back(&mut self, lsn: u64) {
+    pub fn go_back(&mut self, lsn: Lsn) {
         self.flush = lsn;
         self.rows.retain(|row| row.lsn <= lsn);
         self.confirmed_on_disk = self.confirmed_on_disk.min(lsn);
         self.confirmed = self.confirmed.map(|confirmed| confirmed.min(lsn));
     }
 
-    pub fn connect(&mut self, origin: u64, now: Micros, rereads: Micros) -> bool {
+    pub fn connect(&mut self, origin: Lsn, now: Micros, rereads: Micros) -> bool {
         let is_free = self.up && !self.invalidated && self.other.is_none();
         let Some(confirmed) = self.confirmed.filter(|_| is_free) else { return false };
         let begins = confirmed.max(origin);
@@ -125,7 +128,7 @@ impl Server {
     }
 
     /// What the walsender sends within a step: rows, and the LSN up to which it has read.
-    pub fn send(&mut self, now: Micros) -> Option<(Vec<Row>, u64)> {
+    pub fn send(&mut self, now: Micros) -> Option<(Vec<Row>, Lsn)> {
         let sender = self.sender.as_mut().filter(|sender| sender.rereads <= now)?;
         let until = self.flush.min(sender.sent + self.decodes * STEP / SECOND).max(sender.sent);
         let first = self.rows.partition_point(|row| row.lsn <= sender.sent.max(sender.begins));
@@ -143,12 +146,12 @@ impl Server {
             started: self.started as i64,
             major: 18,
             uptime: now - self.started,
-            flush_lsn: Lsn(self.flush),
-            insert_lsn: Lsn(self.flush),
+            flush_lsn: self.flush,
+            insert_lsn: self.flush,
             oldest_xid: self.oldest_xid,
             slot: self.confirmed.map(|confirmed| Slot {
-                confirmed_flush: Some(Lsn(confirmed)),
-                restart_lsn: Some(Lsn(confirmed)),
+                confirmed_flush: Some(confirmed),
+                restart_lsn: Some(confirmed),
                 invalidated: self.invalidated,
                 safe_wal_size: None,
                 spill_bytes: Some(self.spilled),

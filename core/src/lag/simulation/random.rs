@@ -137,7 +137,7 @@ proptest! {
     #![proptest_config(crate::lag::property(100))]
 
     #[test]
-    fn it_is_never_in_step_while_a_row_is_missing(
+    fn the_state_is_never_streaming_while_a_row_is_missing(
         events in prop::collection::vec((event(), 0..12u64), 1..25),
     ) {
         let mut run = Run::new();

@@ -17,10 +17,10 @@ pub struct Target {
     pub restarts: Micros,
     pub errors: Errors,
     /// The LSN of the last row here, and of the last row that survives a crash.
-    pub origin: u64,
-    pub durable: u64,
+    pub origin: Lsn,
+    pub durable: Lsn,
     /// All WAL up to here was received, and its rows are here.
-    pub seen: u64,
+    pub seen: Lsn,
     /// Another session holds a lock that the worker needs for its next row.
     pub locked: bool,
     /// The next row cannot be applied.
@@ -35,7 +35,7 @@ pub struct Target {
 
 pub struct Apply {
     pub pid: i32,
-    pub received: u64,
+    pub received: Lsn,
     pub queue: VecDeque<Message>,
     /// The work that is left for the first message.
     left: Option<Micros>,
@@ -46,7 +46,7 @@ pub struct Apply {
 
 pub enum Message {
     Change(Row),
-    Keepalive(u64),
+    Keepalive(Lsn),
 }
 
 impl Target {
@@ -62,9 +62,9 @@ impl Target {
             worker: None,
             restarts: 0,
             errors: Errors::default(),
-            origin: 0,
-            durable: 0,
-            seen: 0,
+            origin: Lsn::ZERO,
+            durable: Lsn::ZERO,
+            seen: Lsn::ZERO,
             locked: false,
             fails: false,
             trickles: false,
@@ -77,7 +77,7 @@ impl Target {
         self.pids += 1;
         self.worker = Some(Apply {
             pid: self.pids,
-            received: 0,
+            received: Lsn::ZERO,
             queue: VecDeque::new(),
             left: None,
             heard: None,
@@ -106,14 +106,14 @@ impl Target {
         self.stop_worker(now);
     }
 
-    pub fn take(&mut self, rows: Vec<Row>, until: u64) {
+    pub fn take(&mut self, rows: Vec<Row>, until: Lsn) {
         let Some(worker) = &mut self.worker else { return };
         worker.queue.extend(rows.into_iter().map(Message::Change));
         worker.queue.push_back(Message::Keepalive(until));
     }
 
     /// Works for one step. Returns the report to the publisher if there is one.
-    pub fn work(&mut self, now: Micros) -> Option<u64> {
+    pub fn work(&mut self, now: Micros) -> Option<Lsn> {
         let mut budget = STEP;
         while let Some(worker) = &mut self.worker {
             match worker.queue.front() {
@@ -126,9 +126,9 @@ impl Target {
                 Some(&Message::Change(row)) => {
                     // A row is one message, or many messages of which the commit is the last.
                     if worker.left.is_none() || !self.locked {
-                        worker.hear(row.lsn - u64::from(self.trickles), now);
+                        worker.hear(row.lsn.back(u64::from(self.trickles)), now);
                     }
-                    self.seen = self.seen.max(row.lsn - 1);
+                    self.seen = self.seen.max(row.lsn.back(1));
                     let left = *worker.left.get_or_insert(row.work);
                     worker.waits = self.trickles && left > budget && (now / STEP).is_multiple_of(2);
                     if self.fails {
@@ -151,7 +151,7 @@ impl Target {
         None
     }
 
-    fn answer(&mut self, now: Micros) -> Option<u64> {
+    fn answer(&mut self, now: Micros) -> Option<Lsn> {
         let worker = self.worker.as_mut()?;
         worker.waits = true;
         if now < worker.answered + self.answers {
@@ -163,8 +163,8 @@ impl Target {
     }
 
     pub fn received(&self) -> Option<Received> {
-        let worker = self.worker.as_ref().filter(|worker| worker.received > 0)?;
-        Some(Received { pid: worker.pid, lsn: Lsn(worker.received) })
+        let worker = self.worker.as_ref().filter(|worker| worker.received > Lsn::ZERO)?;
+        Some(Received { pid: worker.pid, lsn: worker.received })
     }
 
     pub fn show(&self, received: Option<Received>, now: Micros) -> Subscriber<'static> {
@@ -173,7 +173,7 @@ impl Target {
             slot: Some("move"),
             received,
             worker: self.worker.as_ref().map(|worker| self.show_worker(worker, now)),
-            origin: (self.origin > 0).then_some(Lsn(self.origin)),
+            origin: (self.origin > Lsn::ZERO).then_some(self.origin),
             tables: self.tables,
             sync_workers: 1,
             shortage: None,
@@ -198,7 +198,7 @@ impl Target {
 }
 
 impl Apply {
-    fn hear(&mut self, lsn: u64, now: Micros) {
+    fn hear(&mut self, lsn: Lsn, now: Micros) {
         self.received = self.received.max(lsn);
         self.heard = Some(now);
         self.waits = false;

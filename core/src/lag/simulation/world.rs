@@ -3,6 +3,7 @@
 use super::publisher::Server;
 use super::subscriber::Target;
 use super::{Micros, SECOND, STEP};
+use crate::lsn::Lsn;
 
 /// The network between the publisher and both the subscriber and the watcher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,14 +26,14 @@ pub struct World {
     /// When the first row was written that was skipped and will never arrive.
     passed_over: Option<Micros>,
     /// Positions of the publisher's WAL, each with the last time at which it was there.
-    positions: Vec<(u64, Micros)>,
+    positions: Vec<(Lsn, Micros)>,
 }
 
 /// Rows committed after `since` at LSNs up to `until` count as applied, but never will be.
 #[derive(Debug, Clone, Copy)]
 struct Hole {
     since: Micros,
-    until: u64,
+    until: Lsn,
 }
 
 impl World {
@@ -54,7 +55,7 @@ impl World {
     }
 
     /// The publisher crashes, and its disk has lost everything after `lsn`.
-    pub fn go_back(&mut self, lsn: u64) {
+    pub fn go_back(&mut self, lsn: Lsn) {
         self.publisher.crash();
         self.publisher.go_back(lsn);
         self.hole = Some(Hole { since: self.now, until: self.subscriber.origin });
@@ -76,7 +77,7 @@ impl World {
     /// Records the first row that the slot has passed and the subscriber does not have.
     fn pass_over(&mut self) {
         let here = self.subscriber.origin;
-        let confirmed = self.publisher.confirmed.unwrap_or(0);
+        let confirmed = self.publisher.confirmed.unwrap_or(Lsn::ZERO);
         let mut rows = self.publisher.rows.iter().filter(|row| row.lsn > here);
         let first = rows.find(|row| row.lsn <= confirmed).map(|row| row.at);
         self.passed_over = self.passed_over.or(first);
