@@ -55,6 +55,14 @@ unsafe impl Form for Subscription {
 }
 
 /// The fixed columns of pg_subscription_rel (pg_subscription_rel.h).
+#[cfg(any(
+    feature = "pg13",
+    feature = "pg14",
+    feature = "pg15",
+    feature = "pg16",
+    feature = "pg17",
+    feature = "pg18"
+))]
 #[repr(C)]
 struct Table {
     subscription: Oid,
@@ -62,7 +70,7 @@ struct Table {
     state: c_char,
 }
 
-// SAFETY: pg_subscription_rel.h, 13 to 18.
+// SAFETY: pg_subscription_rel.h of the majors above.
 unsafe impl Form for Table {
     const CATALOG: Oid = SUBSCRIPTION_REL;
 }
