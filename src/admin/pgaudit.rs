@@ -10,7 +10,7 @@ use crate::admin::session;
 use crate::argument::{Text, required};
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, denied, entry, invalid};
-use crate::ffi::MAJOR;
+use crate::ffi::major;
 use crate::ffi::{database, identity};
 use crate::server::query;
 
@@ -136,7 +136,7 @@ fn administers(caller: Caller, role: Oid) -> Result<bool> {
         "SELECT pg_catalog.pg_has_role($1, $2, 'MEMBER WITH ADMIN OPTION') \
              OR $3 AND r.rolcreaterole \
            FROM pg_catalog.pg_roles r WHERE r.oid OPERATOR(pg_catalog.=) $1",
-        &[caller.oid().into(), role.into(), (MAJOR < 16).into()],
+        &[caller.oid().into(), role.into(), major::CREATEROLE_ADMINISTERS_ALL.into()],
     )?;
     Ok(answers == [true])
 }

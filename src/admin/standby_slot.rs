@@ -13,10 +13,9 @@ use crate::admin::session;
 use crate::argument::required;
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, denied, entry};
-use crate::ffi::MAJOR;
 use crate::ffi::call::Call;
 use crate::ffi::rows::{self, Value};
-use crate::ffi::{identity, standby, worker};
+use crate::ffi::{identity, major, standby, worker};
 use crate::notice::Notice;
 use crate::server::query;
 
@@ -52,11 +51,11 @@ fn pg_create_logical_replication_slot_on_standby(
 fn create(slot: &standby::Slot) -> Result<Lsn> {
     match standby::create_slot(slot) {
         Some(lsn) => Ok(lsn),
-        None => create_by_sql(slot),
+        None => create_by_function(slot),
     }
 }
 
-fn create_by_sql(slot: &standby::Slot) -> Result<Lsn> {
+fn create_by_function(slot: &standby::Slot) -> Result<Lsn> {
     let lsns = query::read(
         "SELECT (s.lsn OPERATOR(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.int8 \
            FROM pg_catalog.pg_create_logical_replication_slot($1, $2, $3, $4) s",
@@ -66,7 +65,7 @@ fn create_by_sql(slot: &standby::Slot) -> Result<Lsn> {
             slot.temporary.into(),
             slot.two_phase.into(),
         ],
-        |row| row.get::<i64>(1),
+        |row| Ok(row.get::<i64>(1)?),
     )?;
     let lsn = lsns.into_iter().flatten().next();
     lsn.map(|lsn| Lsn(lsn.cast_unsigned()))
@@ -81,7 +80,7 @@ fn check_options(slot: &standby::Slot, failover: bool, synced: bool) -> Result<(
             format!("a slot that is made on a standby cannot be \"{option}\""),
         )
     };
-    if slot.two_phase && MAJOR < 14 {
+    if slot.two_phase && !major::SLOTS_HAVE_TWO_PHASE {
         return Err(refused("twophase").detail("PostgreSQL 14 is the first that has it."));
     }
     for (option, is_on) in [("failover", failover), ("synced", synced)] {

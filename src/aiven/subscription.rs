@@ -9,8 +9,8 @@ use crate::argument::{Text, required};
 use crate::caller::Caller;
 use crate::conninfo::secrecy;
 use crate::error::{Error, Kind, Result, invalid};
-use crate::ffi::MAJOR;
 use crate::ffi::call::Call;
+use crate::ffi::major;
 use crate::ffi::subscription::SubscriptionRow;
 use crate::migration::catch_up;
 use crate::server::query;
@@ -58,7 +58,7 @@ fn check_origin(origin: &str) -> Result<()> {
             shown(origin)
         )));
     }
-    if origin == "none" && MAJOR < 16 {
+    if origin == "none" && !major::SUBSCRIPTIONS_HAVE_ORIGIN {
         let version: Vec<String> =
             query::column("SELECT pg_catalog.current_setting('server_version_num')", &[])?;
         return Err(Error::new(

@@ -10,7 +10,7 @@ use super::facts::{Entry, Subject};
 use super::finding::{Finding, listed};
 use super::published::is_published;
 use crate::error::{Error, Kind, Result};
-use crate::ffi::MAJOR;
+use crate::ffi::major::{self, MAJOR};
 use crate::notice::Notice;
 use crate::server::{query, text};
 
@@ -51,7 +51,7 @@ pub fn judge(subject: &Subject) -> Result<Option<Finding>> {
     let not_published = columns(1, &[Some(false)]);
     Ok(if !generated_twice.is_empty() {
         Some(Finding::Refusal(incompatible(&generated_twice)))
-    } else if !not_copied.is_empty() && subject.copy_data && MAJOR < 18 {
+    } else if !not_copied.is_empty() && subject.copy_data && !major::GENERATED_COLUMNS_REPLICATE {
         Some(Finding::Refusal(lost_by_copy(&not_copied)))
     } else {
         (!not_published.is_empty()).then(|| Finding::Warning(left_empty(&not_published)))
@@ -71,9 +71,8 @@ fn columns_here(tables: &[&Entry]) -> Result<HashMap<(Oid, String), bool>> {
         ),
         &[oids.into()],
         |row| {
-            let table = row.get::<Oid>(1)?.unwrap_or(Oid::INVALID);
-            let name = text::from_bytes(row.get(2)?).unwrap_or_default();
-            Ok(((table, name), row.get::<bool>(3)? == Some(true)))
+            let table: Oid = query::not_null(&row, 1)?;
+            Ok(((table, text::not_null(&row, 2)?), query::not_null(&row, 3)?))
         },
     )?;
     Ok(rows.into_iter().collect())

@@ -39,7 +39,7 @@ fn may_log_in(owner: Oid) -> Result<[bool; 2]> {
                 r.oid, pg_catalog.current_database()::pg_catalog.text, 'CONNECT') \
            FROM pg_catalog.pg_authid r WHERE r.oid OPERATOR(pg_catalog.=) $1",
         &[DatumWithOid::from(owner)],
-        |row| Ok([row.get(1)?.unwrap_or(true), row.get(2)?.unwrap_or(true)]),
+        |row| Ok([query::not_null(&row, 1)?, query::not_null(&row, 2)?]),
     )?;
     Ok(found.first().copied().unwrap_or([true, true]))
 }

@@ -63,10 +63,10 @@ fn leaves(tables: &[Entry]) -> Result<HashMap<Oid, Vec<Oid>>> {
            JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.relid \
           WHERE t.isleaf AND c.relkind OPERATOR(pg_catalog.=) 'r'",
         &[roots.into()],
-        |row| Ok((row.get::<Oid>(1)?, row.get::<Oid>(2)?)),
+        |row| Ok((query::not_null(&row, 1)?, query::not_null(&row, 2)?)),
     )?;
     for (root, leaf) in rows {
-        leaves.entry(root.unwrap_or(Oid::INVALID)).or_default().extend(leaf);
+        leaves.entry(root).or_default().push(leaf);
     }
     Ok(leaves)
 }

@@ -8,7 +8,7 @@ use pgmig_core::limits::TEXT as MAX_LENGTH;
 
 use crate::caller::Caller;
 use crate::error::{Error, Hint, Kind, Result, invalid};
-use crate::ffi::libpq;
+use crate::ffi::{libpq, major};
 use crate::settings;
 
 /// The longest text of a publisher that is shown, in characters.
@@ -102,7 +102,7 @@ fn rules() -> Rules {
         require_password: settings::require_password(),
         allowed_hosts: settings::allowed_hosts(),
         ssl_directory: settings::ssl_directory(),
-        libpq_16: crate::ffi::MAJOR >= 16,
+        libpq_16: major::LIBPQ_HAS_REQUIRE_AUTH,
         environment: names.filter(|name| name.starts_with("PG")).collect(),
     }
 }

@@ -1,28 +1,16 @@
 //! The event trigger that guards subscriptions on 15: whether it is there, and the lock that keeps it.
 //! Called by `subscription/guard.rs`, inside a transaction.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::CStr;
 
 use pgrx::pg_sys::{self, Oid};
 
 use super::catalog::{self, Form};
 
-/// EventTriggerRelationId (pg_event_trigger.h); pgrx does not bind it.
-const EVENT_TRIGGER: Oid = Oid::from_u32(3466);
+const EVENT_TRIGGER: Oid = pg_sys::EventTriggerRelationId;
 
-/// The first columns of pg_event_trigger.
-#[repr(C)]
-struct EventTrigger {
-    oid: Oid,
-    name: pg_sys::NameData,
-    event: pg_sys::NameData,
-    owner: Oid,
-    function: Oid,
-    enabled: c_char,
-}
-
-// SAFETY: pg_event_trigger.h, 13 to 18.
-unsafe impl Form for EventTrigger {
+// SAFETY: the server's own struct of pg_event_trigger's fixed columns, which are all NOT NULL.
+unsafe impl Form for pg_sys::FormData_pg_event_trigger {
     const CATALOG: Oid = EVENT_TRIGGER;
 }
 
@@ -48,10 +36,10 @@ pub fn lock_guard(guard: Guard) {
 /// Whether one of these event triggers is there, as it is now, and fires in apply workers too. Only
 /// superusers own any.
 pub fn exists(names: &[String]) -> bool {
-    let found = catalog::scan(|form: &EventTrigger| {
+    let found = catalog::scan(|form: &pg_sys::FormData_pg_event_trigger| {
         // SAFETY: a name is NUL-terminated within its 64 bytes.
-        let name = unsafe { CStr::from_ptr(form.name.data.as_ptr()) };
-        let fires_always = form.enabled as u8 == b'A';
+        let name = unsafe { CStr::from_ptr(form.evtname.data.as_ptr()) };
+        let fires_always = form.evtenabled as u8 == b'A';
         fires_always && names.iter().any(|wanted| name.to_bytes() == wanted.as_bytes())
     });
     found.contains(&true)

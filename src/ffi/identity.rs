@@ -57,18 +57,15 @@ pub fn has_rights_of(member: Oid, role: Oid) -> bool {
     unsafe { pg_sys::has_privs_of_role(member, role) }
 }
 
-/// Whether an apply worker of `member`'s subscription may write to a table of `owner`'s: it takes the
-/// owner's role.
+#[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
+pub fn may_apply_as(member: Oid, owner: Oid) -> bool {
+    has_rights_of(member, owner)
+}
+
 #[cfg(any(feature = "pg16", feature = "pg17", feature = "pg18"))]
 pub fn may_apply_as(member: Oid, owner: Oid) -> bool {
     // SAFETY: a catalog cache look-up on two oids.
     unsafe { pg_sys::member_can_set_role(member, owner) }
-}
-
-/// The same, where it writes with the rights that `member` inherits.
-#[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
-pub fn may_apply_as(member: Oid, owner: Oid) -> bool {
-    has_rights_of(member, owner)
 }
 
 /// The role's name, or an ERROR for a role that is gone.

@@ -17,6 +17,7 @@ pub mod heap;
 pub mod identity;
 pub mod libpq;
 pub mod library;
+pub mod major;
 pub mod meter;
 pub mod origin;
 pub mod parser;
@@ -36,5 +37,4 @@ pub mod translation;
 pub mod wait;
 pub mod worker;
 
-/// The major version of the server that this library is built for.
-pub const MAJOR: u16 = pgrx::pg_sys::PG_MAJORVERSION_NUM as u16;
+pub use major::MAJOR;

@@ -1,21 +1,24 @@
 //! Replication origins and their progress. Called by `commit/`, `subscription/` and `probe/`, inside a
 //! transaction.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
+use std::mem::offset_of;
 
 use pgrx::IntoDatum;
 use pgrx::pg_sys::{self, Oid};
 
 use super::catalog::{self, Form, OpenRelation};
 
-/// ReplicationOriginRelationId (pg_replication_origin.h); pgrx does not bind it.
-const REPLICATION_ORIGIN: Oid = Oid::from_u32(6000);
+const REPLICATION_ORIGIN: Oid = pg_sys::ReplicationOriginRelationId;
 
-/// The first column of pg_replication_origin: the origin's number.
+/// The origin's number, the only column of pg_replication_origin whose length is fixed.
 #[repr(C)]
 struct Number(Oid);
 
-// SAFETY: pg_replication_origin.h, 13 to 18.
+// Its place in the server's own struct.
+const _: () = assert!(offset_of!(pg_sys::FormData_pg_replication_origin, roident) == 0);
+
+// SAFETY: the first column, as asserted above, which is NOT NULL.
 unsafe impl Form for Number {
     const CATALOG: Oid = REPLICATION_ORIGIN;
 }
@@ -23,11 +26,14 @@ unsafe impl Form for Number {
 /// Takes the lock under which origins are dropped before changing any: up to 15 a stronger one than
 /// the change itself would take, so that two sessions would wait for each other.
 pub fn lock_all() {
-    #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
-    catalog::lock_catalog(REPLICATION_ORIGIN, pg_sys::ExclusiveLock);
-    #[cfg(any(feature = "pg16", feature = "pg17", feature = "pg18"))]
-    catalog::lock_catalog(REPLICATION_ORIGIN, pg_sys::RowExclusiveLock);
+    catalog::lock_catalog(REPLICATION_ORIGIN, DROP_LOCK);
 }
+
+/// What replorigin_drop_by_name (origin.c) takes; in 13 its callers.
+#[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
+const DROP_LOCK: u32 = pg_sys::ExclusiveLock;
+#[cfg(any(feature = "pg16", feature = "pg17", feature = "pg18"))]
+const DROP_LOCK: u32 = pg_sys::RowExclusiveLock;
 
 /// Up to which LSN of its publisher a subscription has applied changes; `None` without an origin, or
 /// before the first. Leaves no lock on the catalog behind.
@@ -84,25 +90,29 @@ pub fn restore_progress(origin: u16, progress: u64) {
 
 /// Drops a replication origin and its progress, which a rollback does not bring back.
 pub fn drop(name: &str) {
-    let Ok(name) = CString::new(name) else { return };
-    #[cfg(any(
-        feature = "pg14",
-        feature = "pg15",
-        feature = "pg16",
-        feature = "pg17",
-        feature = "pg18"
-    ))]
+    if let Ok(name) = CString::new(name) {
+        drop_if_exists(&name);
+    }
+}
+
+#[cfg(feature = "pg13")]
+fn drop_if_exists(name: &CStr) {
+    // SAFETY: a valid C string; a missing origin gives InvalidRepOriginId.
+    let origin = unsafe { pg_sys::replorigin_by_name(name.as_ptr().cast_mut(), true) };
+    if origin != 0 {
+        // SAFETY: an origin that exists.
+        unsafe { pg_sys::replorigin_drop(origin, false) }
+    }
+}
+
+#[cfg(any(
+    feature = "pg14",
+    feature = "pg15",
+    feature = "pg16",
+    feature = "pg17",
+    feature = "pg18"
+))]
+fn drop_if_exists(name: &CStr) {
     // SAFETY: a valid C string; a missing origin is fine.
-    unsafe {
-        pg_sys::replorigin_drop_by_name(name.as_ptr(), true, false)
-    }
-    #[cfg(feature = "pg13")]
-    {
-        // SAFETY: a valid C string; a missing origin gives InvalidRepOriginId.
-        let origin = unsafe { pg_sys::replorigin_by_name(name.as_ptr().cast_mut(), true) };
-        if origin != 0 {
-            // SAFETY: an origin that exists.
-            unsafe { pg_sys::replorigin_drop(origin, false) }
-        }
-    }
+    unsafe { pg_sys::replorigin_drop_by_name(name.as_ptr(), true, false) }
 }

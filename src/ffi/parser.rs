@@ -116,7 +116,8 @@ unsafe extern "C-unwind" fn is_subquery_or_has_one(node: *mut Node, context: *mu
 
 type Walker = unsafe extern "C-unwind" fn(*mut Node, *mut c_void) -> bool;
 
-/// Not bound: the callback has no parameter list in nodes/nodeFuncs.h.
+/// pgrx does not bind the walker of these majors: its callback has no parameter list there
+/// (nodes/nodeFuncs.h).
 #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
 mod server {
     use super::*;

@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use pgrx::pg_sys;
 
+/// Warns of each unknown parameter below `prefix`.
+#[cfg(any(feature = "pg13", feature = "pg14"))]
+pub fn reserve_prefix(prefix: &'static CStr) {
+    // SAFETY: a static C string, only read.
+    unsafe { pg_sys::EmitWarningsOnPlaceholders(prefix.as_ptr()) }
+}
+
 /// Makes an unknown parameter below `prefix` an error.
 #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17", feature = "pg18"))]
 pub fn reserve_prefix(prefix: &'static CStr) {
     // SAFETY: a static C string, copied by the callee.
     unsafe { pg_sys::MarkGUCPrefixReserved(prefix.as_ptr()) }
-}
-
-/// Warns of unknown parameters below `prefix` that are set by now: more came with 15.
-#[cfg(any(feature = "pg13", feature = "pg14"))]
-pub fn reserve_prefix(prefix: &'static CStr) {
-    // SAFETY: a static C string, copied or only read.
-    unsafe { pg_sys::EmitWarningsOnPlaceholders(prefix.as_ptr()) }
 }
 
 /// Runs `work` with parameters set for its time only. On ERROR the abort of the (sub)transaction

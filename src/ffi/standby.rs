@@ -18,7 +18,11 @@ pub fn making_a_slot<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
-pub use server::create_slot;
+/// Makes the slot and returns where its changes begin. Waits for a record of the primary's running
+/// transactions; interruptible. `None` where the server has a function for this.
+pub fn create_slot(slot: &Slot) -> Option<Lsn> {
+    server::create_slot(slot).map(Lsn)
+}
 
 /// Releases the slot that is being made, which goes with that. PostgreSQL does so when a transaction is
 /// aborted, but not when a subtransaction is.
@@ -49,14 +53,20 @@ pub fn primary_logs_for_decoding() -> bool {
     wal_level >= pg_sys::WalLevel::WAL_LEVEL_LOGICAL as i32
 }
 
-/// These majors have no function for this, only its parts.
+/// pg_create_logical_replication_slot() of these majors works on a standby too.
+#[cfg(any(feature = "pg16", feature = "pg17", feature = "pg18"))]
+mod server {
+    pub fn create_slot(_: &super::Slot) -> Option<u64> {
+        None
+    }
+}
+
+/// pg_create_logical_replication_slot() of these majors refuses a standby. Its parts do not.
 #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
 mod server {
     use super::*;
 
-    /// Makes the slot and returns where its changes begin. Waits for a record of the primary's running
-    /// transactions; interruptible.
-    pub fn create_slot(slot: &Slot) -> Option<Lsn> {
+    pub fn create_slot(slot: &Slot) -> Option<u64> {
         // SAFETY: reads a variable of this process.
         assert!(unsafe { pg_sys::MyReplicationSlot }.is_null(), "a slot is in use already");
         // SAFETY: raises or returns.
@@ -96,7 +106,7 @@ mod server {
         }
         // SAFETY: as above.
         unsafe { pg_sys::ReplicationSlotRelease() };
-        Some(Lsn(lsn))
+        Some(lsn)
     }
 
     /// Closes the WAL segment that is being read: an abort knows nothing of it.
@@ -114,17 +124,19 @@ mod server {
     /// Ephemeral to begin with: an error on the way then leaves nothing.
     fn acquire(slot: &Slot) {
         use pg_sys::ReplicationSlotPersistency::*;
-        let kind = if slot.temporary { RS_TEMPORARY } else { RS_EPHEMERAL };
-        #[cfg(feature = "pg13")]
+        acquire_as(slot, if slot.temporary { RS_TEMPORARY } else { RS_EPHEMERAL });
+    }
+
+    #[cfg(feature = "pg13")]
+    fn acquire_as(slot: &Slot, kind: pg_sys::ReplicationSlotPersistency::Type) {
         // SAFETY: a valid C string; raises or makes the slot.
-        unsafe {
-            pg_sys::ReplicationSlotCreate(slot.name.as_ptr(), true, kind)
-        }
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
-        // SAFETY: as above.
-        unsafe {
-            pg_sys::ReplicationSlotCreate(slot.name.as_ptr(), true, kind, slot.two_phase)
-        }
+        unsafe { pg_sys::ReplicationSlotCreate(slot.name.as_ptr(), true, kind) }
+    }
+
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    fn acquire_as(slot: &Slot, kind: pg_sys::ReplicationSlotPersistency::Type) {
+        // SAFETY: a valid C string; raises or makes the slot.
+        unsafe { pg_sys::ReplicationSlotCreate(slot.name.as_ptr(), true, kind, slot.two_phase) }
     }
 
     /// PostgreSQL calls these itself: its own functions, not pgrx's around them.
@@ -148,16 +160,5 @@ mod server {
             );
             pub fn wal_segment_close(state: *mut XLogReaderState);
         }
-    }
-}
-
-/// The server has a function of SQL for this.
-#[cfg(any(feature = "pg16", feature = "pg17", feature = "pg18"))]
-mod server {
-    use super::*;
-
-    /// None: `pg_create_logical_replication_slot` makes it, also on a standby.
-    pub fn create_slot(_slot: &Slot) -> Option<Lsn> {
-        None
     }
 }

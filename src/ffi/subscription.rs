@@ -55,6 +55,14 @@ unsafe impl Form for Subscription {
 }
 
 /// The fixed columns of pg_subscription_rel (pg_subscription_rel.h).
+#[cfg(any(
+    feature = "pg13",
+    feature = "pg14",
+    feature = "pg15",
+    feature = "pg16",
+    feature = "pg17",
+    feature = "pg18"
+))]
 #[repr(C)]
 struct Table {
     subscription: Oid,
@@ -62,7 +70,7 @@ struct Table {
     state: c_char,
 }
 
-// SAFETY: pg_subscription_rel.h, 13 to 18.
+// SAFETY: pg_subscription_rel.h of the majors above.
 unsafe impl Form for Table {
     const CATALOG: Oid = SUBSCRIPTION_REL;
 }
@@ -367,26 +375,17 @@ mod server {
         pub fn logicalrep_worker_stop(sub: Oid, rel: Oid);
     }
 
-    pub use add::add_relation;
-
     #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15", feature = "pg16"))]
-    mod add {
-        use super::*;
-
+    pub unsafe fn add_relation(subscription: Oid, relation: Oid, state: u8) {
         unsafe extern "C-unwind" {
             fn AddSubscriptionRelState(sub: Oid, rel: Oid, state: c_char, lsn: u64);
         }
-
-        pub unsafe fn add_relation(subscription: Oid, relation: Oid, state: u8) {
-            // SAFETY: plain values; the caller holds the guard.
-            unsafe { AddSubscriptionRelState(subscription, relation, state as c_char, 0) }
-        }
+        // SAFETY: plain values; the caller holds the guard.
+        unsafe { AddSubscriptionRelState(subscription, relation, state as c_char, 0) }
     }
 
     #[cfg(any(feature = "pg17", feature = "pg18"))]
-    mod add {
-        use super::*;
-
+    pub unsafe fn add_relation(subscription: Oid, relation: Oid, state: u8) {
         unsafe extern "C-unwind" {
             fn AddSubscriptionRelState(
                 sub: Oid,
@@ -396,10 +395,7 @@ mod server {
                 retain_lock: bool,
             );
         }
-
-        pub unsafe fn add_relation(subscription: Oid, relation: Oid, state: u8) {
-            // SAFETY: plain values; the caller holds the guard.
-            unsafe { AddSubscriptionRelState(subscription, relation, state as c_char, 0, false) }
-        }
+        // SAFETY: plain values; the caller holds the guard.
+        unsafe { AddSubscriptionRelState(subscription, relation, state as c_char, 0, false) }
     }
 }

@@ -80,7 +80,15 @@ pub fn within<R>(time: Duration, work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// `STATEMENT_TIMEOUT` of utils/timeout.h, the same number from 13 to 18.
+/// `STATEMENT_TIMEOUT` of utils/timeout.h.
+#[cfg(any(
+    feature = "pg13",
+    feature = "pg14",
+    feature = "pg15",
+    feature = "pg16",
+    feature = "pg17",
+    feature = "pg18"
+))]
 const STATEMENT_TIMEOUT: c_int = 3;
 
 struct Timer;

@@ -189,8 +189,8 @@ fn quiet(socket: RawFd, what: For, deadline: Instant) -> bool {
 fn interrupt_pending() -> bool {
     let flags = [&raw const pg_sys::QueryCancelPending, &raw const pg_sys::ProcDiePending];
     // SAFETY: flags of this process that its signal handlers set.
-    let is_pending = flags.into_iter().any(|flag| unsafe { flag.read_volatile() } != 0);
-    is_pending || transaction_timeout::is_pending()
+    let is_set = flags.into_iter().any(|flag| unsafe { flag.read_volatile() } != 0);
+    is_set || transaction_timeout::is_pending()
 }
 
 /// When the current statement must end by `statement_timeout`. The server's own timer is off while
@@ -203,13 +203,29 @@ pub fn statement_deadline() -> Option<Instant> {
     end_of(timeout, start)
 }
 
-pub use transaction_timeout::deadline as transaction_deadline;
+/// The end of the transaction by `transaction_timeout`, which begins with it.
+pub fn transaction_deadline() -> Option<Instant> {
+    transaction_timeout::deadline()
+}
+
+/// These majors have no `transaction_timeout`.
+#[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15", feature = "pg16"))]
+mod transaction_timeout {
+    use super::Instant;
+
+    pub fn deadline() -> Option<Instant> {
+        None
+    }
+
+    pub fn is_pending() -> bool {
+        false
+    }
+}
 
 #[cfg(any(feature = "pg17", feature = "pg18"))]
 mod transaction_timeout {
     use super::*;
 
-    /// The end of the transaction by `transaction_timeout`, which begins with it.
     pub fn deadline() -> Option<Instant> {
         // SAFETY: reads a configuration variable.
         let timeout = unsafe { pg_sys::TransactionTimeout };
@@ -218,24 +234,11 @@ mod transaction_timeout {
         end_of(timeout, start)
     }
 
+    /// Whether the timeout has passed and the transaction is about to be ended.
     pub fn is_pending() -> bool {
         let flag = &raw const pg_sys::TransactionTimeoutPending;
         // SAFETY: a flag of this process that its signal handler sets.
         unsafe { flag.read_volatile() != 0 }
-    }
-}
-
-/// Since 17.
-#[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15", feature = "pg16"))]
-mod transaction_timeout {
-    use super::*;
-
-    pub fn deadline() -> Option<Instant> {
-        None
-    }
-
-    pub fn is_pending() -> bool {
-        false
     }
 }
 

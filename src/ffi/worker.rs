@@ -156,6 +156,12 @@ fn be_the_bootstrap_superuser() {
     super::settings::override_for_process(c"role", c"none");
 }
 
+/// Parameters for `stand_apart` that not every major has.
+#[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15", feature = "pg16"))]
+const PARAMETERS_OF_THIS_MAJOR: &[(&CStr, &CStr)] = &[];
+#[cfg(any(feature = "pg17", feature = "pg18"))]
+const PARAMETERS_OF_THIS_MAJOR: &[(&CStr, &CStr)] = &[(c"transaction_timeout", c"0")];
+
 /// What the server, the database or the role sets does not bind this worker: the database's owner
 /// must not lend it names, a timeout must not end it, its statements mean what they say and are not
 /// logged, and its NOTIFY waits for no standby. Left out are parameters that change how fast a
@@ -182,15 +188,10 @@ fn stand_apart() {
         (c"jit", c"off"),
         (c"max_parallel_workers_per_gather", c"0"),
     ];
-    for (name, value) in PARAMETERS.iter().chain(SINCE_17) {
+    for (name, value) in PARAMETERS.iter().chain(PARAMETERS_OF_THIS_MAJOR) {
         super::settings::override_for_process(name, value);
     }
 }
-
-#[cfg(any(feature = "pg17", feature = "pg18"))]
-const SINCE_17: &[(&CStr, &CStr)] = &[(c"transaction_timeout", c"0")];
-#[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15", feature = "pg16"))]
-const SINCE_17: &[(&CStr, &CStr)] = &[];
 
 /// Runs `work` in a transaction. An ERROR in it ends the worker, and with it the transaction.
 pub fn transaction<T>(work: impl FnOnce() -> T) -> T {

@@ -45,11 +45,11 @@ fn subscribed(subscription: Oid) -> Result<HashMap<String, HashSet<String>>> {
             name = text::as_utf8("c.relname::pg_catalog.text"),
         ),
         &[subscription.into()],
-        |row| Ok((text::from_bytes(row.get(1)?), text::from_bytes(row.get(2)?))),
+        |row| Ok((text::not_null(&row, 1)?, text::not_null(&row, 2)?)),
     )?;
     let mut names: HashMap<String, HashSet<String>> = HashMap::new();
     for (schema, name) in tables {
-        names.entry(schema.unwrap_or_default()).or_default().extend(name);
+        names.entry(schema).or_default().insert(name);
     }
     Ok(names)
 }

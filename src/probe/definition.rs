@@ -40,9 +40,9 @@ pub fn definitions() -> Result<Vec<Definition>> {
         |row| {
             let publications = row.get::<Vec<u8>>(6)?;
             Ok(Definition {
-                oid: row.get(1)?.unwrap_or(Oid::INVALID),
-                owner: row.get(2)?.unwrap_or(Oid::INVALID),
-                is_superusers: row.get(3)?.unwrap_or(false),
+                oid: query::not_null(&row, 1)?,
+                owner: query::not_null(&row, 2)?,
+                is_superusers: query::not_null(&row, 3)?,
                 conninfo: text::from_bytes(row.get(4)?),
                 slot: text::from_bytes(row.get(5)?),
                 publications: publications.and_then(|list| serde_json::from_slice(&list).ok()),

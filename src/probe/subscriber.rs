@@ -6,11 +6,12 @@ use pgmig_core::lag::wait::WorkerWait;
 use pgmig_core::lag::{Micros, SECOND};
 use pgmig_core::lsn::Lsn;
 use pgrx::pg_sys::Oid;
-use pgrx::spi::{SpiError, SpiHeapTupleData};
+use pgrx::spi::SpiHeapTupleData;
 
 use crate::error::Result;
 use crate::reports;
-use crate::server::{query, text};
+use crate::server::query::{self, RowResult};
+use crate::server::text;
 
 /// received_lsn of each apply worker: read before its wait, see `pgmig_core::lag::applied`.
 pub fn received() -> Result<Vec<(Oid, Received)>> {
@@ -155,12 +156,12 @@ fn workers() -> String {
     )
 }
 
-fn read(row: SpiHeapTupleData) -> std::result::Result<SubscriberState, SpiError> {
-    let oid = row.get(1)?.unwrap_or(Oid::INVALID);
+fn read(row: SpiHeapTupleData) -> RowResult<SubscriberState> {
+    let oid = query::not_null(&row, 1)?;
     Ok(SubscriberState {
         oid,
-        name: text::from_bytes(row.get(2)?).unwrap_or_default(),
-        enabled: row.get(3)?.unwrap_or(false),
+        name: text::not_null(&row, 2)?,
+        enabled: query::not_null(&row, 3)?,
         slot: text::from_bytes(row.get(4)?),
         worker: worker(&row, 5)?,
         copiers: copiers(&row, 5)?,
@@ -188,7 +189,7 @@ pub fn shortage() -> Result<Option<Shortage>> {
                            'logger', 'slotsync worker', 'walsummarizer', 'io worker', 'standalone backend')) \
                    OPERATOR(pg_catalog.>=) pg_catalog.current_setting('max_worker_processes')::pg_catalog.int8";
     let found = query::read_again(LIMITS, |row| {
-        let is = |column| Ok::<_, SpiError>(row.get::<bool>(column)?.unwrap_or(false));
+        let is = |column| query::not_null::<bool>(&row, column);
         Ok(match (is(1)?, is(2)?, is(3)?) {
             (true, _, _) => Some(Shortage::Logical),
             (_, true, _) => Some(Shortage::Sync),
@@ -200,7 +201,7 @@ pub fn shortage() -> Result<Option<Shortage>> {
 }
 
 /// From FIGURES, of which the first is column `first`.
-fn worker(row: &SpiHeapTupleData, first: usize) -> std::result::Result<Option<Worker>, SpiError> {
+fn worker(row: &SpiHeapTupleData, first: usize) -> RowResult<Option<Worker>> {
     let age = row.get::<i64>(first + 1)?;
     let last_message_age = age.map(|ms| ms.max(0).unsigned_abs() * (SECOND / 1000) as Micros);
     let wait = WorkerWait::parse(row.get::<&str>(first + 2)?, row.get::<&str>(first + 3)?);
@@ -210,11 +211,7 @@ fn worker(row: &SpiHeapTupleData, first: usize) -> std::result::Result<Option<Wo
 }
 
 /// From FIGURES, of which the first is column `first`, and from what the workers reported.
-fn errors(
-    subscription: Oid,
-    row: &SpiHeapTupleData,
-    first: usize,
-) -> std::result::Result<Errors, SpiError> {
+fn errors(subscription: Oid, row: &SpiHeapTupleData, first: usize) -> RowResult<Errors> {
     let uncounted = reports::failures(subscription);
     Ok(Errors {
         apply: count(row, first + 5)? + uncounted.apply,
@@ -229,15 +226,15 @@ fn errors(
 }
 
 /// From FIGURES, of which the first is column `first`.
-fn copiers(row: &SpiHeapTupleData, first: usize) -> std::result::Result<u32, SpiError> {
+fn copiers(row: &SpiHeapTupleData, first: usize) -> RowResult<u32> {
     Ok(count(row, first + 9)? as u32)
 }
 
 /// An LSN as its distance from 0/0; 0/0 itself is none.
-fn lsn(row: &SpiHeapTupleData, column: usize) -> std::result::Result<Option<Lsn>, SpiError> {
+fn lsn(row: &SpiHeapTupleData, column: usize) -> RowResult<Option<Lsn>> {
     Ok(row.get::<i64>(column)?.filter(|lsn| *lsn != 0).map(|lsn| Lsn(lsn.unsigned_abs())))
 }
 
-fn count(row: &SpiHeapTupleData, column: usize) -> std::result::Result<u64, SpiError> {
-    Ok(row.get::<i64>(column)?.unwrap_or(0).unsigned_abs())
+fn count(row: &SpiHeapTupleData, column: usize) -> RowResult<u64> {
+    Ok(query::not_null::<i64>(row, column)?.unsigned_abs())
 }

@@ -15,6 +15,7 @@ use super::observation::observation;
 use super::publishers::PublisherProbes;
 use super::subscriber::{self, SubscriberState};
 use crate::error::Result;
+use crate::ffi::major;
 use crate::ffi::origin;
 use crate::ffi::subscription::{self as catalog, SubscriptionRow};
 use crate::ffi::wait::monotonic_micros as now;
@@ -162,7 +163,7 @@ fn uncopied(subscription: Oid) -> Result<Vec<String>> {
               WHERE c.oid OPERATOR(pg_catalog.=) ANY ($1) ORDER BY c.oid"
         ),
         &[tables.into()],
-        |row| row.get::<Vec<u8>>(1),
+        |row| Ok(row.get::<Vec<u8>>(1)?),
     )?;
     Ok(names.into_iter().filter_map(text::from_bytes).collect())
 }
@@ -205,15 +206,15 @@ fn tell(name: &str, reading: &Reading, subscription: Oid) -> Result<()> {
 
 /// Of the tables that are being copied now.
 fn rows_copied(subscription: Oid) -> Result<Option<i64>> {
-    if crate::ffi::MAJOR < 14 {
-        return Ok(None); // the first with pg_stat_progress_copy
+    if !major::COPY_SHOWS_PROGRESS {
+        return Ok(None);
     }
     let copying = query::read(
         "SELECT pg_catalog.sum(c.tuples_processed)::pg_catalog.int8 \
            FROM pg_catalog.pg_stat_get_subscription($1) w \
            JOIN pg_catalog.pg_stat_progress_copy c ON c.pid OPERATOR(pg_catalog.=) w.pid",
         &[subscription.into()],
-        |row| row.get::<i64>(1),
+        |row| Ok(row.get::<i64>(1)?),
     )?;
     Ok(copying.into_iter().flatten().next())
 }

@@ -43,16 +43,20 @@ fn taken_in(tables: &[String]) -> Notice {
         .hint(extension_tables::HINT)
 }
 
+/// Whether the publication $2 publishes the schema of a table c. These majors publish no schemas.
+#[cfg(any(feature = "pg13", feature = "pg14"))]
+const IS_IN_A_SCHEMA: &str = "false";
+#[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17", feature = "pg18"))]
+const IS_IN_A_SCHEMA: &str = "\
+EXISTS (SELECT FROM pg_catalog.pg_publication_namespace s \
+          JOIN pg_catalog.pg_publication p ON p.oid OPERATOR(pg_catalog.=) s.pnpubid \
+         WHERE s.pnnspid OPERATOR(pg_catalog.=) c.relnamespace \
+           AND p.pubname OPERATOR(pg_catalog.=) $2)";
+
 fn unlogged_tables(publication: &str, meant: Meant, caller: Caller) -> Result<Vec<String>> {
-    let is_meant = match (meant, crate::ffi::MAJOR) {
-        (Meant::All, _) => "true",
-        (Meant::Schemas, 15..) => {
-            "EXISTS (SELECT FROM pg_catalog.pg_publication_namespace s \
-               JOIN pg_catalog.pg_publication p ON p.oid OPERATOR(pg_catalog.=) s.pnpubid \
-              WHERE s.pnnspid OPERATOR(pg_catalog.=) c.relnamespace \
-                AND p.pubname OPERATOR(pg_catalog.=) $2)"
-        }
-        (Meant::Schemas, _) => "false", // no major before has them
+    let is_meant = match meant {
+        Meant::All => "true",
+        Meant::Schemas => IS_IN_A_SCHEMA,
     };
     labels(
         &format!(

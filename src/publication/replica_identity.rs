@@ -7,7 +7,7 @@ use pgmig_core::publication::Spec;
 use pgrx::datum::DatumWithOid;
 
 use crate::error::{Error, Kind, Result};
-use crate::ffi::MAJOR;
+use crate::ffi::major;
 use crate::notice::Notice;
 use crate::server::{query, text};
 
@@ -93,10 +93,10 @@ fn summary(problems: &[Problem]) -> String {
 /// In the order of the tables' names; none if only inserts and truncates are published.
 fn problems(publication: &str) -> Result<Vec<Problem>> {
     let mut kinds = vec![MISSING];
-    if MAJOR >= 15 {
+    if major::PUBLICATIONS_HAVE_LISTS_AND_FILTERS {
         kinds.extend([UNLISTED, FILTERED]);
     }
-    if MAJOR >= 18 {
+    if major::GENERATED_COLUMNS_REPLICATE {
         kinds.push(GENERATED);
     }
     query::rows(
@@ -114,9 +114,9 @@ fn problems(publication: &str) -> Result<Vec<Problem>> {
         &[DatumWithOid::from(publication)],
         |row| {
             Ok(Problem {
-                table: text::from_bytes(row.get(1)?).unwrap_or_default(),
-                flaw: text::from_bytes(row.get(2)?).unwrap_or_default(),
-                remedy: text::from_bytes(row.get(3)?).unwrap_or_default(),
+                table: text::not_null(&row, 1)?,
+                flaw: text::not_null(&row, 2)?,
+                remedy: text::not_null(&row, 3)?,
                 statement: text::from_bytes(row.get(4)?),
             })
         },

@@ -99,8 +99,8 @@ fn check_schema_owners(schemas: DatumWithOid, caller: Caller) -> Result<()> {
         ),
         &[schemas],
         |row| {
-            let schema = text::from_bytes(row.get(1)?).unwrap_or_default();
-            Ok((schema, row.get(2)?.unwrap_or(Oid::INVALID)))
+            let owner: Oid = query::not_null(&row, 2)?;
+            Ok((text::not_null(&row, 1)?, owner))
         },
     )?;
     match owners.iter().find(|(_, owner)| !caller.has_rights_of(*owner)) {
@@ -136,12 +136,7 @@ fn check_creators(schemas: DatumWithOid, caller: Caller) -> Result<()> {
             creator = text::as_utf8("creator.name"),
         ),
         &[schemas, DatumWithOid::from(caller.oid())],
-        |row| {
-            Ok((
-                text::from_bytes(row.get(1)?).unwrap_or_default(),
-                text::from_bytes(row.get(2)?).unwrap_or_default(),
-            ))
-        },
+        |row| Ok((text::not_null(&row, 1)?, text::not_null(&row, 2)?)),
     )?;
     match creators.into_iter().next() {
         Some((schema, creator)) => {
@@ -189,9 +184,9 @@ fn owned_tables(condition: &str, argument: DatumWithOid) -> Result<Vec<OwnedTabl
         &[argument],
         |row| {
             Ok(OwnedTable {
-                schema: text::from_bytes(row.get(1)?).unwrap_or_default(),
-                table: text::from_bytes(row.get(2)?).unwrap_or_default(),
-                owner: row.get(3)?.unwrap_or(Oid::INVALID),
+                schema: text::not_null(&row, 1)?,
+                table: text::not_null(&row, 2)?,
+                owner: query::not_null(&row, 3)?,
             })
         },
     )?;

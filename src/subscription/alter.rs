@@ -16,8 +16,8 @@ use crate::commit::defer;
 use crate::conninfo;
 use crate::conninfo::secrecy;
 use crate::error::{Error, Hint, Kind, Result, entry};
-use crate::ffi::database;
 use crate::ffi::subscription::{self as catalog, Column};
+use crate::ffi::{database, major};
 use crate::notice::Notice;
 use crate::publisher::Publisher;
 use crate::server::query;
@@ -127,7 +127,7 @@ fn set_connection(name: Text, text: Text) -> Result<()> {
     let conninfo = conninfo::to_store(&conninfo, &publisher.address(), caller);
     let subscription = subscription.locked()?;
     let mut columns = vec![Column::Conninfo(conninfo)];
-    if crate::ffi::MAJOR >= 16 && !caller.is_superuser() {
+    if major::SUBSCRIPTIONS_HAVE_PASSWORD_REQUIRED && !caller.is_superuser() {
         columns.push(Column::PasswordRequired(settings::require_password()));
     }
     catalog::update(subscription.oid, &columns);

@@ -15,9 +15,9 @@ use crate::commit::{Plan, defer};
 use crate::conninfo;
 use crate::conninfo::secrecy;
 use crate::error::{Error, Hint, Kind, Result, entry};
-use crate::ffi::database;
 use crate::ffi::settings::with_settings;
 use crate::ffi::subscription::{self as catalog, Column};
+use crate::ffi::{database, major};
 use crate::notice::Notice;
 use crate::publisher::Publisher;
 use crate::server::query;
@@ -45,7 +45,7 @@ fn pg_create_subscription(
                 required("arg_origin", arg_origin)?,
             );
             require_subscriber(Caller::current()?)?;
-            options.check(crate::ffi::MAJOR)?;
+            options.check(major::MAJOR)?;
             create(&Request {
                 name: required("arg_subscription_name", arg_subscription_name)?,
                 conninfo: required("arg_connection_string", arg_connection_string)?,
@@ -70,7 +70,7 @@ fn create_subscription(name: Text, conninfo: Text, publications: Texts, options:
                 name: required("name", name)?,
                 conninfo: required("conninfo", conninfo)?,
                 publications: tables::publication_names("publications", publications)?,
-                options: Options::parse(options, crate::ffi::MAJOR)?,
+                options: Options::parse(options, major::MAJOR)?,
                 takes_existing_slot: false,
             })
         })
@@ -105,7 +105,7 @@ pub fn create(request: &Request) -> Result<()> {
     let conninfo = conninfo::to_store(&conninfo, &publisher.address(), caller);
     prepare_slot(publisher, slot, request)?;
 
-    if crate::ffi::MAJOR == 15 && !caller.is_superuser() {
+    if major::SUBSCRIPTIONS_NEED_GUARD && !caller.is_superuser() {
         guard::require()?;
     }
     catalog::lock_name(request.name);
@@ -194,8 +194,11 @@ fn existing_slot(publisher: &mut Publisher, slot: &str) -> Result<bool> {
 /// Creates the subscription with a placeholder for its connection string: no SQL text that could be
 /// logged or quoted in an error's CONTEXT ever holds the real one.
 fn create_unconnected(request: &Request, slot: &str, caller: Caller) -> Result<()> {
-    let mut options = request.options.with_list(slot, crate::ffi::MAJOR);
-    if crate::ffi::MAJOR >= 16 && !caller.is_superuser() && !settings::require_password() {
+    let mut options = request.options.with_list(slot, major::MAJOR);
+    if major::SUBSCRIPTIONS_HAVE_PASSWORD_REQUIRED
+        && !caller.is_superuser()
+        && !settings::require_password()
+    {
         options.push_str(", password_required = false");
     }
     let text = format!(
@@ -213,11 +216,11 @@ fn create_unconnected(request: &Request, slot: &str, caller: Caller) -> Result<(
 fn give_to(caller: Caller, subscription: &Subscription, conninfo: String) -> Result<()> {
     catalog::lock(subscription.oid);
     let mut columns = vec![Column::Conninfo(conninfo)];
-    if crate::ffi::MAJOR < 16 {
+    if !major::ORDINARY_ROLES_TAKE_SUBSCRIPTIONS {
         columns.push(Column::Owner(caller.oid()));
     }
     catalog::update(subscription.oid, &columns);
-    if crate::ffi::MAJOR < 16 {
+    if !major::ORDINARY_ROLES_TAKE_SUBSCRIPTIONS {
         catalog::change_owner_dependency(subscription.oid, caller.oid());
         return Ok(());
     }

@@ -13,7 +13,7 @@ use crate::commit::is_to_go;
 use crate::conninfo;
 use crate::error::{Error, Hint, Kind, Result, denied};
 use crate::ffi::subscription::{self as catalog, SubscriptionRow};
-use crate::ffi::{database, identity};
+use crate::ffi::{database, identity, major};
 use crate::probe::too_many_publications;
 use crate::publisher::Publisher;
 
@@ -116,7 +116,7 @@ pub fn visible(name: &str, caller: Caller) -> Result<Oid> {
 
 /// Below 15 an apply worker ignores table privileges: nothing there can be lent to an ordinary role.
 pub fn require_subscriber(caller: Caller) -> Result<()> {
-    if crate::ffi::MAJOR >= 15 || caller.is_superuser() {
+    if major::APPLY_CHECKS_PRIVILEGES || caller.is_superuser() {
         return Ok(());
     }
     Err(Error::new(
@@ -125,7 +125,7 @@ pub fn require_subscriber(caller: Caller) -> Result<()> {
     )
     .detail(format!(
         "This server is PostgreSQL {}, whose apply workers ignore table privileges.",
-        crate::ffi::MAJOR
+        major::MAJOR
     ))
     .hint("Use this server as the source; all publisher-side functions work here."))
 }

@@ -121,8 +121,8 @@ fn sequences_here(
         ),
         &[subscription.oid.into(), DatumWithOid::from(caller.oid())],
         |row| {
-            let name = |column| Ok::<_, pgrx::spi::SpiError>(text::from_bytes(row.get(column)?));
-            Ok(((name(1)?.unwrap_or_default(), name(2)?.unwrap_or_default()), row.get::<i64>(3)?))
+            let name = |column| text::not_null(&row, column);
+            Ok(((name(1)?, name(2)?), row.get::<i64>(3)?))
         },
     )?;
     Ok(found.into_iter().collect())

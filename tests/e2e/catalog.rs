@@ -325,6 +325,61 @@ fn it_goes_and_comes_without_a_trace(session: &mut Session) {
     session.run("CREATE EXTENSION pgmig_extras");
 }
 
+/// As src/ffi/subscription.rs takes them for: its structs name the fixed columns in this order.
+fn rows_of_subscriptions_are_laid_out_as_they_are_read(session: &mut Session) {
+    let major: i32 = session.value("SELECT current_setting('server_version_num')::int4 / 10000");
+    let first = match major {
+        13 | 14 => [
+            "oid oid NOT NULL",
+            "subdbid oid NOT NULL",
+            "subname name NOT NULL",
+            "subowner oid NOT NULL",
+            "subenabled boolean NOT NULL",
+        ]
+        .as_slice(),
+        15..=18 => &[
+            "oid oid NOT NULL",
+            "subdbid oid NOT NULL",
+            "subskiplsn pg_lsn NOT NULL",
+            "subname name NOT NULL",
+            "subowner oid NOT NULL",
+            "subenabled boolean NOT NULL",
+        ],
+        _ => panic!("compare pg_subscription.h and pg_subscription_rel.h of {major}"),
+    };
+    assert_eq!(columns(session, "pg_subscription")[..first.len()], *first);
+    let first = ["srsubid oid NOT NULL", "srrelid oid NOT NULL", "srsubstate \"char\" NOT NULL"];
+    assert_eq!(columns(session, "pg_subscription_rel")[..first.len()], first);
+}
+
+/// src/ffi/subscription.rs finds these by their names, and takes their values for these types.
+fn columns_of_subscriptions_have_the_types_they_are_read_as(session: &mut Session) {
+    let read = [
+        (13, "subconninfo text NOT NULL"),
+        (13, "subslotname name"),
+        (13, "subpublications text[] NOT NULL"),
+        (15, "subtwophasestate \"char\" NOT NULL"),
+        (16, "subpasswordrequired boolean NOT NULL"),
+        (16, "suborigin text"),
+    ];
+    let major: i32 = session.value("SELECT current_setting('server_version_num')::int4 / 10000");
+    let columns = columns(session, "pg_subscription");
+    for (since, column) in read {
+        let is_there = columns.iter().any(|found| found == column);
+        assert_eq!(is_there, major >= since, "{column} in {columns:#?}");
+    }
+}
+
+/// In the order of their places.
+fn columns(session: &mut Session, catalog: &str) -> Vec<String> {
+    session.column(&format!(
+        "SELECT concat_ws(' ', attname, format_type(atttypid, NULL),
+                          CASE WHEN attnotnull THEN 'NOT NULL' END)
+           FROM pg_attribute
+          WHERE attrelid = 'pg_catalog.{catalog}'::regclass AND attnum > 0 ORDER BY attnum"
+    ))
+}
+
 macro_rules! on_every_major {
     ($($module:ident $major:literal)*: $tests:tt) => {
         $(on_every_major!(@ $module, $major, $tests);)*
@@ -350,4 +405,6 @@ on_every_major! { on_13 13 on_14 14 on_15 15 on_16 16 on_17 17 on_18 18: [
     every_symbol_has_its_function,
     it_has_no_table_and_grants_no_change,
     it_goes_and_comes_without_a_trace,
+    rows_of_subscriptions_are_laid_out_as_they_are_read,
+    columns_of_subscriptions_have_the_types_they_are_read_as,
 ] }
