@@ -116,9 +116,9 @@ fn plans_inside_the_functions_of_others_do_not_reach_the_client(source: &Source)
     set(&mut operator, "log_min_duration", "0").unwrap();
     for nested in ["on", "off"] {
         set(&mut operator, "log_nested_statements", nested).unwrap();
-        let before = source.cluster.log().len();
+        let before = source.cluster.log_length();
         assert!(!look(&mut operator), "nested statements {nested}");
-        assert!(source.cluster.log()[before..].contains(TREASURE), "nested statements {nested}");
+        assert!(source.cluster.log_since(before).contains(TREASURE), "nested statements {nested}");
     }
     operator.run("BEGIN");
     set(&mut operator, "log_verbose", "on").unwrap();
@@ -138,9 +138,9 @@ fn plans_that_the_configuration_asks_for_do_not_reach_the_client(source: &Source
     operator.run("SET client_min_messages = log; SET plan_cache_mode = force_custom_plan");
     assert!(look(&mut operator));
     operator.call("auto_explain_load", &[]).unwrap();
-    let before = source.cluster.log().len();
+    let before = source.cluster.log_length();
     assert!(!look(&mut operator));
-    assert!(source.cluster.log()[before..].contains(TREASURE));
+    assert!(source.cluster.log_since(before).contains(TREASURE));
 }
 
 /// A server where nothing is loaded, with an operator in database postgres.
@@ -209,9 +209,9 @@ fn loading_alone_tells_the_client_no_plan(major: u16) {
     );
     let mut operator = Session::open(&server, "operator", "postgres");
     operator.call("auto_explain_load", &[]).unwrap();
-    let before = server.log().len();
+    let before = server.log_length();
     assert!(!look(&mut operator));
-    assert!(server.log()[before..].contains(TREASURE));
+    assert!(server.log_since(before).contains(TREASURE));
 
     // Where they would not be logged, it is not even loaded, whatever the caller set before.
     for (name, value) in [("auto_explain.log_level", "notice"), ("log_min_messages", "fatal")] {

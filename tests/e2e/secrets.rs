@@ -251,9 +251,9 @@ fn preloaded(major: u16) -> Cluster {
 
 /// The log of what `work` does.
 fn logged(cluster: &Cluster, work: impl FnOnce()) -> String {
-    let before = cluster.log().len();
+    let before = cluster.log_length();
     work();
-    cluster.log()[before..].to_owned()
+    cluster.log_since(before)
 }
 
 /// With preload the statements of every role pass by the hook, with or without a grant.

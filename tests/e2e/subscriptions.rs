@@ -309,15 +309,14 @@ fn a_transaction_that_fails_can_be_skipped(bed: &Bed) {
     let mut operator = bed.subscribed();
     let name = bed.subscription();
     operator.run(r#"INSERT INTO "Shop"."Orders" VALUES (1001, 'in the way')"#);
-    let before = bed.target.log().len();
+    let before = bed.target.log_length();
     let origin = quoted_origin(bed);
     let mut app = bed.app();
     app.run(r#"INSERT INTO "Shop"."Orders" VALUES (1001, 'collides')"#);
     let finished_at = poll_until(DEADLINE, "the apply worker to fail", || {
-        let log = bed.target.log();
-        let context = log[before..]
-            .lines()
-            .find(|line| line.contains("finished at ") && line.contains(&origin));
+        let log = bed.target.log_since(before);
+        let context =
+            log.lines().find(|line| line.contains("finished at ") && line.contains(&origin));
         Ok(context.and_then(|line| line.rsplit("finished at ").next().map(str::to_owned)))
     });
     let lsn: PgLsn = finished_at.trim().parse().expect("an LSN");

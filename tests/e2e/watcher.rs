@@ -295,7 +295,7 @@ fn a_standby_watches_once_it_is_promoted(major: u16) {
     let signal = pair.target.data_dir().join("standby.signal");
     std::fs::write(&signal, "").unwrap();
     std::fs::set_permissions(&signal, std::fs::Permissions::from_mode(0o666)).unwrap();
-    let logged = pair.target.log().len();
+    let logged = pair.target.log_length();
     pair.target.restart().unwrap();
 
     process(&pair.target, "launcher", None);
@@ -304,7 +304,7 @@ fn a_standby_watches_once_it_is_promoted(major: u16) {
     wait_for_cycles(&mut shop, 3);
     assert_eq!(watchers(&pair.target), 0);
     assert_eq!(shop.value::<String>(&lag("orders", "state")), "unknown");
-    assert_eq!(errors(&pair.target.log()[logged..]), [""; 0]);
+    assert_eq!(errors(&pair.target.log_since(logged)), [""; 0]);
 
     shop.run("SELECT pg_promote()");
     pair.wait_until_streaming("shop", "orders");
@@ -902,7 +902,7 @@ fn nothing_that_a_database_sets_or_shadows_reaches_its_watcher(major: u16) {
     let old = process(&pair.target, "watcher", None);
     shop.run(&format!("SELECT pg_terminate_backend({old})"));
     let new = process(&pair.target, "watcher", Some(old));
-    let logged = pair.target.log().len();
+    let logged = pair.target.log_length();
     // Its NOTIFY waits for no standby either: it goes on to look.
     shop.run("LISTEN pgmig_extras; ALTER SUBSCRIPTION orders DISABLE");
     let disabled = lag("orders", "state = 'disabled'");
@@ -920,11 +920,11 @@ fn nothing_that_a_database_sets_or_shadows_reaches_its_watcher(major: u16) {
         Ok(shop.value::<bool>(failed).then_some(()))
     });
     assert_eq!(process(&pair.target, "watcher", None), new);
-    let log = pair.target.log();
+    let log = pair.target.log_since(logged);
     let own = format!(" [{new}] ");
     let of_watcher = |line: &&str| line.contains(&own);
-    assert_eq!(errors(&log[logged..]).into_iter().filter(of_watcher).collect::<Vec<_>>(), [""; 0]);
-    assert!(!log[logged..].lines().filter(of_watcher).any(|line| line.contains("parse tree")));
+    assert_eq!(errors(&log).into_iter().filter(of_watcher).collect::<Vec<_>>(), [""; 0]);
+    assert!(!log.lines().filter(of_watcher).any(|line| line.contains("parse tree")));
     set(&pair.target, "synchronous_standby_names", "");
 }
 
@@ -1167,11 +1167,11 @@ fn its_memory_does_not_grow() {
 /// Bytes that PostgreSQL's own allocator has given out for good, and what the process has in all.
 #[track_caller]
 fn memory(cluster: &Cluster, pid: i32) -> (String, String) {
-    let log = cluster.log().len();
+    let log = cluster.log_length();
     session(cluster, "shop").run(&format!("SELECT pg_log_backend_memory_contexts({pid})"));
     let own = format!("[{pid}] ");
     let contexts = poll_until(DEADLINE, "the contexts of a worker", || {
-        let all = cluster.log()[log..].to_owned();
+        let all = cluster.log_since(log);
         let line =
             all.lines().find(|line| line.contains(&own) && line.contains("TopMemoryContext: "));
         Ok(line.and_then(|line| line.rsplit_once("; ")).map(|(_, used)| used.to_owned()))
