@@ -5,9 +5,9 @@ use postgres::types::PgLsn;
 use testbed::PASSWORD;
 
 use crate::hostile::Hostile;
-use crate::support::{Bed, Refused, Session, on_every_pair, quoted};
+use crate::support::{Bed, Refused, Session, matrix, quoted};
 
-on_every_pair! {
+matrix! { Bed::run, every pair {
     who_is_no_operator_is_refused_everywhere,
     an_operator_may_not_touch_what_others_subscribed,
     a_member_of_the_owner_may_do_everything,
@@ -17,7 +17,7 @@ on_every_pair! {
     settings_of_the_operator_change_no_rule,
     a_socket_needs_to_be_listed,
     hosts_can_be_limited,
-}
+} }
 
 const DENIED: SqlState = SqlState::INSUFFICIENT_PRIVILEGE;
 

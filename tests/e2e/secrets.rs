@@ -5,11 +5,9 @@ use postgres::error::SqlState;
 use testbed::{Cluster, PASSWORD, poll_until};
 
 use crate::hostile::{ANY_QUERY, Behaviour, Hostile};
-use crate::support::{
-    Bed, DEADLINE, Refused, Session, on_every_pair, secrets_in, source, start_with,
-};
+use crate::support::{Bed, DEADLINE, Refused, Session, matrix, secrets_in, source, start_with};
 
-on_every_pair! {
+matrix! { Bed::run, every pair {
     simple_queries_are_logged_without_their_secrets,
     bound_parameters_are_logged_without_their_secrets,
     calls_in_functions_show_no_secret_in_their_context,
@@ -18,7 +16,7 @@ on_every_pair! {
     views_show_no_secret,
     connection_strings_of_every_form_stay_secret,
     no_error_repeats_an_argument_that_is_a_connection_string,
-}
+} }
 
 fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))

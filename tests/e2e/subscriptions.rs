@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use testbed::{PASSWORD, poll_until, tls};
 
 use crate::hostile::Hostile;
-use crate::support::{Bed, DEADLINE, Refused, Session, on_every_pair, quoted};
+use crate::support::{Bed, DEADLINE, Refused, Session, matrix, quoted};
 
-on_every_pair! {
+matrix! { Bed::run, every pair {
     an_operator_migrates_a_live_database,
     options_become_those_of_the_subscription,
     unknown_options_and_those_of_a_later_major_are_refused,
@@ -38,7 +38,7 @@ on_every_pair! {
     a_publisher_that_trusts_is_refused,
     a_slot_that_is_gone_already_is_no_obstacle,
     the_publisher_can_be_verified_by_its_certificate,
-}
+} }
 
 fn an_operator_migrates_a_live_database(bed: &Bed) {
     let (mut app, mut operator) = (bed.app(), bed.operator());

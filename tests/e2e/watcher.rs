@@ -9,24 +9,13 @@ use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
 use testbed::{Builder, Cluster, Mode, PASSWORD, poll_until};
 
-use crate::support::{self, DEADLINE, Session};
+use crate::support::{self, DEADLINE, Session, matrix, on_own_servers};
 
 /// How soon after its end a worker is back: the launcher is started again after 5 s, and so is a
 /// watcher that had just begun.
 const BACK: Duration = Duration::from_secs(20);
 
-macro_rules! on_every_subscriber {
-    ($($test:ident),* $(,)?) => {
-        mod on_15 { on_every_subscriber!(@major 15, $($test),*); }
-        mod on_17 { on_every_subscriber!(@major 17, $($test),*); }
-        mod on_18 { on_every_subscriber!(@major 18, $($test),*); }
-    };
-    (@major $major:literal, $($test:ident),*) => {
-        $(#[test] fn $test() { super::$test($major); })*
-    };
-}
-
-on_every_subscriber! {
+matrix! { on_own_servers, [on_15(15), on_17(17), on_18(18)] {
     both_come_back_after_a_kill,
     both_come_back_after_a_terminate,
     a_publisher_that_hangs_delays_neither_others_nor_a_shutdown,
@@ -37,7 +26,7 @@ on_every_subscriber! {
     a_notification_tells_others_no_state,
     places_are_shared_between_owners,
     watchers_are_shared_between_owners_and_leave_room,
-}
+} }
 
 /// A source, and a target with the library preloaded. Both have the database `shop`.
 struct Pair {
