@@ -5,6 +5,7 @@ use std::fmt::{self, Display};
 use std::io::{BufRead, BufReader};
 use std::iter::Sum;
 use std::process::{ExitCode, Stdio};
+use std::{env, thread};
 use testbed::{MAJORS, build, command, majors};
 
 /// The tally is the very last line, whatever happened before.
@@ -35,6 +36,14 @@ fn run_tests(runner_arguments: &[String]) -> Result<(Tally, bool)> {
     Ok(([others.0, measured.0].into_iter().sum(), others.1 && measured.1))
 }
 
+/// What a test runner reads; `--test-threads` wins over it.
+const THREADS: &str = "RUST_TEST_THREADS";
+
+/// Two per processor, because most tests wait for a server most of the time.
+fn threads() -> usize {
+    2 * thread::available_parallelism().map_or(1, usize::from)
+}
+
 fn cargo_test(runner_arguments: &[String]) -> Result<(Tally, bool)> {
     let mut cargo = build::cargo();
     cargo.args(["test", "--no-fail-fast"]);
@@ -42,6 +51,9 @@ fn cargo_test(runner_arguments: &[String]) -> Result<(Tally, bool)> {
         ["pgmig_core", "testbed", "pgmig_extras_tests"].map(|name| format!("--package={name}")),
     );
     cargo.arg("--").args(runner_arguments);
+    if env::var_os(THREADS).is_none() {
+        cargo.env(THREADS, threads().to_string());
+    }
     command::show(&cargo);
     let mut runner = cargo.stdout(Stdio::piped()).spawn()?;
     let output = runner.stdout.take().context("the runner's output is a pipe")?;
