@@ -372,8 +372,10 @@ fn workers_that_are_missing_are_told_with_their_setting() {
         ("max_sync_workers_per_subscription", 0, "max_sync_workers_per_subscription is 0"),
     ] {
         let target = leak(support::start_with(15, |builder| {
-            let builder = watched(builder).config("pgmig_extras.stall_timeout", "2s");
-            builder.config(setting, value)
+            watched(builder)
+                .config("pgmig_extras.watch_interval", "200ms")
+                .config("pgmig_extras.stall_timeout", "2s")
+                .config(setting, value)
         }));
         let shop = Shop::on(support::source(15), target);
         shop.create_subscription();
