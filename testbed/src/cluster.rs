@@ -19,6 +19,7 @@ use postgres::{Client, NoTls};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fmt::Display;
 use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -223,8 +224,26 @@ impl Cluster {
 
     /// All that the server logged so far.
     pub fn log(&self) -> String {
-        let bytes = fs::read(self.log_file()).unwrap_or_default();
+        self.log_since(0)
+    }
+
+    /// In bytes: the place in the log for `log_since`.
+    pub fn log_length(&self) -> u64 {
+        fs::metadata(self.log_file()).map_or(0, |file| file.len())
+    }
+
+    /// What the server logged after its log had this length.
+    pub fn log_since(&self, length: u64) -> String {
+        let bytes = self.read_log(length).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn read_log(&self, from: u64) -> io::Result<Vec<u8>> {
+        let mut file = File::open(self.log_file())?;
+        file.seek(SeekFrom::Start(from))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 
     fn log_file(&self) -> PathBuf {

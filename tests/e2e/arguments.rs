@@ -4,9 +4,9 @@ use postgres::error::SqlState;
 use postgres::types::{PgLsn, ToSql};
 use testbed::PASSWORD;
 
-use crate::support::{Bed, Refused, Session, on_every_pair, start_with};
+use crate::support::{Bed, Refused, Session, matrix, start_with};
 
-on_every_pair! {
+matrix! { Bed::run, every pair {
     null_is_refused_for_every_argument,
     names_that_are_too_long_are_refused_and_never_truncated,
     bad_slot_names_are_refused,
@@ -17,7 +17,7 @@ on_every_pair! {
     a_target_table_must_be_there,
     a_password_is_required,
     odd_settings_of_the_caller_change_nothing,
-}
+} }
 
 type Argument = Box<dyn ToSql + Sync>;
 

@@ -6,9 +6,9 @@ use postgres::error::SqlState;
 use testbed::{PASSWORD, poll_until};
 
 use crate::hostile::{ANY_QUERY, Behaviour, Hostile, Insert, Moment, row};
-use crate::support::{Bed, DEADLINE, Refused, Session, on_every_pair, start_with};
+use crate::support::{Bed, DEADLINE, Refused, Session, matrix, start_with};
 
-on_every_pair! {
+matrix! { Bed::run, every pair {
     tables_of_others_are_refused_at_create,
     tables_of_others_are_refused_at_refresh,
     names_from_the_publisher_are_names_and_never_sql,
@@ -22,7 +22,7 @@ on_every_pair! {
     a_slot_that_cannot_be_made_permanent_rolls_everything_back,
     a_slot_that_was_made_without_an_answer_is_dropped,
     a_slot_that_may_be_left_is_named_in_a_warning,
-}
+} }
 
 /// Where no password is asked for, the subscription's owner leads whoever works on it to a socket on
 /// which the server trusts its own superuser.

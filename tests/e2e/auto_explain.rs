@@ -4,10 +4,10 @@ use postgres::error::SqlState;
 use testbed::Cluster;
 
 use crate::source::Source;
-use crate::support::{Refused, Session, start_with};
+use crate::support::{Refused, Session, matrix, on_own_servers, start_with};
 
-crate::on_majors! {
-    [on_13 = 13, on_14 = 14, on_15 = 15, on_16 = 16, on_17 = 17, on_18 = 18] {
+matrix! {
+    Source::run, [on_13(13), on_14(14), on_15(15), on_16(16), on_17(17), on_18(18)] {
         who_is_no_operator_is_refused,
         null_and_bad_values_are_refused,
         an_operator_sets_each_parameter_and_is_told_its_value,
@@ -116,9 +116,9 @@ fn plans_inside_the_functions_of_others_do_not_reach_the_client(source: &Source)
     set(&mut operator, "log_min_duration", "0").unwrap();
     for nested in ["on", "off"] {
         set(&mut operator, "log_nested_statements", nested).unwrap();
-        let before = source.cluster.log().len();
+        let before = source.cluster.log_length();
         assert!(!look(&mut operator), "nested statements {nested}");
-        assert!(source.cluster.log()[before..].contains(TREASURE), "nested statements {nested}");
+        assert!(source.cluster.log_since(before).contains(TREASURE), "nested statements {nested}");
     }
     operator.run("BEGIN");
     set(&mut operator, "log_verbose", "on").unwrap();
@@ -138,9 +138,9 @@ fn plans_that_the_configuration_asks_for_do_not_reach_the_client(source: &Source
     operator.run("SET client_min_messages = log; SET plan_cache_mode = force_custom_plan");
     assert!(look(&mut operator));
     operator.call("auto_explain_load", &[]).unwrap();
-    let before = source.cluster.log().len();
+    let before = source.cluster.log_length();
     assert!(!look(&mut operator));
-    assert!(source.cluster.log()[before..].contains(TREASURE));
+    assert!(source.cluster.log_since(before).contains(TREASURE));
 }
 
 /// A server where nothing is loaded, with an operator in database postgres.
@@ -209,9 +209,9 @@ fn loading_alone_tells_the_client_no_plan(major: u16) {
     );
     let mut operator = Session::open(&server, "operator", "postgres");
     operator.call("auto_explain_load", &[]).unwrap();
-    let before = server.log().len();
+    let before = server.log_length();
     assert!(!look(&mut operator));
-    assert!(server.log()[before..].contains(TREASURE));
+    assert!(server.log_since(before).contains(TREASURE));
 
     // Where they would not be logged, it is not even loaded, whatever the caller set before.
     for (name, value) in [("auto_explain.log_level", "notice"), ("log_min_messages", "fatal")] {
@@ -228,29 +228,9 @@ fn loading_alone_tells_the_client_no_plan(major: u16) {
     }
 }
 
-macro_rules! on_own_servers {
-    ($($module:ident $major:literal)*) => {
-        $(
-            mod $module {
-                #[test]
-                fn it_is_loaded_by_request_and_by_the_first_setting() {
-                    super::it_is_loaded_by_request_and_by_the_first_setting($major);
-                }
-                #[test]
-                fn what_a_caller_set_before_it_was_loaded_is_not_taken() {
-                    super::what_a_caller_set_before_it_was_loaded_is_not_taken($major);
-                }
-                #[test]
-                fn loading_alone_tells_the_client_no_plan() {
-                    super::loading_alone_tells_the_client_no_plan($major);
-                }
-                #[test]
-                fn plans_that_would_go_to_the_client_alone_are_refused() {
-                    super::plans_that_would_go_to_the_client_alone_are_refused($major);
-                }
-            }
-        )*
-    };
-}
-
-on_own_servers! { alone_on_13 13 alone_on_14 14 alone_on_15 15 alone_on_16 16 alone_on_17 17 alone_on_18 18 }
+matrix! { on_own_servers, [alone_on_13(13), alone_on_14(14), alone_on_15(15), alone_on_16(16), alone_on_17(17), alone_on_18(18)] {
+    it_is_loaded_by_request_and_by_the_first_setting,
+    what_a_caller_set_before_it_was_loaded_is_not_taken,
+    loading_alone_tells_the_client_no_plan,
+    plans_that_would_go_to_the_client_alone_are_refused,
+} }

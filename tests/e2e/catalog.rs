@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::support::{Session, source};
+use crate::support::{Session, matrix, source};
 
 const REPLICATION_COLUMNS: &str = "TABLE(pid integer, usesysid oid, usename name, \
     application_name text, client_addr inet, client_hostname text, client_port integer, \
@@ -144,14 +144,14 @@ struct Function {
 }
 
 /// The extension in a database of its own, on a server that other tests use too.
-fn with_extension(major: u16, test: fn(&mut Session)) {
-    let database = format!("catalog {}", std::thread::current().name().unwrap_or_default());
+fn with_extension(major: u16, test: &str, body: fn(&mut Session)) {
+    let database = format!("catalog {test}");
     let database = &database[..database.len().min(63)];
     let mut superuser = Session::open(source(major), "postgres", "postgres");
     superuser.run(&format!("CREATE DATABASE \"{database}\""));
     let mut session = Session::open(source(major), "postgres", database);
     session.run("CREATE EXTENSION pgmig_extras");
-    test(&mut session);
+    body(&mut session);
     drop(session);
     superuser.run(&format!("DROP DATABASE \"{database}\" WITH (FORCE)"));
 }
@@ -380,23 +380,7 @@ fn columns(session: &mut Session, catalog: &str) -> Vec<String> {
     ))
 }
 
-macro_rules! on_every_major {
-    ($($module:ident $major:literal)*: $tests:tt) => {
-        $(on_every_major!(@ $module, $major, $tests);)*
-    };
-    (@ $module:ident, $major:literal, [$($test:ident),* $(,)?]) => {
-        mod $module {
-            $(
-                #[test]
-                fn $test() {
-                    super::with_extension($major, super::$test);
-                }
-            )*
-        }
-    };
-}
-
-on_every_major! { on_13 13 on_14 14 on_15 15 on_16 16 on_17 17 on_18 18: [
+matrix! { with_extension, [on_13(13), on_14(14), on_15(15), on_16(16), on_17(17), on_18(18)] {
     signatures_are_as_promised,
     functions_run_elevated_with_a_safe_search_path,
     only_what_reads_is_public,
@@ -407,4 +391,4 @@ on_every_major! { on_13 13 on_14 14 on_15 15 on_16 16 on_17 17 on_18 18: [
     it_goes_and_comes_without_a_trace,
     rows_of_subscriptions_are_laid_out_as_they_are_read,
     columns_of_subscriptions_have_the_types_they_are_read_as,
-] }
+} }

@@ -4,32 +4,26 @@
 use postgres::error::{DbError, SqlState};
 use testbed::PASSWORD;
 
-use crate::support::{self, Refused, Session, Shop};
+use crate::support::{self, Refused, Session, Shop, matrix};
 
-macro_rules! on_pairs {
-    ($($test:ident: $($name:ident = $source:literal -> $target:literal),*;)*) => {
-        $(mod $test { $(#[test] fn $name() { super::$test(&super::shop($source, $target)); })* })*
-    };
-}
+matrix! { run, each {
+    row_security_that_hides_rows_is_refused: [from_13_to_15(13, 15), from_15_to_17(15, 17), from_18_to_18(18, 18)];
+    tables_that_may_not_be_read_are_refused: [from_13_to_15(13, 15), from_15_to_15(15, 15), from_17_to_18(17, 18)];
+    a_partition_published_with_its_root_is_copied_once: [from_13_to_15(13, 15), from_15_to_17(15, 17), from_18_to_18(18, 18)];
+    origin_none_is_refused_by_an_older_publisher: [from_15_to_17(15, 17)];
+    an_owner_that_can_not_log_in_is_refused: [from_15_to_15(15, 15), from_15_to_17(15, 17), from_18_to_18(18, 18)];
+    large_objects_are_told: [from_13_to_18(13, 18), from_15_to_15(15, 15)];
+    unlogged_tables_are_told: [from_13_to_15(13, 15), from_15_to_17(15, 17), from_18_to_18(18, 18)];
+    unlogged_partitions_are_refused: [from_15_to_17(15, 17)];
+    rows_in_the_target_are_told: [from_15_to_17(15, 17), from_18_to_18(18, 18)];
+    limits_of_time_are_told: [from_13_to_15(13, 15), from_17_to_18(17, 18)];
+    generated_columns_that_a_copy_leaves_out_are_refused: [from_18_to_17(18, 17)];
+    tables_of_extensions_are_told: [from_15_to_17(15, 17), from_18_to_18(18, 18)];
+    a_refresh_checks_new_tables_only: [from_15_to_17(15, 17)];
+} }
 
-on_pairs! {
-    row_security_that_hides_rows_is_refused: from_13_to_15 = 13 -> 15, from_15_to_17 = 15 -> 17, from_18_to_18 = 18 -> 18;
-    tables_that_may_not_be_read_are_refused: from_13_to_15 = 13 -> 15, from_15_to_15 = 15 -> 15, from_17_to_18 = 17 -> 18;
-    a_partition_published_with_its_root_is_copied_once: from_13_to_15 = 13 -> 15, from_15_to_17 = 15 -> 17, from_18_to_18 = 18 -> 18;
-    origin_none_is_refused_by_an_older_publisher: from_15_to_17 = 15 -> 17;
-    an_owner_that_can_not_log_in_is_refused: from_15_to_15 = 15 -> 15, from_15_to_17 = 15 -> 17, from_18_to_18 = 18 -> 18;
-    large_objects_are_told: from_13_to_18 = 13 -> 18, from_15_to_15 = 15 -> 15;
-    unlogged_tables_are_told: from_13_to_15 = 13 -> 15, from_15_to_17 = 15 -> 17, from_18_to_18 = 18 -> 18;
-    unlogged_partitions_are_refused: from_15_to_17 = 15 -> 17;
-    rows_in_the_target_are_told: from_15_to_17 = 15 -> 17, from_18_to_18 = 18 -> 18;
-    limits_of_time_are_told: from_13_to_15 = 13 -> 15, from_17_to_18 = 17 -> 18;
-    generated_columns_that_a_copy_leaves_out_are_refused: from_18_to_17 = 18 -> 17;
-    tables_of_extensions_are_told: from_15_to_17 = 15 -> 17, from_18_to_18 = 18 -> 18;
-    a_refresh_checks_new_tables_only: from_15_to_17 = 15 -> 17;
-}
-
-fn shop(source: u16, target: u16) -> Shop {
-    Shop::on(support::source(source), support::target(target))
+fn run(source: u16, target: u16, _test: &str, body: fn(&Shop)) {
+    body(&Shop::on(support::source(source), support::target(target)));
 }
 
 /// The warnings of a call: message, detail and hint of each.

@@ -6,28 +6,26 @@ use std::sync::{LazyLock, OnceLock};
 
 use testbed::{Builder, Cluster, poll_until};
 
-use crate::support::{self, DEADLINE, Refused, Session, Shop};
+use crate::support::{self, DEADLINE, Refused, Session, Shop, matrix};
 
-macro_rules! on_pairs {
-    ($($test:ident: $($name:ident = $source:literal -> $target:literal),*;)*) => {
-        $(mod $test { $(#[test] fn $name() { super::$test(&super::Shop::new($source, $target)); })* })*
-    };
-}
+matrix! { run, each {
+    a_slot_made_again_while_disabled_is_lost: [from_15_to_17(15, 17), from_18_to_18(18, 18)];
+    a_slot_advanced_while_disabled_is_lost: [from_13_to_15(13, 15), from_15_to_17(15, 17), from_18_to_18(18, 18)];
+    a_slot_that_rests_while_disabled_is_whole: [from_15_to_15(15, 15), from_16_to_18(16, 18)];
+    a_slot_that_others_read_is_lost: [from_15_to_18(15, 18)];
+    a_publication_that_is_gone_is_no_streaming: [from_15_to_15(15, 15), from_18_to_17(18, 17), from_18_to_18(18, 18)];
+    a_publication_made_again_is_no_streaming: [from_18_to_17(18, 17)];
+    tables_that_are_not_subscribed_are_told: [from_13_to_15(13, 15), from_15_to_17(15, 17), from_18_to_18(18, 18)];
+    tables_that_are_not_published_any_more_are_told: [from_15_to_17(15, 17), from_18_to_18(18, 18)];
+    a_refresh_takes_unpublished_tables_out: [from_15_to_17(15, 17)];
+    conflicts_are_told_until_they_are_dealt_with: [from_15_to_18(15, 18)];
+    a_worker_that_is_ended_again_and_again_is_erroring: [from_15_to_17(15, 17), from_18_to_18(18, 18)];
+    a_drop_tells_which_sequences_are_behind: [from_13_to_15(13, 15), from_18_to_18(18, 18)];
+    a_drop_tells_what_never_arrived: [from_18_to_17(18, 17)];
+} }
 
-on_pairs! {
-    a_slot_made_again_while_disabled_is_lost: from_15_to_17 = 15 -> 17, from_18_to_18 = 18 -> 18;
-    a_slot_advanced_while_disabled_is_lost: from_13_to_15 = 13 -> 15, from_15_to_17 = 15 -> 17, from_18_to_18 = 18 -> 18;
-    a_slot_that_rests_while_disabled_is_whole: from_15_to_15 = 15 -> 15, from_16_to_18 = 16 -> 18;
-    a_slot_that_others_read_is_lost: from_15_to_18 = 15 -> 18;
-    a_publication_that_is_gone_is_no_streaming: from_15_to_15 = 15 -> 15, from_18_to_17 = 18 -> 17, from_18_to_18 = 18 -> 18;
-    a_publication_made_again_is_no_streaming: from_18_to_17 = 18 -> 17;
-    tables_that_are_not_subscribed_are_told: from_13_to_15 = 13 -> 15, from_15_to_17 = 15 -> 17, from_18_to_18 = 18 -> 18;
-    tables_that_are_not_published_any_more_are_told: from_15_to_17 = 15 -> 17, from_18_to_18 = 18 -> 18;
-    a_refresh_takes_unpublished_tables_out: from_15_to_17 = 15 -> 17;
-    conflicts_are_told_until_they_are_dealt_with: from_15_to_18 = 15 -> 18;
-    a_worker_that_is_ended_again_and_again_is_erroring: from_15_to_17 = 15 -> 17, from_18_to_18 = 18 -> 18;
-    a_drop_tells_which_sequences_are_behind: from_13_to_15 = 13 -> 15, from_18_to_18 = 18 -> 18;
-    a_drop_tells_what_never_arrived: from_18_to_17 = 18 -> 17;
+fn run(source: u16, target: u16, _test: &str, body: fn(&Shop)) {
+    body(&Shop::new(source, target));
 }
 
 fn watched(builder: Builder) -> Builder {
@@ -374,8 +372,10 @@ fn workers_that_are_missing_are_told_with_their_setting() {
         ("max_sync_workers_per_subscription", 0, "max_sync_workers_per_subscription is 0"),
     ] {
         let target = leak(support::start_with(15, |builder| {
-            let builder = watched(builder).config("pgmig_extras.stall_timeout", "2s");
-            builder.config(setting, value)
+            watched(builder)
+                .config("pgmig_extras.watch_interval", "200ms")
+                .config("pgmig_extras.stall_timeout", "2s")
+                .config(setting, value)
         }));
         let shop = Shop::on(support::source(15), target);
         shop.create_subscription();

@@ -8,10 +8,12 @@ use postgres::error::SqlState;
 use testbed::{PASSWORD, poll_until};
 
 use crate::hostile::{Behaviour, Hostile, Moment};
-use crate::support::{Bed, DEADLINE, Refused, Session, on_every_pair, quoted, source, start_with};
+use crate::support::{
+    Bed, DEADLINE, Refused, Session, matrix, on_own_servers, quoted, source, start_with,
+};
 use crate::transactions::{assert_arrived_once, count_arrivals, insert_counted, kill9};
 
-on_every_pair! {
+matrix! { Bed::run, every pair {
     an_open_drop_holds_nobody_up,
     an_open_refresh_holds_nobody_up,
     a_refresh_removes_a_table_that_is_being_copied,
@@ -27,7 +29,7 @@ on_every_pair! {
     what_an_event_trigger_defers_is_done,
     what_fails_after_the_commit_is_logged,
     what_fails_during_a_rollback_is_logged,
-}
+} }
 
 /// All that an operator does to subscriptions, in a database where something is open and in another.
 fn assert_nobody_is_held_up(bed: &Bed) {
@@ -364,9 +366,9 @@ fn busy() -> Behaviour {
 
 /// The caught ERROR is in the log, and the session is not deaf since then.
 #[track_caller]
-fn assert_logged_and_well(bed: &Bed, operator: &mut Session, logged: usize, line: &str) {
-    let log = bed.target.log();
-    assert!(log[logged..].contains(line), "{}", &log[logged..]);
+fn assert_logged_and_well(bed: &Bed, operator: &mut Session, logged: u64, line: &str) {
+    let log = bed.target.log_since(logged);
+    assert!(log.contains(line), "{log}");
     operator.run("RESET client_encoding; SET statement_timeout = '100ms'");
     operator.batch_execute("SELECT pg_sleep(20)").refused(SqlState::QUERY_CANCELED);
     operator.run("RESET statement_timeout");
@@ -381,7 +383,7 @@ fn what_fails_after_the_commit_is_logged(bed: &Bed) {
     operator.call("create_subscription", &[&"plain", &conninfo, &vec!["p"], &options]).unwrap();
     publisher.misbehaves(Moment::Query("DROP_REPLICATION_SLOT"), busy());
     operator.run("SET client_encoding = latin1");
-    let logged = bed.target.log().len();
+    let logged = bed.target.log_length();
     operator.run("SELECT pgmig_extras.pg_drop_subscription('plain')");
     let line = "could not finish what waited for the commit";
     assert_logged_and_well(bed, &mut operator, logged, line);
@@ -394,7 +396,7 @@ fn what_fails_during_a_rollback_is_logged(bed: &Bed) {
     publisher.also_misbehaves(Moment::Query("pg_terminate_backend"), busy());
     let mut operator = bed.operator();
     operator.run("SET client_encoding = latin1");
-    let logged = bed.target.log().len();
+    let logged = bed.target.log_length();
     operator
         .call("create_replication_slot", &[&publisher.conninfo(PASSWORD), &bed.slot()])
         .refused(SqlState::CONNECTION_FAILURE);
@@ -655,29 +657,16 @@ fn a_locked_catalog_ends_no_watching_for_good(major: u16) {
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
-macro_rules! on_own_servers {
-    ($($module:ident $major:literal)*) => {
-        $(
-            mod $module {
-                on_own_servers!(@tests $major
-                    a_commit_that_gets_no_lock_loses_nothing
-                    a_worker_that_does_not_end_holds_no_commit_up_for_long
-                    a_commit_that_is_ended_late_doubles_nothing
-                    a_crash_after_a_commit_that_failed_doubles_nothing
-                    a_crash_while_a_commit_waits_for_a_lock_doubles_nothing
-                    a_watcher_goes_on_while_a_drop_is_open
-                    a_locked_catalog_ends_no_watching_for_good
-                    what_waited_for_a_locked_catalog_goes_on
-                );
-            }
-        )*
-    };
-    (@tests $major:literal $($test:ident)*) => {
-        $(#[test] fn $test() { super::$test($major); })*
-    };
-}
-
-on_own_servers! { alone_on_15 15 alone_on_18 18 }
+matrix! { on_own_servers, [alone_on_15(15), alone_on_18(18)] {
+    a_commit_that_gets_no_lock_loses_nothing,
+    a_worker_that_does_not_end_holds_no_commit_up_for_long,
+    a_commit_that_is_ended_late_doubles_nothing,
+    a_crash_after_a_commit_that_failed_doubles_nothing,
+    a_crash_while_a_commit_waits_for_a_lock_doubles_nothing,
+    a_watcher_goes_on_while_a_drop_is_open,
+    a_locked_catalog_ends_no_watching_for_good,
+    what_waited_for_a_locked_catalog_goes_on,
+} }
 
 /// The catalog is locked for longer than a watcher takes to be started again.
 fn what_waited_for_a_locked_catalog_goes_on(major: u16) {

@@ -3,7 +3,7 @@
 
 use testbed::Cluster;
 
-use crate::support::{self, Session};
+use crate::support::{self, Session, matrix, on_own_servers};
 
 const DATABASE: &str = "latin";
 
@@ -123,18 +123,8 @@ fn a_chart_is_drawn_in_the_encoding_of_the_client(major: u16) {
     superuser.run("RESET client_encoding; ALTER SUBSCRIPTION plain DISABLE");
 }
 
-macro_rules! on_majors {
-    ($($test:ident),* $(,)?) => {
-        mod on_15 { on_majors!(@major 15, $($test),*); }
-        mod on_18 { on_majors!(@major 18, $($test),*); }
-    };
-    (@major $major:literal, $($test:ident),*) => {
-        $(#[test] fn $test() { super::$test($major); })*
-    };
-}
-
-on_majors! {
+matrix! { on_own_servers, [on_15(15), on_18(18)] {
     nothing_fails_for_its_encoding,
     a_chart_is_drawn_in_its_encoding,
     a_chart_is_drawn_in_the_encoding_of_the_client,
-}
+} }

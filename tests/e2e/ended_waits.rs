@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use postgres::error::SqlState;
 use testbed::poll_until;
 
-use crate::support::{Bed, DEADLINE, Refused, Session, on_every_pair};
+use crate::support::{Bed, DEADLINE, Refused, Session, matrix};
 
-on_every_pair! {
+matrix! { Bed::run, every pair {
     a_wait_for_a_long_transaction_leaves_nothing_when_it_ends_early,
-}
+} }
 
 /// How long after an error something of ours may be there.
 const MOMENT: Duration = Duration::from_secs(1);

@@ -3,10 +3,10 @@
 use postgres::error::SqlState;
 
 use crate::source::Source;
-use crate::support::{Refused, Session, quoted};
+use crate::support::{Refused, Session, matrix, quoted};
 
-crate::on_majors! {
-    [on_13 = 13, on_14 = 14, on_15 = 15, on_16 = 16, on_17 = 17, on_18 = 18] {
+matrix! {
+    Source::run, [on_13(13), on_14(14), on_15(15), on_16(16), on_17(17), on_18(18)] {
         of_several_statements_none_is_run,
         what_has_no_plan_is_refused,
         what_the_caller_may_not_run_is_refused,

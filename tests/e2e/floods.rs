@@ -9,9 +9,9 @@ use postgres::error::SqlState;
 use testbed::{PASSWORD, poll_until};
 
 use crate::hostile::{ANY_QUERY, Behaviour, Hostile, Moment};
-use crate::support::{Bed, DEADLINE, Refused, Session, on_every_pair};
+use crate::support::{Bed, DEADLINE, Refused, Session, matrix};
 
-on_every_pair! {
+matrix! { Bed::run, every pair {
     a_copy_response_is_a_lost_connection,
     a_copy_response_before_the_commit_rolls_everything_back,
     a_copy_response_after_the_commit_is_a_warning,
@@ -19,7 +19,7 @@ on_every_pair! {
     scram_that_computes_for_hours_can_be_canceled,
     a_login_that_does_not_end_keeps_its_session_from_another,
     calls_that_are_cut_off_leave_no_threads,
-}
+} }
 
 /// CopyInResponse, CopyOutResponse and CopyBothResponse of text without columns.
 const COPY: [Behaviour; 3] = [

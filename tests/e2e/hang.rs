@@ -10,9 +10,9 @@ use postgres::error::SqlState;
 use testbed::{PASSWORD, poll_until};
 
 use crate::hostile::{ANY_QUERY, Behaviour, Hostile, Moment};
-use crate::support::{Bed, DEADLINE, Refused, Session, on_every_pair};
+use crate::support::{Bed, DEADLINE, Refused, Session, matrix};
 
-on_every_pair! {
+matrix! { Bed::run, every pair {
     creating_a_subscription_ends_in_time,
     refreshing_a_subscription_ends_in_time,
     changing_the_connection_ends_in_time,
@@ -23,7 +23,7 @@ on_every_pair! {
     a_drop_after_the_commit_ends_in_time_with_a_warning,
     own_timeouts_end_a_call,
     a_name_that_does_not_resolve_in_time_can_be_canceled,
-}
+} }
 
 /// How long after its end was asked for a call may take.
 const GRACE: Duration = Duration::from_secs(1);

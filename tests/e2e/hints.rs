@@ -2,12 +2,12 @@
 
 use postgres::error::SqlState;
 
-use crate::support::{Bed, Refused, Session, on_every_pair};
+use crate::support::{Bed, Refused, Session, matrix};
 
-on_every_pair! {
+matrix! { Bed::run, every pair {
     a_subscription_of_another_database_is_found,
     a_uri_is_told_how_to_write_special_characters,
-}
+} }
 
 fn a_subscription_of_another_database_is_found(bed: &Bed) {
     bed.subscribed();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use postgres::error::SqlState;
 use testbed::{Cluster, PASSWORD, poll_until};
 
-use crate::support::{self, DEADLINE, Refused, Session};
+use crate::support::{self, DEADLINE, Refused, Session, matrix, on_own_servers};
 
 /// A source, and a target with the library preloaded, both with the database `shop`.
 struct Pair {
@@ -258,21 +258,11 @@ fn why_no_connection_is_made_is_told_of_hosts_that_are_named(major: u16) {
     assert!(!told.contains("refused"), "{told}");
 }
 
-macro_rules! on_majors {
-    ($($test:ident),* $(,)?) => {
-        mod on_15 { on_majors!(@major 15, $($test),*); }
-        mod on_18 { on_majors!(@major 18, $($test),*); }
-    };
-    (@major $major:literal, $($test:ident),*) => {
-        $(#[test] fn $test() { super::$test($major); })*
-    };
-}
-
-on_majors! {
+matrix! { on_own_servers, [on_15(15), on_18(18)] {
     what_the_publisher_answers_is_told,
     a_slot_in_use_is_told_and_counted,
     two_tables_that_fail_show_two_errors,
     workers_that_end_with_fatal_are_counted,
     a_lack_of_workers_names_the_setting,
     why_no_connection_is_made_is_told_of_hosts_that_are_named,
-}
+} }

@@ -17,9 +17,9 @@ fn preloaded(major: u16, change: impl FnOnce(testbed::Builder) -> testbed::Build
 
 /// The log of what `work` does. A line of a statement goes on after a tab.
 fn logged(cluster: &Cluster, work: impl FnOnce()) -> String {
-    let before = cluster.log().len();
+    let before = cluster.log_length();
     work();
-    cluster.log()[before..].replace("\n\t", "\n")
+    cluster.log_since(before).replace("\n\t", "\n")
 }
 
 /// A client names its prepared statements and portals.

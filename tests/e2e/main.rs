@@ -2,11 +2,10 @@
 //! behaviour; `support` and `source` are what all of them stand on, `hostile` is a publisher that
 //! lies.
 
-#[macro_use]
-mod source;
 mod hints;
 mod hostile;
 mod last_error;
+mod source;
 mod support;
 
 mod aiven;

@@ -5,11 +5,11 @@ use std::thread;
 use postgres::error::SqlState;
 
 use crate::source::Source;
-use crate::support::{DEADLINE, Refused, quoted};
+use crate::support::{DEADLINE, Refused, matrix, quoted};
 use testbed::poll_until;
 
-crate::on_majors! {
-    [on_13 = 13, on_14 = 14, on_15 = 15, on_17 = 17, on_18 = 18] {
+matrix! {
+    Source::run, [on_13(13), on_14(14), on_15(15), on_17(17), on_18(18)] {
         the_operator_functions_are_those_that_change_something,
         an_operator_may_run_all_of_them_and_no_more,
         a_grant_made_by_hand_does_not_change_who_is_an_operator,

@@ -9,10 +9,10 @@ use postgres::error::SqlState;
 use testbed::poll_until;
 
 use crate::source::Source;
-use crate::support::{DEADLINE, Refused, Session};
+use crate::support::{DEADLINE, Refused, Session, matrix};
 
-crate::on_majors! {
-    [on_15 = 15, on_16 = 16, on_18 = 18] {
+matrix! {
+    Source::run, [on_15(15), on_16(16), on_18(18)] {
         in_a_statement_of_the_superusers_own_each_call_is_done,
         an_index_expression_cannot_act_for_who_maintains_the_table,
         a_materialized_view_cannot_act_for_who_refreshes_it,

@@ -8,10 +8,10 @@ use postgres::error::SqlState;
 use testbed::{Cluster, MAJORS};
 
 use crate::source::Source;
-use crate::support::{Refused, Session, quoted, secrets_in_log, start_with};
+use crate::support::{Refused, Session, matrix, quoted, secrets_in_log, start_with};
 
-crate::on_majors! {
-    on server, [on_13 = 13, on_14 = 14, on_15 = 15, on_16 = 16, on_17 = 17, on_18 = 18] {
+matrix! {
+    on_server, [on_13(13), on_14(14), on_15(15), on_16(16), on_17(17), on_18(18)] {
         only_a_grant_of_a_superusers_gives_them,
         null_and_bad_names_are_refused,
         other_parameters_are_refused,
@@ -26,21 +26,25 @@ crate::on_majors! {
     }
 }
 
-crate::on_majors! {
-    on server, [pgaudit_13 = 13, pgaudit_15 = 15, pgaudit_17 = 17] {
+matrix! {
+    on_server, [pgaudit_13(13), pgaudit_15(15), pgaudit_17(17)] {
         what_is_set_is_recorded,
         values_that_pgaudit_does_not_know_are_refused,
         no_password_is_recorded,
     }
 }
 
-crate::on_majors! {
-    [without_13 = 13, without_14 = 14, without_15 = 15, without_16 = 16, without_17 = 17, without_18 = 18] {
+matrix! {
+    Source::run, [without_13(13), without_14(14), without_15(15), without_16(16), without_17(17), without_18(18)] {
         without_pgaudit_nothing_is_set,
     }
 }
 
 const DENIED: SqlState = SqlState::INSUFFICIENT_PRIVILEGE;
+
+fn on_server(major: u16, test: &str, body: fn(&Source)) {
+    body(&Source::on(server(major), test));
+}
 
 fn server(major: u16) -> &'static Cluster {
     static SERVERS: LazyLock<BTreeMap<u16, OnceLock<Cluster>>> =
@@ -295,7 +299,7 @@ fn values_that_pgaudit_does_not_know_are_refused(source: &Source) {
 fn no_password_is_recorded(source: &Source) {
     set(&mut auditor(source), "log", &source.database, "all").unwrap();
     set(&mut auditor(source), "log_parameter", &source.database, "on").unwrap();
-    let before = source.cluster.log().len();
+    let before = source.cluster.log_length();
     let mut operator = source.operator();
     // It knows what to leave out once it is loaded.
     operator.run("SELECT pgmig_extras.caller()");
@@ -303,9 +307,9 @@ fn no_password_is_recorded(source: &Source) {
     operator
         .call("drop_replication_slot", &[&conninfo, &"no_slot"])
         .refused(SqlState::SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION);
-    let log = source.cluster.log();
-    assert!(log[before..].contains("AUDIT: SESSION"), "{}", &log[before..]);
-    assert_eq!(secrets_in_log(&log[before..]), [""; 0]);
+    let log = source.cluster.log_since(before);
+    assert!(log.contains("AUDIT: SESSION"), "{log}");
+    assert_eq!(secrets_in_log(&log), [""; 0]);
 }
 
 fn without_pgaudit_nothing_is_set(source: &Source) {

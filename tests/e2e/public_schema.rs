@@ -3,10 +3,10 @@
 use postgres::error::SqlState;
 
 use crate::source::Source;
-use crate::support::{Refused, Session, quoted};
+use crate::support::{Refused, Session, matrix, quoted};
 
-crate::on_majors! {
-    [on_13 = 13, on_14 = 14, on_15 = 15, on_16 = 16, on_17 = 17, on_18 = 18] {
+matrix! {
+    Source::run, [on_13(13), on_14(14), on_15(15), on_16(16), on_17(17), on_18(18)] {
         who_does_not_own_the_database_is_refused,
         a_wrapper_of_the_owners_claims_it_for_nobody_else,
         a_schema_that_was_given_to_another_role_stays_there,

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use testbed::poll_until;
 
 use crate::source::Source;
-use crate::support::{DEADLINE, Refused, Session, quoted};
+use crate::support::{DEADLINE, Refused, Session, matrix, quoted};
 
-crate::on_majors! {
-    [on_13 = 13, on_14 = 14, on_15 = 15, on_17 = 17, on_18 = 18] {
+matrix! {
+    Source::run, [on_13(13), on_14(14), on_15(15), on_17(17), on_18(18)] {
         an_operator_publishes_own_tables,
         who_is_no_operator_is_refused_everywhere,
         null_is_refused_everywhere,
@@ -47,8 +47,8 @@ crate::on_majors! {
 mod with_lists_and_schemas {
     use super::*;
 
-    crate::on_majors! {
-        [on_15 = 15, on_16 = 16, on_17 = 17, on_18 = 18] {
+    matrix! {
+        Source::run, [on_15(15), on_16(16), on_17(17), on_18(18)] {
             columns_and_rows_are_filtered,
             a_row_filter_is_one_expression,
             a_row_filter_calls_nothing_of_the_users,
@@ -64,8 +64,8 @@ mod with_lists_and_schemas {
 mod before_15 {
     use super::*;
 
-    crate::on_majors! {
-        [on_13 = 13, on_14 = 14] {
+    matrix! {
+        Source::run, [on_13(13), on_14(14)] {
             options_of_later_majors_are_refused,
         }
     }
@@ -74,8 +74,8 @@ mod before_15 {
 mod since_18 {
     use super::*;
 
-    crate::on_majors! {
-        [on_18 = 18] {
+    matrix! {
+        Source::run, [on_18(18)] {
             generated_columns_are_published_or_announced,
         }
     }

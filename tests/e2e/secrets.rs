@@ -5,11 +5,9 @@ use postgres::error::SqlState;
 use testbed::{Cluster, PASSWORD, poll_until};
 
 use crate::hostile::{ANY_QUERY, Behaviour, Hostile};
-use crate::support::{
-    Bed, DEADLINE, Refused, Session, on_every_pair, secrets_in, source, start_with,
-};
+use crate::support::{Bed, DEADLINE, Refused, Session, matrix, secrets_in, source, start_with};
 
-on_every_pair! {
+matrix! { Bed::run, every pair {
     simple_queries_are_logged_without_their_secrets,
     bound_parameters_are_logged_without_their_secrets,
     calls_in_functions_show_no_secret_in_their_context,
@@ -18,7 +16,7 @@ on_every_pair! {
     views_show_no_secret,
     connection_strings_of_every_form_stay_secret,
     no_error_repeats_an_argument_that_is_a_connection_string,
-}
+} }
 
 fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
@@ -251,9 +249,9 @@ fn preloaded(major: u16) -> Cluster {
 
 /// The log of what `work` does.
 fn logged(cluster: &Cluster, work: impl FnOnce()) -> String {
-    let before = cluster.log().len();
+    let before = cluster.log_length();
     work();
-    cluster.log()[before..].to_owned()
+    cluster.log_since(before)
 }
 
 /// With preload the statements of every role pass by the hook, with or without a grant.

@@ -3,10 +3,10 @@
 use postgres::error::SqlState;
 
 use crate::source::Source;
-use crate::support::{Refused, Session};
+use crate::support::{Refused, Session, matrix};
 
-crate::on_majors! {
-    [on_13 = 13, on_14 = 14, on_15 = 15, on_17 = 17, on_18 = 18] {
+matrix! {
+    Source::run, [on_13(13), on_14(14), on_15(15), on_17(17), on_18(18)] {
         an_operator_sets_each_role_and_is_told_which,
         who_is_no_operator_is_refused,
         null_and_other_values_are_refused,

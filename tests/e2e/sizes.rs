@@ -8,10 +8,10 @@ use testbed::Cluster;
 use testbed::account::{Account, Lifetime, server_command};
 
 use crate::source::Source;
-use crate::support::{self, Refused, Session};
+use crate::support::{self, Refused, Session, matrix};
 
-crate::on_majors! {
-    on server, [on_15 = 15, on_18 = 18] {
+matrix! {
+    on_server, [on_15(15), on_18(18)] {
         no_argument_of_any_function_ends_a_server_that_has_little_memory,
         a_statement_to_explain_ends_no_server_that_has_little_memory,
         stored_strings_of_any_length_are_in_nobodys_way,
@@ -25,6 +25,10 @@ const MORE_MEMORY: u64 = 256 << 20;
 
 /// What a client may be told in all.
 const REPORT: usize = 16 << 10;
+
+fn on_server(major: u16, test: &str, body: fn(&Source)) {
+    body(&Source::on(server(major), test));
+}
 
 /// Not one that other tests share: it is to crash if anything here is wrong. What is called with 50 MB
 /// is not to be logged.

@@ -3,10 +3,10 @@
 
 use postgres::error::SqlState;
 
-use crate::support::{Bed, Refused};
+use crate::support::{Bed, Refused, matrix};
 
 /// From publication to drop, by roles that are no superusers.
-fn migrate(bed: &Bed) {
+fn a_database_is_migrated(bed: &Bed) {
     let mut source = bed.app();
     let publication = "All Of It";
     let tables = [r#""Shop"."Orders""#, r#""Shop"."Order Lines""#, r#""Shop"."New One""#];
@@ -47,22 +47,13 @@ fn migrate(bed: &Bed) {
     source.call("drop_publication", &[&publication]).expect("its owner drops it");
 }
 
-macro_rules! every_pair {
-    ($($name:ident $source:literal $target:literal)*) => {
-        $(
-            #[test]
-            fn $name() {
-                Bed::run($source, $target, "Migration", migrate);
-            }
-        )*
-    };
-}
-
-every_pair! {
-    from_13_to_15 13 15   from_13_to_16 13 16   from_13_to_17 13 17   from_13_to_18 13 18
-    from_14_to_15 14 15   from_14_to_16 14 16   from_14_to_17 14 17   from_14_to_18 14 18
-    from_15_to_15 15 15   from_15_to_16 15 16   from_15_to_17 15 17   from_15_to_18 15 18
-    from_16_to_15 16 15   from_16_to_16 16 16   from_16_to_17 16 17   from_16_to_18 16 18
-    from_17_to_15 17 15   from_17_to_16 17 16   from_17_to_17 17 17   from_17_to_18 17 18
-    from_18_to_15 18 15   from_18_to_16 18 16   from_18_to_17 18 17   from_18_to_18 18 18
-}
+matrix! { Bed::run, each {
+    a_database_is_migrated: [
+    from_13_to_15(13, 15), from_13_to_16(13, 16), from_13_to_17(13, 17), from_13_to_18(13, 18),
+    from_14_to_15(14, 15), from_14_to_16(14, 16), from_14_to_17(14, 17), from_14_to_18(14, 18),
+    from_15_to_15(15, 15), from_15_to_16(15, 16), from_15_to_17(15, 17), from_15_to_18(15, 18),
+    from_16_to_15(16, 15), from_16_to_16(16, 16), from_16_to_17(16, 17), from_16_to_18(16, 18),
+    from_17_to_15(17, 15), from_17_to_16(17, 16), from_17_to_17(17, 17), from_17_to_18(17, 18),
+    from_18_to_15(18, 15), from_18_to_16(18, 16), from_18_to_17(18, 17), from_18_to_18(18, 18)
+    ];
+} }

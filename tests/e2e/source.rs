@@ -35,6 +35,11 @@ impl Source {
         Source::on(support::source(major), test)
     }
 
+    /// A test on the shared server of a major.
+    pub fn run(major: u16, test: &str, body: fn(&Source)) {
+        body(&Source::new(major, test));
+    }
+
     pub fn on(cluster: &'static Cluster, test: &str) -> Source {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let mut database = format!("{number} {test}");
@@ -108,31 +113,4 @@ impl Drop for Source {
             eprintln!("database {:?} is left: {error:?}", self.database);
         }
     }
-}
-
-/// Runs each test of a module on every major for which it is given: on the shared servers, or on those
-/// of `server`.
-#[macro_export]
-macro_rules! on_majors {
-    ([$($major:ident = $number:literal),*] $tests:tt) => {
-        $crate::on_majors!(on $crate::support::source, [$($major = $number),*] $tests);
-    };
-    (on $server:path, [$($major:ident = $number:literal),*] $tests:tt) => {
-        $(
-            mod $major {
-                #[allow(unused_imports)]
-                use super::*;
-                $crate::on_majors!(@one $server, $number $tests);
-            }
-        )*
-    };
-    (@one $server:path, $number:literal { $($test:ident),* $(,)? }) => {
-        $(
-            #[test]
-            fn $test() {
-                let source = $crate::source::Source::on($server($number), stringify!($test));
-                super::$test(&source);
-            }
-        )*
-    };
 }

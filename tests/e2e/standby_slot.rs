@@ -5,7 +5,7 @@ use std::thread;
 use postgres::error::SqlState;
 use testbed::{Cluster, Mode, poll_until};
 
-use crate::support::{DEADLINE, Refused, Session, start};
+use crate::support::{DEADLINE, Refused, Session, matrix, on_own_servers, start};
 
 const CREATE: &str = "pg_create_logical_replication_slot_on_standby";
 const WRONG_STATE: SqlState = SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE;
@@ -256,28 +256,12 @@ fn the_rest_works_there_too(major: u16) {
     superuser.call("set_pgaudit_parameter", &[&"log", &"postgres", &"all"]).refused(read_only);
 }
 
-macro_rules! on_every_major {
-    ($($module:ident $major:literal)*: $tests:tt) => {
-        $(on_every_major!(@ $module, $major, $tests);)*
-    };
-    (@ $module:ident, $major:literal, [$($test:ident),* $(,)?]) => {
-        mod $module {
-            $(
-                #[test]
-                fn $test() {
-                    super::$test($major);
-                }
-            )*
-        }
-    };
-}
-
 // From 16 on it is the server's own function that reads.
-on_every_major! { below_16_on_13 13 below_16_on_14 14 below_16_on_15 15: [
+matrix! { on_own_servers, [below_16_on_13(13), below_16_on_14(14), below_16_on_15(15)] {
     a_cancelled_wait_leaves_no_file_open,
-] }
+} }
 
-on_every_major! { on_13 13 on_14 14 on_15 15 on_16 16 on_17 17 on_18 18: [
+matrix! { on_own_servers, [on_13(13), on_14(14), on_15(15), on_16(16), on_17(17), on_18(18)] {
     bad_arguments_are_refused,
     roles_without_replication_are_refused,
     a_server_that_is_no_standby_is_refused,
@@ -287,4 +271,4 @@ on_every_major! { on_13 13 on_14 14 on_15 15 on_16 16 on_17 17 on_18 18: [
     it_goes_on_after_a_promotion,
     it_may_be_temporary,
     the_rest_works_there_too,
-] }
+} }

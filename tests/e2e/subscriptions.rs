@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use testbed::{PASSWORD, poll_until, tls};
 
 use crate::hostile::Hostile;
-use crate::support::{Bed, DEADLINE, Refused, Session, on_every_pair, quoted};
+use crate::support::{Bed, DEADLINE, Refused, Session, matrix, quoted};
 
-on_every_pair! {
+matrix! { Bed::run, every pair {
     an_operator_migrates_a_live_database,
     options_become_those_of_the_subscription,
     unknown_options_and_those_of_a_later_major_are_refused,
@@ -38,7 +38,7 @@ on_every_pair! {
     a_publisher_that_trusts_is_refused,
     a_slot_that_is_gone_already_is_no_obstacle,
     the_publisher_can_be_verified_by_its_certificate,
-}
+} }
 
 fn an_operator_migrates_a_live_database(bed: &Bed) {
     let (mut app, mut operator) = (bed.app(), bed.operator());
@@ -309,15 +309,14 @@ fn a_transaction_that_fails_can_be_skipped(bed: &Bed) {
     let mut operator = bed.subscribed();
     let name = bed.subscription();
     operator.run(r#"INSERT INTO "Shop"."Orders" VALUES (1001, 'in the way')"#);
-    let before = bed.target.log().len();
+    let before = bed.target.log_length();
     let origin = quoted_origin(bed);
     let mut app = bed.app();
     app.run(r#"INSERT INTO "Shop"."Orders" VALUES (1001, 'collides')"#);
     let finished_at = poll_until(DEADLINE, "the apply worker to fail", || {
-        let log = bed.target.log();
-        let context = log[before..]
-            .lines()
-            .find(|line| line.contains("finished at ") && line.contains(&origin));
+        let log = bed.target.log_since(before);
+        let context =
+            log.lines().find(|line| line.contains("finished at ") && line.contains(&origin));
         Ok(context.and_then(|line| line.rsplit("finished at ").next().map(str::to_owned)))
     });
     let lsn: PgLsn = finished_at.trim().parse().expect("an LSN");

@@ -7,9 +7,9 @@ use postgres::types::PgLsn;
 use postgres::{Error, IsolationLevel};
 use testbed::{PASSWORD, poll_until};
 
-use crate::support::{Bed, DEADLINE, Refused, Session, on_every_pair, quoted, source, start};
+use crate::support::{Bed, DEADLINE, Refused, Session, matrix, quoted, source, start};
 
-on_every_pair! {
+matrix! { Bed::run, every pair {
     a_commit_keeps_what_was_created,
     a_rollback_takes_back_what_was_created,
     an_error_in_the_same_statement_takes_back_what_was_created,
@@ -39,7 +39,7 @@ on_every_pair! {
     of_two_sessions_that_drop_one_drops,
     two_sessions_that_alter_do_not_fail_each_other,
     two_sessions_refresh_at_once,
-}
+} }
 
 fn a_commit_keeps_what_was_created(bed: &Bed) {
     let mut operator = bed.operator();

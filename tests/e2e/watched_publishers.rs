@@ -8,23 +8,16 @@ use postgres::error::SqlState;
 use testbed::{Builder, Cluster, PASSWORD, poll_until};
 
 use crate::hostile::{Behaviour, Hostile, Moment};
-use crate::support::{self, DEADLINE, Refused, Session};
+use crate::support::{self, DEADLINE, Refused, Session, matrix, on_own_servers};
 
-macro_rules! on_first_and_last {
-    ($($test:ident),* $(,)?) => {
-        mod on_15 { $(#[test] fn $test() { super::$test(15); })* }
-        mod on_18 { $(#[test] fn $test() { super::$test(18); })* }
-    };
-}
-
-on_first_and_last! {
+matrix! { on_own_servers, [on_15(15), on_18(18)] {
     a_schema_of_our_name_on_the_source_is_never_called,
     a_stored_string_that_breaks_the_rules_is_not_connected_with,
     strings_and_lists_that_are_too_long_are_not_read,
     hostile_publishers_delay_no_one_else_and_no_shutdown,
     endless_lists_of_tables_take_little_time,
     connections_leave_descriptors_to_the_server,
-}
+} }
 
 fn quiet(builder: Builder) -> Builder {
     builder.config("auto_explain.log_min_duration", -1).config("log_min_duration_statement", -1)

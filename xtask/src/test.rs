@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 use std::io::{BufRead, BufReader};
 use std::iter::Sum;
 use std::process::{Command, ExitCode, Stdio};
-use std::thread;
+use std::{env, thread};
 use testbed::{MAJORS, build, command, majors};
 
 /// The first that is built for, since most tests use them.
@@ -39,30 +39,8 @@ fn run_tests(runner_arguments: &[String]) -> Result<(Tally, bool)> {
     Ok(([others.0, measured.0].into_iter().sum(), ended_well))
 }
 
-/// Builds for every major. A build keeps one core busy and most tests wait for servers, so the tests
-/// begin after the first builds; one that needs another major waits for it.
-fn while_building<T>(run: impl FnOnce() -> Result<T>) -> Result<(T, bool)> {
-    command::run(cargo_test_command().arg("--no-run"))?;
-    for major in MOST_USED {
-        build_for(major)?;
-    }
-    thread::scope(|scope| {
-        let rest = MAJORS.into_iter().filter(|major| !MOST_USED.contains(major));
-        let builds = scope.spawn(|| rest.map(build_for).collect::<Result<Vec<()>>>());
-        let result = run()?;
-        let built = builds.join().unwrap_or_else(|_| bail!("the builds panicked"));
-        if let Err(error) = &built {
-            eprintln!("error: {error:#}");
-        }
-        Ok((result, built.is_ok()))
-    })
-}
-
-fn build_for(major: u16) -> Result<()> {
-    build::build_and_install(&majors::prepare(major)?, false)
-}
-
-fn cargo_test_command() -> Command {
+use std::process::{Command, ExitCode, Stdio};
+use std::{env, thread};
     let mut cargo = build::cargo();
     cargo.args(["test", "--no-fail-fast"]);
     cargo.args(
@@ -75,6 +53,9 @@ fn cargo_test_command() -> Command {
 fn cargo_test(runner_arguments: &[String]) -> Result<(Tally, bool)> {
     let mut cargo = cargo_test_command();
     cargo.arg("--").args(runner_arguments);
+    if env::var_os(THREADS).is_none() {
+        cargo.env(THREADS, threads().to_string());
+    }
     command::show(&cargo);
     let mut runner = cargo.stdout(Stdio::piped()).spawn()?;
     let output = runner.stdout.take().context("the runner's output is a pipe")?;

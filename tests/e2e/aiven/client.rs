@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use testbed::{Cluster, PASSWORD, tools};
 
 use super::Databases;
+use crate::support::matrix;
 
 /// A name that needs quotes of each kind.
 const TABLE: &str = r#"public."ta .'ble0""#;
@@ -14,23 +15,11 @@ const TABLE: &str = r#"public."ta .'ble0""#;
 #[derive(Clone, Copy)]
 struct Pair(u16, u16);
 
-macro_rules! on_every_pair {
-    ($($test:ident),* $(,)?) => {
-        mod from_15_to_15 { on_every_pair!(@pair 15, 15, $($test),*); }
-        mod from_15_to_17 { on_every_pair!(@pair 15, 17, $($test),*); }
-        mod from_16_to_18 { on_every_pair!(@pair 16, 18, $($test),*); }
-    };
-    (@pair $source:literal, $target:literal, $($test:ident),*) => {
-        $(
-            #[test]
-            fn $test() {
-                super::$test(super::Pair($source, $target));
-            }
-        )*
-    };
+fn on_pair(source: u16, target: u16, _test: &str, body: fn(Pair)) {
+    body(Pair(source, target));
 }
 
-on_every_pair! {
+matrix! { on_pair, every pair {
     a_tool_migrates_all_tables,
     a_tool_migrates_all_tables_inside_begin,
     a_tool_migrates_the_tables_it_names,
@@ -39,7 +28,7 @@ on_every_pair! {
     a_guide_is_followed_inside_begin,
     an_owner_of_all_tables_need_not_own_the_database,
     who_does_not_own_a_table_falls_back_to_a_dump,
-}
+} }
 
 fn migrated(pair: Pair, play: &str, in_transaction: bool, tables: &[&str], rows: u32) {
     let databases = Databases::new(pair.0, pair.1).with_rows(TABLE, rows);

@@ -15,7 +15,7 @@ pub struct Databases {
     pub target: &'static Cluster,
     pub name: String,
     /// How much had been logged before this test.
-    logged: [usize; 2],
+    logged: [u64; 2],
 }
 
 impl Databases {
@@ -33,7 +33,7 @@ impl Databases {
     pub fn empty(source_major: u16, target_major: u16) -> Databases {
         let name = format!("aiven_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let (source, target) = (source(source_major), target(target_major));
-        let logged = [source.log().len(), target.log().len()];
+        let logged = [source.log_length(), target.log_length()];
         let databases = Databases { source, target, name, logged };
         for cluster in [databases.source, databases.target] {
             Session::open(cluster, "postgres", "postgres")
@@ -106,7 +106,7 @@ impl Databases {
     pub fn assert_no_secret_logged(&self) {
         for (cluster, logged) in [self.source, self.target].into_iter().zip(self.logged) {
             assert_eq!(
-                secrets_in_log(&cluster.log()[logged..]),
+                secrets_in_log(&cluster.log_since(logged)),
                 [""; 0],
                 "in the log of {cluster}"
             );

@@ -38,7 +38,7 @@ pub struct Bed {
     pub database: String,
     number: u32,
     /// How much had been logged before this test.
-    logged: [usize; 2],
+    logged: [u64; 2],
 }
 
 impl Bed {
@@ -59,7 +59,7 @@ impl Bed {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let mut database = format!("Größe \"{number}\" {test}");
         database.truncate(database.floor_char_boundary(63));
-        let logged = [source.log().len(), target.log().len()];
+        let logged = [source.log_length(), target.log_length()];
         let bed = Bed { source, target, database, number, logged };
         bed.create_databases();
         bed
@@ -256,16 +256,16 @@ impl Bed {
     #[track_caller]
     pub fn assert_no_secret_logged(&self) {
         for (cluster, logged) in [self.source, self.target].into_iter().zip(self.logged) {
-            let log = cluster.log();
-            assert_eq!(secrets_in_log(&log[logged..]), [""; 0], "in the log of {cluster}");
+            let log = cluster.log_since(logged);
+            assert_eq!(secrets_in_log(&log), [""; 0], "in the log of {cluster}");
         }
     }
 
     /// What this test's part of the logs says.
     fn show_logs(&self) {
         for (cluster, logged) in [self.source, self.target].into_iter().zip(self.logged) {
-            let log = cluster.log();
-            let lines: Vec<&str> = log[logged..].lines().collect();
+            let log = cluster.log_since(logged);
+            let lines: Vec<&str> = log.lines().collect();
             let last = &lines[lines.len().saturating_sub(60)..];
             eprintln!("--- log of {cluster} ---\n{}", last.join("\n"));
         }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use testbed::Builder;
 
 use super::lane::{Lane, Pair};
-use crate::support::{DEADLINE, Refused, Session};
+use crate::support::{DEADLINE, Refused, Session, matrix};
 
 /// One pair for all of this file, on the oldest and on the newest subscriber.
 static TO_15: LazyLock<Pair> = LazyLock::new(|| start(15));
@@ -23,26 +23,15 @@ fn start(target: u16) -> Pair {
     pair
 }
 
-macro_rules! on_both {
-    ($($test:ident),* $(,)?) => {
-        mod to_15 { on_both!(@pair TO_15, $($test),*); }
-        mod to_18 { on_both!(@pair TO_18, $($test),*); }
-    };
-    (@pair $pair:ident, $($test:ident),*) => {
-        $(
-            #[test]
-            fn $test() {
-                super::$test(super::Lane::subscribed(&super::$pair, stringify!($test)));
-            }
-        )*
-    };
+fn run(target: u16, test: &'static str, body: fn(Lane)) {
+    body(Lane::subscribed(if target == 15 { &TO_15 } else { &TO_18 }, test));
 }
 
-on_both! {
+matrix! { run, [to_15(15), to_18(18)] {
     last_error_says_how_to_skip,
     changes_and_crossings_are_notified,
     history_and_chart_show_what_was,
-}
+} }
 
 const ROW: &str = "SELECT apply_errors, last_error FROM pgmig_extras.subscription_lag
                    WHERE database = current_database()";
