@@ -39,8 +39,30 @@ fn run_tests(runner_arguments: &[String]) -> Result<(Tally, bool)> {
     Ok(([others.0, measured.0].into_iter().sum(), ended_well))
 }
 
-use std::process::{Command, ExitCode, Stdio};
-use std::{env, thread};
+/// Builds for every major. A build keeps one core busy and most tests wait for servers, so the tests
+/// begin after the first builds; one that needs another major waits for it.
+fn while_building<T>(run: impl FnOnce() -> Result<T>) -> Result<(T, bool)> {
+    command::run(cargo_test_command().arg("--no-run"))?;
+    for major in MOST_USED {
+        build_for(major)?;
+    }
+    thread::scope(|scope| {
+        let rest = MAJORS.into_iter().filter(|major| !MOST_USED.contains(major));
+        let builds = scope.spawn(|| rest.map(build_for).collect::<Result<Vec<()>>>());
+        let result = run()?;
+        let built = builds.join().unwrap_or_else(|_| bail!("the builds panicked"));
+        if let Err(error) = &built {
+            eprintln!("error: {error:#}");
+        }
+        Ok((result, built.is_ok()))
+    })
+}
+
+fn build_for(major: u16) -> Result<()> {
+    build::build_and_install(&majors::prepare(major)?, false)
+}
+
+fn cargo_test_command() -> Command {
     let mut cargo = build::cargo();
     cargo.args(["test", "--no-fail-fast"]);
     cargo.args(
@@ -48,6 +70,14 @@ use std::{env, thread};
     );
     cargo.args(["--lib", "--test=servers", "--test=e2e"]);
     cargo
+}
+
+/// What a test runner reads; `--test-threads` wins over it.
+const THREADS: &str = "RUST_TEST_THREADS";
+
+/// Two per processor, because most tests wait for a server most of the time.
+fn threads() -> usize {
+    2 * thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn cargo_test(runner_arguments: &[String]) -> Result<(Tally, bool)> {
