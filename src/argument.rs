@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Kind, Result, invalid};
 use crate::ffi::argument;
+use crate::ffi::lsn::PgLsn;
 
 /// An argument of type text.
 pub type Text<'a> = Option<argument::Text<'a>>;
@@ -102,7 +103,7 @@ macro_rules! plain {
     )*};
 }
 
-plain!(bool, i32, i64, &std::ffi::CStr, Interval);
+plain!(bool, i32, i64, &std::ffi::CStr, Interval, PgLsn);
 
 fn check_size(argument: &str, size: usize, limit: usize) -> Result<()> {
     if size > limit {

@@ -14,6 +14,7 @@ use crate::argument::required;
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, denied, entry};
 use crate::ffi::call::Call;
+use crate::ffi::lsn::PgLsn;
 use crate::ffi::rows::{self, Value};
 use crate::ffi::{identity, major, standby, worker};
 use crate::notice::Notice;
@@ -57,18 +58,17 @@ fn create(slot: &standby::Slot) -> Result<Lsn> {
 
 fn create_by_function(slot: &standby::Slot) -> Result<Lsn> {
     let lsns = query::read(
-        "SELECT (s.lsn OPERATOR(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.int8 \
-           FROM pg_catalog.pg_create_logical_replication_slot($1, $2, $3, $4) s",
+        "SELECT s.lsn FROM pg_catalog.pg_create_logical_replication_slot($1, $2, $3, $4) s",
         &[
             slot.name.to_string_lossy().as_ref().into(),
             slot.plugin.to_string_lossy().as_ref().into(),
             slot.temporary.into(),
             slot.two_phase.into(),
         ],
-        |row| Ok(row.get::<i64>(1)?),
+        |row| Ok(row.get::<PgLsn>(1)?),
     )?;
     let lsn = lsns.into_iter().flatten().next();
-    lsn.map(|lsn| Lsn(lsn.cast_unsigned()))
+    lsn.map(|PgLsn(lsn)| lsn)
         .ok_or_else(|| Error::new(Kind::Internal, "the slot was made without an LSN"))
 }
 

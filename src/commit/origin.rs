@@ -43,7 +43,7 @@ pub fn put_all_back(ending: &Ending) {
 /// From here on only a failure of the commit itself is expected; then the progress is put back.
 pub fn drop(origin: DoomedOrigin) {
     let renamed = origin.renamed.clone();
-    let progress = Lsn(origin_catalog::progress(origin.number));
+    let progress = origin_catalog::progress(origin.number);
     DROPPED.with_borrow_mut(|all| all.push(Dropped { origin, progress }));
     origin_catalog::drop(&renamed);
 }
@@ -55,7 +55,7 @@ fn put_back(ending: &Ending, dropped: Dropped) {
     if progress.0 == 0 {
         return;
     }
-    let restore = || origin_catalog::restore_progress(origin.number, progress.0);
+    let restore = || origin_catalog::restore_progress(origin.number, progress);
     let Err(reason) = ending.caught(restore) else { return };
     let name = &origin.name;
     let lost =

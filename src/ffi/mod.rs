@@ -17,6 +17,7 @@ pub mod heap;
 pub mod identity;
 pub mod libpq;
 pub mod library;
+pub mod lsn;
 pub mod major;
 pub mod meter;
 pub mod origin;

@@ -4,6 +4,7 @@
 use std::ffi::{CStr, CString};
 use std::mem::offset_of;
 
+use pgmig_core::lsn::Lsn;
 use pgrx::IntoDatum;
 use pgrx::pg_sys::{self, Oid};
 
@@ -37,7 +38,7 @@ const DROP_LOCK: u32 = pg_sys::RowExclusiveLock;
 
 /// Up to which LSN of its publisher a subscription has applied changes; `None` without an origin, or
 /// before the first. Leaves no lock on the catalog behind.
-pub fn progress_of_subscription(subscription: Oid) -> Option<u64> {
+pub fn progress_of_subscription(subscription: Oid) -> Option<Lsn> {
     let name = CString::new(format!("pg_{}", subscription.to_u32())).ok()?;
     // SAFETY: a valid C string; a missing origin gives InvalidRepOriginId.
     let origin = unsafe { pg_sys::replorigin_by_name(name.as_ptr().cast_mut(), true) };
@@ -45,7 +46,8 @@ pub fn progress_of_subscription(subscription: Oid) -> Option<u64> {
         return None;
     }
     // SAFETY: reads shared memory under its lock.
-    Some(unsafe { pg_sys::replorigin_get_progress(origin, false) }).filter(|lsn| *lsn != 0)
+    let lsn = unsafe { pg_sys::replorigin_get_progress(origin, false) };
+    (lsn != 0).then_some(Lsn(lsn))
 }
 
 /// Gives a replication origin another name, which a rollback undoes. Returns its number and the new
@@ -68,20 +70,20 @@ pub fn rename(name: &str, new_name: impl FnOnce(u16) -> String) -> Option<(u16, 
 }
 
 /// Up to which LSN of its publisher the origin of this number has applied changes; 0 if nowhere.
-pub fn progress(origin: u16) -> u64 {
+pub fn progress(origin: u16) -> Lsn {
     // SAFETY: reads shared memory under its lock.
-    unsafe { pg_sys::replorigin_get_progress(origin, false) }
+    Lsn(unsafe { pg_sys::replorigin_get_progress(origin, false) })
 }
 
 /// Puts the progress of an origin back, on disk too, unless it is further already. Needs no catalog,
 /// so it may be called while a transaction is rolled back.
-pub fn restore_progress(origin: u16, progress: u64) {
+pub fn restore_progress(origin: u16, progress: Lsn) {
     if self::progress(origin) >= progress {
         return;
     }
     // No local LSN: all that was applied is in the WAL before this, which is flushed below.
     // SAFETY: changes shared memory under its lock and writes WAL, or raises.
-    unsafe { pg_sys::replorigin_advance(origin, progress, 0, false, true) };
+    unsafe { pg_sys::replorigin_advance(origin, progress.0, 0, false, true) };
     // SAFETY: reads a variable of this process: the end of the record that was just written.
     let end = unsafe { pg_sys::XactLastRecEnd };
     // SAFETY: a position up to which WAL has been written.

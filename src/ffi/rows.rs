@@ -15,6 +15,7 @@ use pgrx::{AllocatedByRust, PgTupleDesc};
 
 use super::argument;
 use super::call::Call;
+use super::lsn::{self, PgLsn};
 
 /// Runs a query and makes its rows those of the function that is being called (as SetSingleFuncCall of
 /// funcapi.c does, which is of 15).
@@ -166,18 +167,6 @@ unsafe fn stored_text(datum: Datum, longest: usize) -> Stored<Vec<u8>> {
     text.map_or(Stored::Null, |text| Stored::Value(text.to_vec()))
 }
 
-/// The type pg_lsn; pg_type.dat gave the constant its name in 14.
-#[cfg(feature = "pg13")]
-const PG_LSN: Oid = pg_sys::LSNOID;
-#[cfg(any(
-    feature = "pg14",
-    feature = "pg15",
-    feature = "pg16",
-    feature = "pg17",
-    feature = "pg18"
-))]
-const PG_LSN: Oid = pg_sys::PG_LSNOID;
-
 /// A value of a result row, with texts in the database's encoding.
 pub enum Value {
     Lsn(Lsn),
@@ -196,7 +185,7 @@ pub enum Value {
 impl Value {
     fn type_oid(&self) -> Oid {
         match self {
-            Self::Lsn(_) => PG_LSN,
+            Self::Lsn(_) => lsn::TYPE,
             Self::Oid(_) => pg_sys::OIDOID,
             Self::Bool(_) => pg_sys::BOOLOID,
             Self::Int4(_) => pg_sys::INT4OID,
@@ -211,7 +200,7 @@ impl Value {
 
     fn datum(&self) -> Option<Datum> {
         match self {
-            Self::Lsn(lsn) => Some(Datum::from(lsn.0)),
+            Self::Lsn(position) => PgLsn(*position).into_datum(),
             Self::Oid(oid) => oid.map(Datum::from),
             Self::Bool(bool) => bool.map(Datum::from),
             Self::Int4(number) => number.map(Datum::from),

@@ -9,6 +9,7 @@ use pgrx::pg_sys::Oid;
 use pgrx::spi::SpiHeapTupleData;
 
 use crate::error::Result;
+use crate::ffi::lsn::PgLsn;
 use crate::reports;
 use crate::server::query::{self, RowResult};
 use crate::server::text;
@@ -17,7 +18,7 @@ use crate::server::text;
 pub fn received() -> Result<Vec<(Oid, Received)>> {
     let rows = query::read_again(
         &format!(
-            "SELECT w.subid, w.pid, (w.received_lsn OPERATOR(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.int8 \
+            "SELECT w.subid, w.pid, w.received_lsn \
                FROM pg_catalog.pg_stat_get_subscription(NULL) w WHERE {LEADER}"
         ),
         |row| Ok((row.get::<Oid>(1)?, row.get::<i32>(2)?, lsn(&row, 3)?)),
@@ -96,8 +97,7 @@ fn read_all() -> Result<Vec<SubscriberState>> {
                     {FIGURES}, \
                     CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_replication_origin o \
                                        WHERE o.roname OPERATOR(pg_catalog.=) pg_catalog.concat('pg_', s.oid)) \
-                         THEN (pg_catalog.pg_replication_origin_progress(pg_catalog.concat('pg_', s.oid), false) \
-                               OPERATOR(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.int8 END, \
+                         THEN pg_catalog.pg_replication_origin_progress(pg_catalog.concat('pg_', s.oid), false) END, \
                     t.ready, t.waiting, t.subscribed \
                FROM pg_catalog.pg_subscription s \
                JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) s.subdbid \
@@ -230,9 +230,9 @@ fn copiers(row: &SpiHeapTupleData, first: usize) -> RowResult<u32> {
     Ok(count(row, first + 9)? as u32)
 }
 
-/// An LSN as its distance from 0/0; 0/0 itself is none.
+/// 0/0 is none.
 fn lsn(row: &SpiHeapTupleData, column: usize) -> RowResult<Option<Lsn>> {
-    Ok(row.get::<i64>(column)?.filter(|lsn| *lsn != 0).map(|lsn| Lsn(lsn.unsigned_abs())))
+    Ok(row.get::<PgLsn>(column)?.map(|PgLsn(lsn)| lsn).filter(|lsn| lsn.0 != 0))
 }
 
 fn count(row: &SpiHeapTupleData, column: usize) -> RowResult<u64> {

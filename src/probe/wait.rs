@@ -108,7 +108,7 @@ fn subscriber_state(subscription: &Definition, name: &str) -> Result<SubscriberS
         enabled: SubscriptionRow::by_oid(subscription.oid).is_some_and(|row| row.enabled),
         slot: subscription.slot.clone(),
         worker,
-        origin: origin::progress_of_subscription(subscription.oid).map(Lsn),
+        origin: origin::progress_of_subscription(subscription.oid),
         tables: Tables {
             ready: count(&['r']),
             waiting: count(&['i', 'd', 'f']),

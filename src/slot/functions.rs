@@ -1,5 +1,6 @@
 //! The SQL functions that create and drop a slot of a publisher.
 
+use pgmig_core::lsn::Lsn;
 use pgmig_core::name;
 use pgrx::prelude::*;
 
@@ -12,21 +13,25 @@ use crate::caller::Caller;
 use crate::commit::{Plan, defer};
 use crate::conninfo::{self, secrecy};
 use crate::error::{Result, entry};
+use crate::ffi::call::Call;
 use crate::ffi::database::require_writable;
+use crate::ffi::rows::{self, Value};
 use crate::publisher::Publisher;
 
 /// Creates a permanent pgoutput slot on the publisher with the commit of this transaction.
 #[pg_extern(sql = false)]
-fn create_replication_slot(
-    conninfo: Text,
-    slot: Text,
-) -> TableIterator<'static, (name!(slot_name, String), name!(lsn, i64))> {
+fn create_replication_slot(conninfo: Text, slot: Text, call: Call) {
     secrecy::concealing(&conninfo, &[&slot], || {
-        TableIterator::once(entry(|| create(conninfo, slot)))
+        entry(|| {
+            let (name, lsn) = create(conninfo, slot)?;
+            let row = vec![Value::Text(Some(name.into_bytes())), Value::Lsn(lsn)];
+            rows::return_rows(call, &[row]);
+            Ok(())
+        })
     })
 }
 
-fn create(text: Text, slot: Text) -> Result<(String, i64)> {
+fn create(text: Text, slot: Text) -> Result<(String, Lsn)> {
     let caller = Caller::current()?;
     let (text, name) = (required("conninfo", text)?, required("slot", slot)?);
     name::check_slot(name)?;
@@ -34,8 +39,7 @@ fn create(text: Text, slot: Text) -> Result<(String, i64)> {
     require_writable(c"create_replication_slot()");
     let (slot, lsn) = NewSlot::create(Publisher::connect(&conninfo, caller)?, name, false)?;
     defer(slot);
-    // A pg_lsn is eight bytes by value, as an i64 is.
-    Ok((name.to_owned(), lsn.0.cast_signed()))
+    Ok((name.to_owned(), lsn))
 }
 
 /// Drops a slot of the publisher once this transaction is committed.

@@ -16,6 +16,7 @@ use crate::commit::defer;
 use crate::conninfo;
 use crate::conninfo::secrecy;
 use crate::error::{Error, Hint, Kind, Result, entry};
+use crate::ffi::lsn::PgLsn;
 use crate::ffi::subscription::{self as catalog, Column};
 use crate::ffi::{database, major};
 use crate::notice::Notice;
@@ -72,10 +73,9 @@ fn warn_of_moved_slot(subscription: &Subscription, caller: Caller) {
 
 /// Skips the transaction that ends at this LSN; NULL is refused, `0/0` stops skipping.
 #[pg_extern(sql = false)]
-fn pg_alter_subscription_skip(arg_subscription_name: Text, arg_lsn: Option<i64>) {
+fn pg_alter_subscription_skip(arg_subscription_name: Text, arg_lsn: Option<PgLsn>) {
     entry(|| {
-        // A pg_lsn is eight bytes by value, as an i64 is.
-        let lsn = pgmig_core::lsn::Lsn(required("arg_lsn", arg_lsn)?.cast_unsigned());
+        let PgLsn(lsn) = required("arg_lsn", arg_lsn)?;
         let lsn = if lsn.0 == 0 { "NONE".to_owned() } else { sql::literal(&lsn.to_string()) };
         alter(arg_subscription_name, &format!("SKIP (lsn = {lsn})"))
     })
