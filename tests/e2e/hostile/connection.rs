@@ -1,244 +1,21 @@
-//! A publisher that lies. A real TCP server that speaks as much of PostgreSQL's protocol, version 3,
-//! and of its replication protocol as a subscriber needs to hear, and says whatever its script wants:
-//! any list of tables, any rows for any table, garbage, or nothing at all.
-//!
-//! Its own slots are a list of names. Connections are served by one thread each.
+//! One connection: reads and writes messages.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::net::TcpStream;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use testbed::poll_until;
-
-use crate::support::DEADLINE;
-
-/// How the publisher misbehaves, and when.
-#[derive(Debug, Clone)]
-pub struct Twist {
-    pub when: Moment,
-    pub what: Behaviour,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub enum Moment {
-    /// The connection is accepted.
-    Accept,
-    /// TLS is declined and the startup message read.
-    Startup,
-    /// The same for a startup message that has this text in it.
-    StartupOf(&'static str),
-    /// The password is accepted, before the server is ready for a query.
-    Login,
-    /// A query that has this text in it; it is not carried out.
-    Query(&'static str),
-    /// The answer to a query that has this text in it; it was carried out.
-    Answer(&'static str),
-}
-
-/// Any query at all.
-pub const ANY_QUERY: Moment = Moment::Query("");
-
-#[derive(Debug, Clone)]
-pub enum Behaviour {
-    /// Says nothing until the other side goes away.
-    Silence,
-    /// Announces a message of this type and sends its beginning.
-    HalfMessage(u8),
-    /// Sends a row, and then no end of the result.
-    HalfResult,
-    /// A small row now and then, for ever.
-    Drip,
-    /// Rows as fast as they go, for ever.
-    Flood,
-    /// Notices as fast as they go, for ever.
-    Notices,
-    /// Parameters as fast as they go, each with a name of its own, for ever.
-    Parameters,
-    /// A row of as many NULLs as the protocol allows, for ever.
-    WideRows,
-    /// A message of this type that is announced as 1 GB long, as fast as it goes.
-    LongMessage(u8),
-    /// A message of this type and content, and nothing more.
-    Message(u8, &'static [u8]),
-    /// Asks for SCRAM with so many iterations.
-    Scram(u32),
-    /// Bytes that are no message.
-    Garbage,
-    /// Closes the connection.
-    HangUp,
-    /// An error of the publisher.
-    Error(&'static str, String),
-    /// A result of these rows.
-    Rows(Vec<Row>),
-    /// The same, after which it goes on as if nothing had been.
-    Answer(Vec<Row>),
-}
-
-/// Values of a row, `None` for NULL; bytes, since a liar need not send UTF-8.
-pub type Row = Vec<Option<Vec<u8>>>;
-
-/// What the publisher says.
-#[derive(Debug, Clone)]
-pub struct Script {
-    /// Whether it asks for a password (and takes any).
-    pub asks_for_password: bool,
-    /// Tables that every publication has, as (schema, table).
-    pub tables: Vec<(String, String)>,
-    /// Transactions that are streamed: each a list of rows to insert.
-    pub transactions: Vec<Vec<Insert>>,
-    /// Rows of every table, in the text format of COPY.
-    pub copy: Vec<String>,
-    pub twists: Vec<Twist>,
-}
-
-/// A row for a table, with the columns that the publisher claims it has.
-#[derive(Debug, Clone)]
-pub struct Insert {
-    pub schema: &'static str,
-    pub table: &'static str,
-    pub values: Vec<(&'static str, String)>,
-}
-
-pub struct Hostile {
-    port: u16,
-    state: Arc<State>,
-}
-
-struct State {
-    version: u16,
-    script: Mutex<Script>,
-    slots: Mutex<BTreeSet<String>>,
-    queries: Mutex<Vec<String>>,
-    /// How many connections have come to the twist.
-    twisted: AtomicUsize,
-    sockets: Mutex<Vec<TcpStream>>,
-    open: AtomicUsize,
-    gone: AtomicBool,
-}
-
-impl Hostile {
-    /// Claims to be PostgreSQL of a major; behaves until told otherwise, and publishes `tables`.
-    pub fn start(version: u16, tables: &[(&str, &str)]) -> Hostile {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let port = listener.local_addr().expect("a bound socket has an address").port();
-        let script = Script {
-            asks_for_password: true,
-            tables: owned(tables),
-            transactions: Vec::new(),
-            copy: Vec::new(),
-            twists: Vec::new(),
-        };
-        let state = Arc::new(State {
-            version,
-            script: Mutex::new(script),
-            slots: Mutex::default(),
-            queries: Mutex::default(),
-            twisted: AtomicUsize::new(0),
-            sockets: Mutex::default(),
-            open: AtomicUsize::new(0),
-            gone: AtomicBool::new(false),
-        });
-        let shared = state.clone();
-        thread::spawn(move || accept(&listener, &shared));
-        Hostile { port, state }
-    }
-
-    pub fn conninfo(&self, password: &str) -> String {
-        format!("host=127.0.0.1 port={} user=mallory password='{password}' dbname=trap", self.port)
-    }
-
-    pub fn script(&self) -> MutexGuard<'_, Script> {
-        self.state.script.lock().unwrap()
-    }
-
-    pub fn publishes(&self, tables: &[(&str, &str)]) {
-        self.script().tables = owned(tables);
-    }
-
-    /// From now on, in this way only.
-    pub fn misbehaves(&self, when: Moment, what: Behaviour) {
-        self.script().twists = vec![Twist { when, what }];
-    }
-
-    pub fn also_misbehaves(&self, when: Moment, what: Behaviour) {
-        self.script().twists.push(Twist { when, what });
-    }
-
-    pub fn behaves(&self) {
-        self.script().twists.clear();
-    }
-
-    pub fn slots(&self) -> Vec<String> {
-        self.state.slots.lock().unwrap().iter().cloned().collect()
-    }
-
-    /// Everything that was asked so far.
-    pub fn queries(&self) -> Vec<String> {
-        self.state.queries.lock().unwrap().clone()
-    }
-
-    /// How many connections have seen it misbehave.
-    pub fn twisted(&self) -> usize {
-        self.state.twisted.load(Ordering::SeqCst)
-    }
-
-    /// Waits until every connection was closed by the other side.
-    #[track_caller]
-    pub fn wait_until_left_alone(&self) {
-        poll_until(DEADLINE, "connections to the fake publisher to be closed", || {
-            Ok((self.state.open.load(Ordering::SeqCst) == 0).then_some(()))
-        });
-    }
-
-    /// Closes every connection; nobody listens any more.
-    pub fn vanish(&self) {
-        self.state.gone.store(true, Ordering::SeqCst);
-        // Wakes the listener, which then ends.
-        let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
-        for socket in self.state.sockets.lock().unwrap().drain(..) {
-            let _ = socket.shutdown(Shutdown::Both);
-        }
-        poll_until(DEADLINE, "the fake publisher's port to be closed", || {
-            Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err().then_some(()))
-        });
-    }
-}
-
-impl Drop for Hostile {
-    fn drop(&mut self) {
-        if !thread::panicking() {
-            self.vanish();
-        }
-    }
-}
-
-fn owned(tables: &[(&str, &str)]) -> Vec<(String, String)> {
-    tables.iter().map(|(schema, table)| (schema.to_string(), table.to_string())).collect()
-}
-
-fn accept(listener: &TcpListener, state: &Arc<State>) {
-    for socket in listener.incoming().flatten() {
-        if state.gone.load(Ordering::SeqCst) {
-            return;
-        }
-        state.sockets.lock().unwrap().extend(socket.try_clone());
-        state.open.fetch_add(1, Ordering::SeqCst);
-        let state = state.clone();
-        thread::spawn(move || {
-            // An error is the other side's leaving, in one way or another.
-            let _ = Connection::new(&socket, &state).and_then(Connection::serve);
-            let _ = socket.shutdown(Shutdown::Both);
-            state.open.fetch_sub(1, Ordering::SeqCst);
-        });
-    }
-}
+use super::message::{
+    Reply, argument, cstring, lsn_of, quoted_by, report, row, select_list, strings, text,
+    transactions_before,
+};
+use super::script::{Behaviour, Insert, Moment, Row, Twist};
+use super::server::State;
 
 /// Reads and writes messages. Only the subset that subscribers use.
-struct Connection<'a> {
+pub struct Connection<'a> {
     state: &'a State,
     input: BufReader<TcpStream>,
     output: TcpStream,
@@ -248,12 +25,12 @@ struct Connection<'a> {
 }
 
 impl<'a> Connection<'a> {
-    fn new(socket: &TcpStream, state: &'a State) -> io::Result<Self> {
+    pub fn new(socket: &TcpStream, state: &'a State) -> io::Result<Self> {
         let (input, output) = (BufReader::new(socket.try_clone()?), socket.try_clone()?);
         Ok(Self { state, input, output, statements: BTreeMap::new(), bound: String::new() })
     }
 
-    fn serve(mut self) -> io::Result<()> {
+    pub fn serve(mut self) -> io::Result<()> {
         self.twist(|when| *when == Moment::Accept)?;
         self.start_up()?;
         loop {
@@ -607,103 +384,4 @@ impl<'a> Connection<'a> {
         self.input.read_exact(&mut body)?;
         Ok(body)
     }
-}
-
-enum Reply {
-    Rows(Vec<Row>),
-    Done,
-    Missing(String),
-    Copy,
-    Stream,
-}
-
-impl Reply {
-    fn row(values: &[&str]) -> Reply {
-        Reply::Rows(vec![row(values)])
-    }
-
-    fn names<'a>(names: impl Iterator<Item = &'a String>) -> Reply {
-        Reply::Rows(names.map(|name| row(&[name])).collect())
-    }
-}
-
-impl Insert {
-    /// `id` is the key; every type is text but that of `id`.
-    fn relation_message(&self, relation: u32) -> Vec<u8> {
-        let mut body = relation.to_be_bytes().to_vec();
-        body.extend([cstring(self.schema), cstring(self.table), b"d".to_vec()].concat());
-        body.extend((self.values.len() as u16).to_be_bytes());
-        for (column, _) in &self.values {
-            let (flags, kind) = if *column == "id" { (1, 23_u32) } else { (0, 25) };
-            body.push(flags);
-            body.extend(cstring(column));
-            body.extend(kind.to_be_bytes());
-            body.extend([0xff; 4]);
-        }
-        body
-    }
-
-    fn insert_message(&self, relation: u32) -> Vec<u8> {
-        let mut body = [&relation.to_be_bytes()[..], b"N"].concat();
-        body.extend((self.values.len() as u16).to_be_bytes());
-        for (_, value) in &self.values {
-            body.push(b't');
-            body.extend((value.len() as u32).to_be_bytes());
-            body.extend(value.as_bytes());
-        }
-        body
-    }
-}
-
-/// The end of a transaction; the first is number 1, at 0/1100.
-fn lsn_of(transaction: usize) -> u64 {
-    0x1000 + 0x100 * transaction as u64
-}
-
-/// How many transactions end at or before the position in a START_REPLICATION command.
-fn transactions_before(command: &str) -> usize {
-    let position = command.split(" 0/").nth(1).unwrap_or_default();
-    let digits: String = position.chars().take_while(char::is_ascii_hexdigit).collect();
-    let lsn = u64::from_str_radix(&digits, 16).unwrap_or_default();
-    (lsn.saturating_sub(lsn_of(0)) / 0x100) as usize
-}
-
-/// How many columns a query asks for: core's has one more for column lists, by major.
-fn select_list(query: &str) -> usize {
-    let list = query.split("FROM").next().unwrap_or_default();
-    list.matches(',').count() + 1
-}
-
-/// The name after a replication command: core quotes it, or not, by major.
-fn argument(command: &str) -> String {
-    command.split_whitespace().nth(1).unwrap_or_default().trim_matches('"').to_owned()
-}
-
-/// What stands between quotes.
-fn quoted_by(quote: char, text: &str) -> Vec<String> {
-    text.split(quote).skip(1).step_by(2).map(str::to_owned).collect()
-}
-
-pub fn row(values: &[&str]) -> Row {
-    values.iter().map(|value| Some(value.as_bytes().to_vec())).collect()
-}
-
-fn report(severity: &str, code: &str, message: &str) -> Vec<u8> {
-    let field = |tag: u8, value: &str| [&[tag], &cstring(value)[..]].concat();
-    [field(b'S', severity), field(b'V', severity), field(b'C', code), field(b'M', message), vec![0]]
-        .concat()
-}
-
-fn cstring(text: &str) -> Vec<u8> {
-    [text.as_bytes(), &[0]].concat()
-}
-
-/// The strings at the beginning of a message.
-fn strings<const N: usize>(body: &[u8]) -> [String; N] {
-    let mut parts = body.split(|byte| *byte == 0);
-    std::array::from_fn(|_| text(parts.next().unwrap_or_default()))
-}
-
-fn text(body: &[u8]) -> String {
-    String::from_utf8_lossy(body).trim_end_matches('\0').to_owned()
 }
