@@ -1,5 +1,5 @@
-//! The arguments of SQL functions. Every function takes those that have a size of their own (text,
-//! text[], jsonb) by the types of this module, whose only way to a value asks for the size first.
+//! The arguments of SQL functions. An argument whose size varies (text, text[], jsonb) has a type of
+//! this module, which checks the size before it reads the value.
 
 use std::hint::black_box;
 
@@ -18,20 +18,20 @@ pub type Texts<'a> = Option<argument::TextArray<'a>>;
 /// An argument of type jsonb.
 pub type Json<'a> = Option<argument::Jsonb<'a>>;
 
-/// What a function can be given.
+/// A type of argument.
 pub trait Argument {
     type Value;
 
-    /// The value, or 22023 where it is too large.
+    /// The value, or 22023 if it is too large.
     fn value(self, argument: &str) -> Result<Self::Value>;
 }
 
-/// An argument that must not be NULL, and is not too large.
+/// The value of an argument that must not be NULL or too large.
 pub fn required<A: Argument>(argument: &str, value: Option<A>) -> Result<A::Value> {
     not_null(argument, value)?.value(argument)
 }
 
-/// What must not be NULL in a value that was read.
+/// 22004 for a NULL inside a value.
 pub fn not_null<T>(argument: &str, value: Option<T>) -> Result<T> {
     value.ok_or_else(|| {
         Error::new(Kind::NullNotAllowed, format!("argument \"{argument}\" must not be null"))
@@ -61,7 +61,7 @@ impl Argument for argument::TextArray<'_> {
         if elements.len() > limits::ELEMENTS {
             return Err(limits::too_many(argument, elements.len()));
         }
-        // Each is copied, and has a place in the list.
+        // Each element is copied, and takes an entry of the list.
         check_room(2 * self.size() + 64 * elements.len())?;
         let element = |text: &[u8]| {
             check_size(&format!("{argument}[]"), text.len(), limits::TEXT)?;
@@ -75,8 +75,9 @@ impl Argument for argument::Jsonb<'_> {
     type Value = Value;
 
     fn value(self, argument: &str) -> Result<Value> {
-        /// What a byte of text may need at most, with what is then made of the value: of `["a", "a", …]`
-        /// five are a `Value` of 64 bytes and a table of 104, in lists that grow by doubling.
+        /// How many bytes one byte of JSON text may need at most, including what is made of the value.
+        /// In `["a", "a", …]` each five bytes become a `Value` of 64 bytes and a table name of 104, in
+        /// lists that grow by doubling.
         const GROWTH: usize = 100;
         check_size(argument, self.size(), limits::JSON)?;
         self.with_text(|text| {
@@ -90,7 +91,7 @@ impl Argument for argument::Jsonb<'_> {
     }
 }
 
-/// Of a size that its type limits.
+/// Types of limited size.
 macro_rules! plain {
     ($($type:ty),*) => {$(
         impl Argument for $type {
@@ -112,8 +113,8 @@ fn check_size(argument: &str, size: usize, limit: usize) -> Result<()> {
     Ok(())
 }
 
-/// 53200 unless this process can have so many bytes more. Rust's own allocations end the process where
-/// there is no memory; of a large one it is asked for before.
+/// 53200 unless this process can get so many bytes. If an allocation of Rust fails, the process ends,
+/// so a large one is tried first.
 fn check_room(size: usize) -> Result<()> {
     let mut room = Vec::<u8>::new();
     let found = room.try_reserve_exact(size);
@@ -127,7 +128,7 @@ fn utf8(text: &[u8]) -> Result<&str> {
     Ok(text)
 }
 
-/// 0A000 for a text that this database may have in another encoding than UTF-8.
+/// 0A000 for a text that is not ASCII, in a database with another encoding than UTF-8.
 pub fn require_readable(text: &str) -> Result<()> {
     if argument::may_be_utf8() || text.is_ascii() { Ok(()) } else { Err(only_ascii()) }
 }

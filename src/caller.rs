@@ -1,6 +1,5 @@
-//! Who called, and what that role may do. Every check of this extension is made against the outer
-//! user (the login role, or the role taken by SET ROLE), never `session_user` and never the owner
-//! of a SECURITY DEFINER function on the way here.
+//! The caller and its rights. All rights are checked for the outer user (the login role, or the role
+//! set by SET ROLE), never for `session_user` or the owner of a SECURITY DEFINER function in between.
 
 use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
@@ -12,9 +11,8 @@ use crate::ffi::identity;
 pub struct Caller(Oid);
 
 impl Caller {
-    /// The caller, if this runs in a statement of the caller's own. Code that PostgreSQL runs by
-    /// itself has another author, who would act with the rights of whoever analyses a table or
-    /// deletes a row.
+    /// The caller, if this runs in the caller's own statement. PostgreSQL runs some code by itself, for
+    /// example in a trigger. That code's author would use the rights of the role that triggers it.
     pub fn current() -> Result<Self> {
         if identity::runs_for_somebody_else() {
             return Err(denied("functions of pgmig_extras in code that PostgreSQL runs by itself")
@@ -39,25 +37,25 @@ impl Caller {
         identity::is_superuser(self.0)
     }
 
-    /// Who answers for what `owner` may have written and the caller uses: the one of the two who is
-    /// no superuser.
+    /// The role whose rights apply when the caller uses a string stored by `owner`: the owner if the
+    /// caller is a superuser, else the caller.
     pub fn together_with(self, owner: Oid) -> Self {
         if self.is_superuser() { Self(owner) } else { self }
     }
 
-    /// Whether the caller has the rights of `role`, as PostgreSQL's own ownership checks ask.
+    /// Whether the caller has the rights of `role`, by the rule of PostgreSQL's ownership checks.
     pub fn has_rights_of(self, role: Oid) -> bool {
         identity::has_rights_of(self.0, role)
     }
 
-    /// Whether an apply worker of a subscription that the caller owns may write to a table of
-    /// `owner`: since 16 it takes the owner's role, before it uses the rights that it inherits.
+    /// Whether the apply worker of a subscription of the caller's may write to a table of `owner`.
+    /// Since 16 the worker switches to the table's owner; before, it uses inherited rights.
     pub fn may_apply_as(self, owner: Oid) -> bool {
         identity::may_apply_as(self.0, owner)
     }
 }
 
-/// The caller of the function that the SQL around this stands in.
+/// The caller, for SQL functions of this extension.
 #[pg_extern(sql = false)]
 fn caller() -> Oid {
     entry(Caller::current).oid()

@@ -1,4 +1,4 @@
-//! From `pgmig_core::Error` to PostgreSQL's: the only place that names SQLSTATEs.
+//! Turns `pgmig_core::Error` into PostgreSQL's errors. SQLSTATEs are named only here.
 
 pub use pgmig_core::error::{Hint, invalid};
 pub use pgmig_core::{Error, Kind, Result};
@@ -20,7 +20,7 @@ pub fn raise<T>(result: Result<T>) -> T {
     raise_for(|_| SCHEMA, result)
 }
 
-/// The same for the callers of another extension: `schema` is that of a function that a hint names.
+/// The same for another extension. `schema`: the schema of a function that a hint names.
 pub fn raise_for<T>(schema: fn(&str) -> &'static str, result: Result<T>) -> T {
     result.unwrap_or_else(|error| {
         let hint = error.hint.map(|hint| hint.into_text(schema));
@@ -29,12 +29,12 @@ pub fn raise_for<T>(schema: fn(&str) -> &'static str, result: Result<T>) -> T {
     })
 }
 
-/// Runs the body of an SQL function: its error becomes an ERROR.
+/// The frame of every SQL function: runs its body, and raises its error.
 pub fn entry<T>(body: impl FnOnce() -> Result<T>) -> T {
     raise(body())
 }
 
-/// The texts of a report: long ones are cut, and secrets in them are masked.
+/// A report of these texts: long ones are cut, and secrets are masked.
 pub fn composed(
     sqlstate: PgSqlErrorCode,
     message: String,
@@ -86,12 +86,12 @@ pub fn sqlstate(kind: Kind) -> PgSqlErrorCode {
     }
 }
 
-/// 42501, naming the role that lacks the right.
+/// 42501: permission denied for `what`.
 pub fn denied(what: impl std::fmt::Display) -> Error {
     Error::new(Kind::InsufficientPrivilege, format!("permission denied for {what}"))
 }
 
-/// What SPI says when a query is not what it was thought to be.
+/// An unexpected error of SPI.
 pub fn internal(error: pgrx::spi::SpiError) -> Error {
     Error::new(Kind::Internal, format!("unexpected answer of SPI: {error}"))
 }

@@ -1,4 +1,7 @@
-//! pgmig_extras: live migrations by roles that are not superusers. Wiring only.
+//! pgmig_extras: live migrations by roles that are not superusers. This file only connects the modules.
+//!
+//! SQL signatures are in `sql/`. The functions behind them are in the room of their subject: see
+//! ARCHITECTURE.md.
 //!
 //! SQL signatures stand in `sql/`; the functions behind them are in the module of their subject.
 

@@ -1,4 +1,4 @@
-//! What is told without ending the statement: a NOTICE, a WARNING, a line of the log.
+//! Reports that do not end the statement: NOTICE, WARNING, and lines of the log.
 
 use pgmig_core::{Error, Kind};
 use pgrx::PgSqlErrorCode;
@@ -16,7 +16,7 @@ pub struct Notice {
 }
 
 impl Notice {
-    /// A NOTICE: no fault, and nothing to be done.
+    /// A NOTICE. Nothing is wrong.
     pub fn info(message: impl Into<String>) -> Self {
         let code = PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION;
         Self::new(Level::Notice, code, message)
@@ -37,7 +37,7 @@ impl Notice {
         Self::new(Level::LogServerOnly, code, message)
     }
 
-    /// A WARNING with the texts and the SQLSTATE of an error that does not end the statement.
+    /// A WARNING with the texts and the SQLSTATE of an error.
     pub fn warning_of(error: Error) -> Self {
         let Error { kind, message, detail, hint } = error;
         let hint = hint.map(|hint| hint.into_text(|_| SCHEMA));
@@ -48,7 +48,7 @@ impl Notice {
         Self { level, sqlstate, message: message.into(), detail: None, hint: None }
     }
 
-    /// The SQLSTATE of an error, where callers are to tell it from other notices.
+    /// Sets the SQLSTATE of an error, so that callers can tell this report from others.
     pub fn sqlstate(self, kind: Kind) -> Self {
         Self { sqlstate: sqlstate(kind), ..self }
     }

@@ -1,4 +1,4 @@
-//! Every setting of the extension, with typed getters.
+//! All settings of the extension, with typed getters.
 
 use std::ffi::{CStr, CString};
 use std::path::PathBuf;
@@ -91,7 +91,7 @@ fn define_watcher() {
         (-1, i32::MAX),
         GucFlags::UNIT_KB,
     );
-    // It can be defined at no other time, and means nothing then.
+    // This setting can only be defined during preload, and has no effect otherwise.
     if ffi::worker::is_preloading() {
         GucRegistry::define_int_guc(
             c"pgmig_extras.max_subscriptions",
@@ -189,7 +189,7 @@ pub fn max_subscriptions() -> usize {
     MAX_SUBSCRIPTIONS.get().unsigned_abs() as usize
 }
 
-/// What the arithmetic of lag depends on.
+/// The settings that the rules of lag use.
 pub fn lag() -> pgmig_core::lag::Settings {
     let positive = |setting: &GucSetting<i32>| u64::try_from(setting.get()).ok();
     let bytes = |setting| positive(setting).map(|kilobytes| kilobytes * 1024);
@@ -232,7 +232,7 @@ pub fn publisher_timeout() -> Duration {
     seconds(&PUBLISHER_TIMEOUT)
 }
 
-/// The timeouts that any role may set, and any owner of a database for the processes in it.
+/// The timeouts that roles may set for their sessions, and owners for their databases.
 #[repr(C)]
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Timeouts {
@@ -244,7 +244,7 @@ pub fn timeouts() -> Timeouts {
     Timeouts { connect: CONNECT_TIMEOUT.get(), publisher: PUBLISHER_TIMEOUT.get() }
 }
 
-/// Takes them from a process that no database has set them for.
+/// Takes these values, which come from a process that no database has set them for.
 pub fn take_timeouts(from: Timeouts) {
     let own = timeouts();
     for (name, own, value) in [

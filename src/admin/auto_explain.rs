@@ -1,4 +1,10 @@
-//! auto_explain for the caller's session: load it, and set what PostgreSQL leaves to superusers.
+//! auto_explain for the caller's session: loads it, and sets its parameters, which PostgreSQL leaves to
+//! superusers.
+//!
+//! Plans of statements inside another user's functions contain table names, row counts and values that
+//! the caller may not see. PostgreSQL sends log lines to a client whose `client_min_messages` asks for
+//! them. So if a caller who is no superuser loads it or sets a parameter here, plans go to the server's
+//! log only. Loading is enough for that, because the configuration may already ask for plans.
 //!
 //! Plans of statements inside functions that run as somebody else name tables, row counts and values
 //! which the caller may not see, and PostgreSQL sends whatever it logs to a client that asks for it
@@ -55,8 +61,8 @@ fn set_auto_explain_log_verbose(arg_parameter: Text) -> Option<String> {
     entry(|| set("log_verbose", arg_parameter))
 }
 
-/// Sets a parameter for the session. Not loaded, the library would neither check the value nor act
-/// by it, so it is loaded first.
+/// Sets a parameter for the session. The library is loaded first, because otherwise it would not check
+/// the value.
 fn set(parameter: &str, value: Text) -> Result<Option<String>> {
     let caller = Caller::current()?;
     let value = required("arg_parameter", value)?;
@@ -69,22 +75,22 @@ fn load(caller: Caller) -> Result<()> {
         library::load_auto_explain();
         return Ok(());
     }
-    // Before it is loaded: loaded it stays, also when this raises.
+    // This is done before loading: the library stays loaded even if this raises an error.
     check_that_plans_are_logged(configured(c"auto_explain.log_level")?)?;
     activity::keep_plans_from_the_client();
     library::load_auto_explain();
     check_that_plans_are_logged(session::setting("auto_explain.log_level")?)
 }
 
-/// What the configuration says of a parameter. What the caller set before its library was loaded is
-/// not taken by the library, and so must not hide what is.
+/// The configuration's value of a parameter. A value that the caller set before the library was loaded
+/// is not taken by the library, so it must not hide the configuration's.
 fn configured(parameter: &'static CStr) -> Result<Option<String>> {
     let name = parameter.to_string_lossy();
     Ok(session::setting(&name)?.and_then(|_| settings::reset_value(parameter)))
 }
 
-/// What the server does not log passes by the hook that keeps it from the client. The level is
-/// auto_explain's default where none is set.
+/// A report that the server does not log does not reach the hook that keeps it from the client. If no
+/// level is set, auto_explain's default counts.
 fn check_that_plans_are_logged(level: Option<String>) -> Result<()> {
     let plans = level.filter(|level| !level.is_empty()).unwrap_or_else(|| "log".to_owned());
     let log = session::setting("log_min_messages")?.unwrap_or_default();

@@ -1,6 +1,5 @@
-//! The plan of a statement, as data. With the rights of whoever calls: the function is SECURITY
-//! INVOKER, and what planning runs (immutable functions with constant arguments) runs as for a plain
-//! EXPLAIN.
+//! The plan of a statement, as data. The function is SECURITY INVOKER: code that planning runs
+//! (immutable functions with constant arguments) has the caller's rights, as with a plain EXPLAIN.
 
 use std::ffi::CString;
 
@@ -13,13 +12,13 @@ use crate::ffi::argument::Text;
 use crate::ffi::call::Call;
 use crate::ffi::{parser, plan};
 
-/// Text and json are bytes in the encoding of the database, whatever that is.
+/// Text and json are bytes in the encoding of the database.
 #[pg_extern(sql = false)]
 fn explain_statement(arg_query: Text, call: Call) {
     entry(|| explain(&arg_query, call))
 }
 
-/// A text with several statements would run all but the first.
+/// Of a text with several statements, EXPLAIN would explain the first, and the others would run.
 fn explain(query: &Text, call: Call) -> Result<()> {
     let explain = statement(argument::bytes(query, "arg_query", limits::STATEMENT)?)?;
     if !parser::is_one_explain(&explain) {
@@ -30,7 +29,7 @@ fn explain(query: &Text, call: Call) -> Result<()> {
     Ok(())
 }
 
-/// The only copy of a text of this size that Rust allocates: exactly as long as it will be.
+/// The only copy of the text that Rust allocates, in its exact size.
 fn statement(query: &[u8]) -> Result<CString> {
     const EXPLAIN: &[u8] = b"EXPLAIN (FORMAT JSON) ";
     let length = EXPLAIN.len() + query.len() + 1;

@@ -1,4 +1,4 @@
-//! Functions that stand for themselves: each module has one subject and its SQL functions.
+//! Independent functions: each module has one subject and its SQL functions.
 
 mod auto_explain;
 mod explain;

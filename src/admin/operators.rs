@@ -1,5 +1,5 @@
-//! Operators: the roles that may run what changes something. They are known by nothing but EXECUTE
-//! on those functions, which `operator_functions()` in sql/ lists.
+//! Operators: the roles that may run the functions that change something. An operator is a role with
+//! EXECUTE on the functions that `operator_functions()` in sql/ lists.
 
 use pgmig_core::secret::shown;
 use pgmig_core::{name, sql};
@@ -12,7 +12,7 @@ use crate::error::{Error, Kind, Result, denied, entry, invalid};
 use crate::ffi::relation;
 use crate::server::query;
 
-/// What PostgreSQL calls everyone; no role can have this name.
+/// The keyword for all roles. No role can have this name.
 const EVERYONE: &str = "public";
 
 #[pg_extern(sql = false)]
@@ -46,7 +46,7 @@ fn change(role: &str, statement: impl Fn(&str, &str) -> String) -> Result<()> {
             .hint("Ask a superuser to run this function."));
     }
     check_role(role)?;
-    // GRANT locks nothing itself: two at once fail with "tuple concurrently updated".
+    // GRANT takes no lock: two at the same time fail with "tuple concurrently updated".
     relation::lock_extension(extension);
     query::execute(&statement(&functions()?, &sql::ident(role)), &[])
 }
@@ -78,7 +78,7 @@ fn check_role(role: &str) -> Result<()> {
     Ok(())
 }
 
-/// For a statement: qualified names with argument types, comma-separated.
+/// The functions for a GRANT: qualified names with argument types, separated by commas.
 fn functions() -> Result<String> {
     let functions: Vec<String> = query::column(
         "SELECT f.oid::pg_catalog.text FROM pgmig_extras.operator_functions() f(oid)",

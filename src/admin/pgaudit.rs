@@ -1,5 +1,6 @@
-//! What pgaudit records of a database or of a role. Only a superuser gives these functions out, role
-//! by role: who may run them decides what of others is recorded, and so never of itself.
+//! Sets what pgaudit records for a database or a role. A superuser must grant these functions to each
+//! role. The role that may run them decides what is recorded about others, so it must not decide about
+//! itself.
 
 use pgmig_core::secret::shown;
 use pgmig_core::{name, sql};
@@ -14,8 +15,8 @@ use crate::ffi::major;
 use crate::ffi::{database, identity};
 use crate::server::query;
 
-/// What decides how much is recorded. Left out is what would send records to clients (`log_client`,
-/// `log_level`), and the role whose grants say which objects are audited (`role`).
+/// The parameters that decide how much is recorded. Not included are those that send records to clients
+/// (`log_client`, `log_level`), and `role`, whose grants say which objects are audited.
 const PARAMETERS: [&str; 10] = [
     "log",
     "log_catalog",
@@ -59,8 +60,8 @@ fn set(whose: &str, parameter: &str, value: &str) -> Result<()> {
     query::execute(&format!("ALTER {whose} SET {parameter} = {}", sql::literal(value)), &[])
 }
 
-/// The parameter's full name. PostgreSQL takes any name of a library that is not loaded, with any
-/// value: nothing would be recorded, and nobody told.
+/// The parameter's full name. PostgreSQL accepts any name and value for a library that is not loaded.
+/// Then nothing would be recorded, without any error.
 fn parameter(name: Text) -> Result<String> {
     let name = required("arg_parameter", name)?;
     if !PARAMETERS.contains(&name) {

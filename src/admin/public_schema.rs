@@ -1,5 +1,5 @@
-//! The schema "public", which belongs to a superuser in databases of 14 and before and in those
-//! upgraded from there, though all else in the database is its owner's.
+//! The schema "public". In databases of 14 and before, and in those upgraded from there, a superuser
+//! owns it, although the database's owner owns everything else.
 
 use pgmig_core::sql;
 use pgrx::pg_sys::Oid;
@@ -19,7 +19,7 @@ fn claim_public_schema_ownership() {
             check_database(caller)?;
             check_schema(caller)?;
         }
-        // A schema that is missing is PostgreSQL's own error.
+        // PostgreSQL itself reports a missing schema.
         let owner = sql::ident(&caller.name());
         query::execute(&format!("ALTER SCHEMA public OWNER TO {owner}"), &[])
     })
@@ -42,7 +42,7 @@ fn check_database(caller: Caller) -> Result<()> {
         .hint("Ask the database's owner to run this function."))
 }
 
-/// A role that is no superuser was given the schema on purpose: it stays there.
+/// If a role that is no superuser owns the schema, somebody wanted that, and it stays so.
 fn check_schema(caller: Caller) -> Result<()> {
     let owners = query::column::<Oid>(
         "SELECT n.nspowner FROM pg_catalog.pg_namespace n \

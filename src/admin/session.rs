@@ -1,4 +1,4 @@
-//! Settings of the session, also those that PostgreSQL leaves to superusers.
+//! Settings of the session, including those that PostgreSQL leaves to superusers.
 
 use pgmig_core::error::invalid;
 use pgmig_core::secret::shown;

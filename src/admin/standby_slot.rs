@@ -1,5 +1,5 @@
-//! Logical slots on a standby. From 16 on the server makes them itself; before, it decodes nothing
-//! during recovery, but a slot can be made there, kept and advanced, to go on with after a promotion.
+//! Logical slots on a standby. From 16 on the server creates them itself. Before 16 a standby cannot
+//! decode, but a slot can be created, kept and advanced there, to be used after a promotion.
 
 use std::ffi::CStr;
 
@@ -72,7 +72,8 @@ fn create_by_function(slot: &standby::Slot) -> Result<Lsn> {
         .ok_or_else(|| Error::new(Kind::Internal, "the slot was made without an LSN"))
 }
 
-/// A slot that is failed over to is made on the primary and copied by the server, with both marks.
+/// A failover slot is created on the primary and synchronized by the server; `failover` and `synced`
+/// mark such slots.
 fn check_options(slot: &standby::Slot, failover: bool, synced: bool) -> Result<()> {
     let refused = |option: &str| {
         Error::new(
@@ -101,7 +102,7 @@ fn check_caller(caller: Caller) -> Result<()> {
         .detail(format!("Role \"{}\" does not have the REPLICATION attribute.", caller.name())))
 }
 
-/// What the slot needs of this server and of its primary, to be of use once it is made.
+/// Checks what the slot needs of this server and of its primary to be useful.
 fn check_server() -> Result<()> {
     let wrong = |message: &str| Error::new(Kind::ObjectNotInPrerequisiteState, message);
     if !worker::in_recovery() {
@@ -116,7 +117,7 @@ fn check_server() -> Result<()> {
         return Err(wrong("a logical slot requires the primary's wal_level to be logical")
             .hint("Set it there, and wait until this server has replayed that."));
     }
-    // Otherwise the primary removes what the slot needs of the catalogs, and the standby follows.
+    // Without feedback the primary removes catalog rows that the slot needs, and the standby follows.
     if setting("hot_standby_feedback")? != "on" || setting("wal_receiver_status_interval")? == "0" {
         return Err(wrong("a logical slot on a standby requires hot_standby_feedback")
             .hint("Set hot_standby_feedback to on, and wal_receiver_status_interval above 0."));
@@ -131,7 +132,7 @@ fn setting(parameter: &str) -> Result<String> {
     Ok(session::setting(parameter)?.unwrap_or_default())
 }
 
-/// A walsender with a slot keeps the feedback also while the standby is away.
+/// A walsender with a physical slot keeps the feedback while the standby is away.
 fn warn_of_a_primary_that_forgets() {
     Notice::warning("the primary keeps nothing for this slot while it is not connected")
         .hint("Set primary_slot_name to a physical replication slot of the primary.")

@@ -1,4 +1,4 @@
-//! The guard of 15, for where this extension is installed alone. See `subscription/guard.rs`.
+//! The event trigger of 15, for databases that have only this extension. See `subscription/guard.rs`.
 
 use pgrx::prelude::*;
 

@@ -1,4 +1,5 @@
-//! A slot of a publisher, as aiven_extras has it: made unless it is there, dropped if it is there.
+//! Slots of a publisher, as aiven_extras has them: one call creates a slot unless it exists, or drops
+//! it if it exists.
 
 use pgmig_core::secret::shown;
 use pgmig_core::{name, sql};
@@ -58,7 +59,7 @@ fn create_or_drop(text: Text, slot: Text, action: Text) -> Result<()> {
     Ok(())
 }
 
-/// Clients write it in either case.
+/// Clients write this argument in upper or lower case.
 fn plan(action: &str) -> Result<Plan> {
     match action.to_ascii_lowercase().as_str() {
         "create" => Ok(Plan::Create),
@@ -69,7 +70,8 @@ fn plan(action: &str) -> Result<Plan> {
 }
 
 /// Clients read the connection string from the list of subscriptions, drop the subscription, and then
-/// its slot by that string, whose password is masked here. The slot went with the subscription.
+/// drop its slot with that string. Here its password is masked, and the slot was dropped with the
+/// subscription.
 fn leave_to_subscription(name: &str, caller: Caller) -> Result<()> {
     if let Some(subscription) = subscription::user_of_slot(name, caller) {
         return Err(Error::new(

@@ -8,7 +8,7 @@ use crate::error::{Result, internal};
 use crate::ffi::call::Call;
 use crate::ffi::rows;
 
-/// Those of the roles whose rights the caller has.
+/// The walsenders of the roles whose rights the caller has.
 #[pg_extern(sql = false)]
 fn aiven_pg_stat_replication_list(call: Call) {
     entry(|| list(call))

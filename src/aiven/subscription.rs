@@ -73,8 +73,8 @@ fn check_origin(origin: &str) -> Result<()> {
     Ok(())
 }
 
-/// Below 15 no right to subscribe can be lent. A refusal of rights is what makes clients fall back
-/// to a dump.
+/// Before 15 no right to subscribe can be given. Clients react to a privilege error by using a dump
+/// instead.
 fn require_right() -> Result<()> {
     subscription::require_subscriber(Caller::current()?)
         .map_err(|error| Error { kind: Kind::InsufficientPrivilege, ..error })
@@ -101,7 +101,7 @@ fn aiven_pg_alter_subscription_refresh_publication(
     })
 }
 
-/// First lets the subscription have all that its publisher has.
+/// Waits first until the subscription has everything that its publisher has.
 #[pg_extern(sql = false)]
 fn aiven_pg_drop_subscription(arg_subscription_name: Text, arg_drop_repl_slot: Option<bool>) {
     entry(|| {
@@ -126,7 +126,7 @@ fn check_exists(name: &str) -> Result<()> {
     }
 }
 
-/// Those of owners that the caller is a member of, secrets masked.
+/// The subscriptions of owners that the caller is a member of, secrets masked.
 #[pg_extern(sql = false)]
 fn aiven_pg_list_all_subscriptions(call: Call) {
     entry(|| subscription::list(call))

@@ -1,5 +1,5 @@
-//! Tables of extensions: CREATE EXTENSION fills them on this server too, so that a copy meets rows
-//! with the same keys. Often they belong to a superuser besides.
+//! Tables of extensions. CREATE EXTENSION fills them on the target too, so the copy meets rows with the
+//! same keys. Often they also belong to a superuser.
 
 use pgrx::datum::DatumWithOid;
 
@@ -13,7 +13,7 @@ use crate::notice::Notice;
 use crate::server::query;
 use crate::server::table::Table;
 
-/// What leaves such tables out.
+/// How to publish without such tables.
 pub const HINT: &str = "Publish the other tables by name, with create_publication and \"tables\": \
                         CREATE EXTENSION makes these on each server.";
 
@@ -36,7 +36,7 @@ pub fn judge(subject: &Subject) -> Result<Option<Finding>> {
     Ok(Some(Finding::Warning(warning)))
 }
 
-/// For a table that is not the caller's: what to say if it is an extension's.
+/// Adds to the error for another owner's table that the table is an extension's.
 pub fn of_extension(table: &Table, error: Error) -> Result<Error> {
     let names: Vec<String> = query::column(
         "SELECT e.extname::pg_catalog.text FROM pg_catalog.pg_depend d \

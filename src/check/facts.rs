@@ -1,4 +1,5 @@
-//! What the checks judge: what a publisher says of itself and of its tables, and the tables here.
+//! The facts that the checks judge: what a publisher says about itself and its tables, and the tables
+//! of the target.
 
 use pgrx::pg_sys::Oid;
 
@@ -9,7 +10,7 @@ use crate::server::table::label;
 #[derive(Default)]
 pub struct Server {
     pub has_large_objects: bool,
-    /// Limits of time that are set, with their values.
+    /// The time limits that are set, with their values.
     pub time_limits: Vec<(&'static str, String)>,
     pub has_unlogged: bool,
     pub subscribes: bool,
@@ -21,7 +22,7 @@ pub struct Server {
 #[derive(Default)]
 pub struct Facts {
     pub has_row_security: bool,
-    /// What stands in the way of reading it.
+    /// Why the connection's role cannot read the table.
     pub unreadable: Option<Obstacle>,
     pub has_unlogged: bool,
     pub is_subscribed: bool,
@@ -48,14 +49,14 @@ impl Obstacle {
     }
 }
 
-/// A table that the publications have.
+/// A published table.
 pub struct Offered {
     pub schema: String,
     pub name: String,
     pub facts: Facts,
 }
 
-/// What a publisher offers: the tables, in the order of their names, and what is to be known of it.
+/// The published tables, in the order of their names, and facts about the publisher.
 pub struct Offer {
     pub tables: Vec<Offered>,
     pub server: Server,
@@ -64,14 +65,14 @@ pub struct Offer {
 /// A table that is to be subscribed.
 pub struct Entry<'a> {
     pub offered: &'a Offered,
-    /// The table here.
+    /// The table of the target.
     pub target: Oid,
 }
 
-/// What is judged.
+/// The subject of the checks.
 pub struct Subject<'a> {
     pub server: &'a Server,
-    /// Those that the subscription does not have yet.
+    /// The tables that the subscription does not have yet.
     pub tables: &'a [Entry<'a>],
     pub copy_data: bool,
     /// Whether only changes without an origin are wanted.
@@ -87,7 +88,7 @@ impl<'a> Subject<'a> {
         Self { server, tables, copy_data: true, origin_none: false, role, database }
     }
 
-    /// The names of those tables that a fact holds for.
+    /// The names of the tables for which `fact` is true.
     pub fn tables_with(&self, fact: impl Fn(&Facts) -> bool) -> Vec<String> {
         let found = self.tables.iter().filter(|table| fact(&table.offered.facts));
         found.map(Entry::label).collect()

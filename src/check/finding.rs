@@ -12,11 +12,11 @@ pub const NAMED: usize = 5;
 pub enum Finding {
     /// Rows would be lost or wrong, or the copy could never end.
     Refusal(Error),
-    /// They may be.
+    /// Rows may be lost or wrong.
     Warning(Notice),
 }
 
-/// `table "a"`, or how many.
+/// `table "a"`, or the number of tables.
 pub fn tables_text(tables: &[String]) -> String {
     match tables {
         [table] => format!("table \"{}\"", shown(table)),
@@ -24,7 +24,7 @@ pub fn tables_text(tables: &[String]) -> String {
     }
 }
 
-/// The first names of a list, as a sentence's end.
+/// The first names of a list, and how many more there are.
 pub fn listed(names: &[String]) -> String {
     let shown: Vec<_> = names.iter().take(NAMED).map(|name| shown(name)).collect();
     match names.len() - shown.len() {

@@ -1,6 +1,7 @@
-//! Generated columns. A publisher of 18 or later can publish stored ones. A subscriber before 18 does
-//! not copy them, one whose own column is generated can't take them, and a column that is generated
-//! there and not published stays empty here unless it is generated here too.
+//! Generated columns. A publisher of 18 or later can publish stored generated columns. Three cases go
+//! wrong: a subscriber before 18 does not copy them; a target column that is generated cannot take
+//! their values; a column that is generated on the source and not published stays empty on the target
+//! unless it is generated there too.
 
 use std::collections::HashMap;
 
@@ -35,7 +36,7 @@ pub fn judge(subject: &Subject) -> Result<Option<Finding>> {
         return Ok(None);
     }
     let here = columns_here(&tables)?;
-    // By the table, the place in `generated`, and whether the column is generated here.
+    // Columns by their index in `generated` and by whether the target's column is generated.
     let columns = |place: usize, generated: &[Option<bool>]| -> Vec<String> {
         let all = tables.iter().flat_map(|table| {
             let names = table.offered.facts.generated[place].iter();

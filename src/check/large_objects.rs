@@ -1,4 +1,5 @@
-//! Large objects are not replicated: a table that refers to them arrives with oids of nothing.
+//! Large objects are not replicated. Tables that refer to them arrive with oids that do not exist on
+//! the target.
 
 use super::facts::Subject;
 use super::finding::Finding;

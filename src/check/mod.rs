@@ -1,6 +1,6 @@
-//! What can be known before tables are subscribed, and was found out too late: rows that the copy
-//! leaves out, changes that never come, a copy that can't end. One file for each check, with what it
-//! asks and how it judges.
+//! Checks before tables are subscribed. Each finds a fault that would otherwise show too late: rows
+//! that the copy leaves out, changes that never come, a copy that cannot end. Each check has a file
+//! with its query and its judgement.
 
 pub mod extension_tables;
 mod facts;

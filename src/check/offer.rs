@@ -1,6 +1,6 @@
-//! Asks a publisher which tables its publications have, and what the checks have to know. Two queries are
-//! needed for the tables anyway: a check adds a column to one of them. An answer that is missing or
-//! makes no sense counts as "nothing is wrong": a publisher that lies harms its own rows only.
+//! Asks a publisher which tables its publications have, and the facts for the checks. The tables need
+//! two queries anyway; each check adds columns to one of them. A missing or invalid value counts as "no
+//! fault": a publisher that lies harms only its own rows.
 
 use std::collections::BTreeMap;
 
@@ -42,7 +42,7 @@ pub fn offer(publisher: &mut Publisher, publications: &[String]) -> Result<Offer
     Ok(Offer { tables: tables.into_iter().map(offered).collect(), server })
 }
 
-/// The same with what is checked of each table.
+/// The same, with the columns of the checks.
 fn facts_query(major: u16, publications: &[String], server: &Server) -> String {
     let (facts, listed) = (facts_columns(major, server), tables::list(major, publications, true));
     format!("SELECT l.schema, l.name, {facts} FROM ({listed}) l")
@@ -95,7 +95,7 @@ fn read_server(row: &Row, first: usize) -> Server {
     }
 }
 
-/// What is still to be asked for: the names of the unlogged tables that are left out.
+/// A further query, for the names of unlogged tables that the publications leave out.
 fn further_query(server: &Server, major: u16, publications: &str) -> Option<String> {
     server.has_unlogged.then(|| format!("SELECT {}", unlogged::left_out(major, publications)))
 }

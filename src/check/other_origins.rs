@@ -1,18 +1,18 @@
-//! With `origin = none` only changes that were made on the publisher itself are wanted; a copy can't
-//! tell rows that came from elsewhere from those (check_publications_origin, subscriptioncmds.c).
+//! With `origin = none` only changes made on the publisher itself are wanted. A copy also takes rows
+//! that the publisher received from elsewhere (check_publications_origin, subscriptioncmds.c).
 
 use super::facts::Subject;
 use super::finding::{Finding, listed, tables_text};
 use crate::error::Result;
 use crate::notice::Notice;
 
-/// Whether the table is, or has as a partition, one that the publisher subscribes to.
+/// Whether the publisher subscribes to the table, or to a partition of it.
 pub const COLUMN: &str = "\
 l.oid IN (SELECT r.srrelid FROM pg_catalog.pg_subscription_rel r UNION ALL \
           SELECT t.relid FROM pg_catalog.pg_subscription_rel r \
            CROSS JOIN LATERAL pg_catalog.pg_partition_ancestors(r.srrelid) t)";
 
-/// Whether the publisher subscribes to any: only then are they looked for.
+/// Whether the publisher has any subscribed table. Only then are the tables checked.
 pub const ANY: &str = "EXISTS (SELECT FROM pg_catalog.pg_subscription_rel)";
 
 pub fn judge(subject: &Subject) -> Result<Option<Finding>> {

@@ -1,5 +1,5 @@
-//! The apply worker of a subscription logs in as its owner. One that can't is never applied, and its
-//! slot keeps the publisher's WAL.
+//! The apply worker of a subscription logs in as the subscription's owner. If the owner cannot log in,
+//! nothing is applied, and the slot keeps the publisher's WAL.
 
 use pgmig_core::sql;
 use pgrx::datum::DatumWithOid;

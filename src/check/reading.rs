@@ -1,4 +1,4 @@
-//! The connection's role must be able to read what is copied: otherwise table sync fails for ever.
+//! The connection's role must be able to read the tables. Otherwise table sync fails again and again.
 
 use pgmig_core::sql;
 

@@ -1,5 +1,5 @@
-//! Row security of the publisher: the copy has only the rows that the connection's role may see, and
-//! says nothing of the others. Later changes come whole, so that nothing looks wrong.
+//! Row security of the publisher. The copy has only the rows that the connection's role may see,
+//! without any error. Later changes arrive for all rows, so nothing looks wrong.
 
 use pgmig_core::sql;
 
@@ -7,7 +7,7 @@ use super::facts::Subject;
 use super::finding::{Finding, listed, tables_text};
 use crate::error::{Error, Kind, Result};
 
-/// Also true where the role has `row_security = off`: then the copy fails.
+/// Also true if the role has `row_security = off`: then the copy fails.
 pub const COLUMN: &str = "pg_catalog.row_security_active(l.oid)";
 
 pub fn judge(subject: &Subject) -> Result<Option<Finding>> {

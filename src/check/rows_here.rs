@@ -1,5 +1,5 @@
-//! Target tables that have rows: a copy adds the publisher's. Without a key they are there twice, with
-//! one the copy fails, again and again.
+//! Target tables that already have rows. The copy adds the publisher's rows: without a key they are
+//! doubled, with a key the copy fails again and again.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use crate::ffi::heap;
 use crate::notice::Notice;
 use crate::server::query;
 
-/// How many blocks of a table are looked at: one that was emptied by DELETE may be large.
+/// How many blocks of a table are read. A table whose rows were deleted may be large.
 const BLOCKS: u32 = 1024;
 
 pub fn judge(subject: &Subject) -> Result<Option<Finding>> {
@@ -24,7 +24,7 @@ pub fn judge(subject: &Subject) -> Result<Option<Finding>> {
         Some(leaves) => leaves.iter().any(|leaf| heap::has_row(*leaf, BLOCKS)),
         None => heap::has_row(table.target, BLOCKS),
     };
-    // One more than are named says that there are more.
+    // One more than the message names: then it says that there are more.
     let found = subject.tables.iter().filter(has_rows).take(NAMED + 1);
     let tables: Vec<_> = found.map(Entry::label).collect();
     Ok((!tables.is_empty()).then(|| Finding::Warning(warning(&tables))))

@@ -10,7 +10,7 @@ use crate::error::Result;
 
 type Check = fn(&Subject) -> Result<Option<Finding>>;
 
-/// Refusals first.
+/// Checks that can refuse come first.
 const CHECKS: [Check; 9] = [
     row_security::judge,
     reading::judge,
@@ -23,7 +23,7 @@ const CHECKS: [Check; 9] = [
     extension_tables::judge,
 ];
 
-/// Refuses, or warns.
+/// Raises the first refusal, and sends the warnings.
 pub fn run(subject: &Subject) -> Result<()> {
     if subject.tables.is_empty() {
         return Ok(());

@@ -1,5 +1,5 @@
-//! Limits of time that the connection's role has on the publisher. Table sync copies a table in one
-//! statement and one transaction: a limit ends it, and it begins anew, for ever.
+//! Time limits of the connection's role on the publisher. Table sync copies a table in one statement
+//! and one transaction. A limit ends it, and it starts again from the beginning, for ever.
 
 use pgmig_core::sql;
 use pgmig_core::wire::Row;
@@ -14,9 +14,9 @@ use crate::notice::Notice;
 const LIMITS: [&str; 3] =
     ["statement_timeout", "transaction_timeout", "idle_in_transaction_session_timeout"];
 
-/// Each setting's value, NULL where it is no limit. Our connection has what core's will have: neither
-/// sets any of these. A transaction is idle for as long as this server needs for the last rows that
-/// were sent, so a minute is enough.
+/// Each setting's value, NULL if it limits nothing. Core's connections get the same values as ours,
+/// because neither sets them. idle_in_transaction_session_timeout counts while this server handles the
+/// last rows that were sent, so a minute is enough.
 pub const COLUMNS: [&str; 3] = [
     "NULLIF(pg_catalog.current_setting('statement_timeout'), '0')",
     "NULLIF(pg_catalog.current_setting('transaction_timeout', true), '0')",

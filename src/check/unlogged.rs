@@ -1,6 +1,6 @@
-//! Unlogged tables: nothing that is done to them is in the WAL, so none of it is ever replicated.
-//! Publications of all tables, or of a schema, leave them out without a word. As partitions of a
-//! published table they are copied, and then stand still.
+//! Unlogged tables. Their changes are not in the WAL, so they are never replicated. Publications of all
+//! tables, or of a schema, leave them out silently. An unlogged partition of a published table is
+//! copied, but its later changes are not replicated.
 
 use pgmig_core::secret::shown;
 use pgmig_core::sql;
@@ -17,11 +17,11 @@ l.oid IN (SELECT t.relid FROM pg_catalog.pg_class u \
            WHERE u.relpersistence OPERATOR(pg_catalog.=) 'u' AND u.relispartition \
              AND u.relkind OPERATOR(pg_catalog.=) 'r')";
 
-/// Whether there is any: only then are they looked for.
+/// Whether the database has any unlogged table. Only then are they searched.
 pub const ANY: &str = "EXISTS (SELECT FROM pg_catalog.pg_class u \
     WHERE u.relpersistence OPERATOR(pg_catalog.=) 'u' AND u.relkind OPERATOR(pg_catalog.=) 'r')";
 
-/// The names of those that the publications leave out, a few more than are shown.
+/// The names of the tables that the publications leave out: some more than a message shows.
 pub fn left_out(major: u16, publications: &str) -> String {
     let of_schema = match major {
         15.. => {
@@ -67,7 +67,7 @@ pub fn judge_left_out(subject: &Subject) -> Result<Option<Finding>> {
     Ok((!tables.is_empty()).then(|| Finding::Warning(warning(tables))))
 }
 
-/// That unlogged tables are left out, which stand in the publisher.
+/// A warning that unlogged tables of the publisher are left out.
 pub fn warning(tables: &[String]) -> Notice {
     let what = match tables {
         [table] => format!("unlogged table \"{}\" is not published", shown(table)),

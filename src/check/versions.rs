@@ -1,10 +1,10 @@
-//! Options that the publisher's major must know too.
+//! Options that the publisher's major must support.
 
 use crate::error::{Error, Kind, Result};
 use crate::publisher::Publisher;
 
-/// A publisher before 16 is not asked to leave out changes of other origins, and sends them all: in
-/// both directions each change goes round for ever.
+/// A publisher before 16 cannot leave out changes of other origins: it sends them all. Between two
+/// servers that subscribe to each other, each change would be sent back for ever.
 pub fn check_origin(publisher: &Publisher, origin: Option<&str>) -> Result<()> {
     check(
         publisher,

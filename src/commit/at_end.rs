@@ -1,4 +1,4 @@
-//! What an action that waits for the end of its transaction can do.
+//! The steps of an action that waits for the end of its transaction.
 
 use pgrx::pg_sys::Oid;
 
@@ -8,30 +8,30 @@ use crate::publisher::Mark;
 
 /// An action that waits for the end of the transaction that asked for it.
 pub trait AtEnd {
-    /// Before the commit record: what waits for a publisher. An error rolls everything back.
+    /// Before the commit record: steps that wait for a publisher. An error rolls everything back.
     fn before_commit(&mut self) -> Result<()> {
         Ok(())
     }
 
-    /// What `remove` takes from this server's catalogs.
+    /// The subscription that `remove` works on.
     fn removes(&self) -> Option<Removes> {
         None
     }
 
-    /// Before the commit record, after `before_commit` of all actions, with a bound on waits for locks.
-    /// Returns the replication origins that go last.
+    /// Before the commit record, after all actions' `before_commit`: removes rows from this server's
+    /// catalogs. Waits for locks are limited. Returns the replication origins that are dropped last.
     fn remove(&mut self) -> Result<Vec<DoomedOrigin>> {
         Ok(Vec::new())
     }
 
-    /// Once the transaction's locks are released. Nothing may be raised any more: what can't be done is
-    /// a WARNING.
+    /// After the commit, once the transaction's locks are released. It must not raise: a failure is a
+    /// WARNING.
     fn after_commit(self: Box<Self>) {}
 
-    /// After a rollback, of the transaction or to a savepoint. Nothing may be raised.
+    /// After a rollback of the transaction or to a savepoint. It must not raise.
     fn after_abort(self: Box<Self>) {}
 
-    /// What is to become of the slot of this name on a publisher.
+    /// What the action does to the slot of this name, and on which connection.
     fn plan_for_slot(&self, _name: &str) -> Option<(Plan, Mark)> {
         None
     }
@@ -42,14 +42,14 @@ pub trait AtEnd {
     }
 }
 
-/// What is to become of a slot.
+/// What happens to a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plan {
     Create,
     Drop,
 }
 
-/// What goes from this server's catalogs: a subscription, or some of its tables.
+/// What is removed from this server's catalogs: a subscription, or some of its tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Removes {
     pub subscription: Oid,

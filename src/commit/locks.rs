@@ -13,9 +13,9 @@ use crate::ffi::{transaction, wait};
 /// How long the commit waits for a lock on a catalog.
 const LOCK_TIME: Duration = Duration::from_secs(5);
 
-/// Runs what takes locks on catalogs, and then waits for workers to end. Others queue up behind such a
-/// lock, also behind one that is waited for, and `statement_timeout` is off while a transaction
-/// commits. A worker whose publisher has it compute in libpq does not hear that it is to end.
+/// Runs steps that lock catalogs and then wait for workers to end. Other sessions queue behind such a
+/// lock, even while it is waited for, and `statement_timeout` is off during a commit. A worker that
+/// computes in libpq does not notice that it has to end.
 pub fn without_long_lock_waits<R>(work: impl FnOnce() -> R) -> R {
     let (start, time) = (Instant::now(), lock_time());
     let timeout = CString::new(time.as_millis().max(1).to_string()).unwrap_or_default();

@@ -1,5 +1,15 @@
-//! What waits for the end of the caller's transaction. Remote slots and replication origins are not
-//! transactional; here they are made to live and die with the transaction that asked.
+//! Actions that wait for the end of the caller's transaction. Slots of a publisher and replication
+//! origins are not transactional; here they live and die with the transaction.
+//!
+//! | when | what |
+//! |---|---|
+//! | before the commit record | new slots become permanent; connections for drops are checked; then
+//! subscriptions and their tables are removed, and origins last |
+//! | after the commit record | slots are dropped; a failure is a WARNING, because nothing may be raised
+//! any more |
+//! | rollback | connections close, and temporary slots go with them; the progress of dropped origins is
+//! restored |
+//! | rollback to a savepoint | the same; no origin is dropped while a savepoint exists |
 //!
 //! | when | what |
 //! |---|---|

@@ -1,5 +1,6 @@
-//! Replication origins that go with the commit. Dropping one loses its progress even if the transaction
-//! rolls back: so it is dropped last, and its progress is put back after a rollback.
+//! Replication origins that are dropped with the commit. Dropping one loses its progress even if the
+//! transaction rolls back. So origins are dropped last, and their progress is restored after a
+//! rollback.
 
 use std::cell::RefCell;
 
@@ -11,16 +12,16 @@ use crate::ffi::origin as origin_catalog;
 use crate::ffi::transaction::Ending;
 use crate::notice::Notice;
 
-/// A replication origin that goes with the commit, under the name that keeps DROP SUBSCRIPTION from
-/// dropping it before its time.
+/// A replication origin to be dropped with the commit. It was renamed, so that DROP SUBSCRIPTION does
+/// not drop it too early.
 pub struct DoomedOrigin {
     pub number: u16,
-    /// As it was called before.
+    /// Its name before.
     pub name: String,
     pub renamed: String,
 }
 
-/// An origin that this transaction has dropped, while it may still roll back.
+/// An origin that was dropped by a transaction that may still roll back.
 struct Dropped {
     origin: DoomedOrigin,
     progress: Lsn,
@@ -30,17 +31,17 @@ thread_local! {
     static DROPPED: RefCell<Vec<Dropped>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The transaction is committed: no progress has to be put back.
+/// For a committed transaction: no progress has to be restored.
 pub fn forget() {
     DROPPED.take();
 }
 
-/// The transaction is rolled back. To be called while its locks keep workers from using the origins.
+/// For a rolled back transaction, while its locks still keep workers from using the origins.
 pub fn put_all_back(ending: &Ending) {
     DROPPED.take().into_iter().for_each(|dropped| put_back(ending, dropped));
 }
 
-/// From here on only a failure of the commit itself is expected; then the progress is put back.
+/// After this only the commit itself can fail. Then the progress is restored.
 pub fn drop(origin: DoomedOrigin) {
     let renamed = origin.renamed.clone();
     let progress = origin_catalog::progress(origin.number);
@@ -48,8 +49,8 @@ pub fn drop(origin: DoomedOrigin) {
     origin_catalog::drop(&renamed);
 }
 
-/// A commit that failed brings the origin back, but not how far it was: its subscription would apply
-/// again what it has applied already.
+/// A failed commit restores the origin, but not its progress: the subscription would apply changes a
+/// second time.
 fn put_back(ending: &Ending, dropped: Dropped) {
     let Dropped { origin, progress } = dropped;
     if progress.0 == 0 {

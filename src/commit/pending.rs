@@ -1,4 +1,4 @@
-//! The actions of the running transaction, and when each of their steps is due.
+//! The actions of the running transaction, and the order of their steps.
 
 use std::cell::RefCell;
 
@@ -19,7 +19,7 @@ struct Pending {
 
 thread_local! {
     static PENDING: RefCell<Vec<Pending>> = const { RefCell::new(Vec::new()) };
-    /// Of the transaction that is being committed, until its locks are released.
+    /// The actions of a transaction that is being committed, until its locks are released.
     static COMMITTED: RefCell<Vec<Pending>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -39,7 +39,7 @@ pub fn defer(action: impl AtEnd + 'static) {
     PENDING.with_borrow_mut(|pending| pending.push(Pending { subtransaction, action }));
 }
 
-/// What this transaction is to do to slots of this name, and on which connections.
+/// What this transaction plans for slots of this name, and on which connections.
 pub fn plans_for_slot(name: &str) -> Vec<(Plan, Mark)> {
     PENDING.with_borrow(|pending| {
         pending.iter().filter_map(|entry| entry.action.plan_for_slot(name)).collect()
@@ -63,7 +63,7 @@ fn on_event(event: Event, ending: &Ending) {
             each_quietly(ending, what, COMMITTED.take(), |action| action.after_commit());
         }
         Event::Abort => {
-            // First, while the transaction's locks keep workers from using the origins.
+            // This comes first, while the transaction's locks keep workers from using the origins.
             origin::put_all_back(ending);
             undo(ending, take());
         }
@@ -90,7 +90,7 @@ fn take() -> Vec<Pending> {
     PENDING.take()
 }
 
-/// What can still fail comes first; dropping origins, which no rollback undoes, comes last.
+/// Steps that can fail come first. Dropping origins, which no rollback undoes, comes last.
 fn before_commit(moment: &BeforeCommit) {
     let mut all = Taken(Vec::new());
     let mut origins = Vec::new();
@@ -105,15 +105,15 @@ fn before_commit(moment: &BeforeCommit) {
             raise(pending.action.before_commit());
         }
         origins.extend(remove(moment, new));
-        // Event triggers of a drop may have asked for more.
+        // Event triggers of a drop may have deferred more actions.
     }
     if !origins.is_empty() {
         without_long_lock_waits(|| origins.into_iter().for_each(origin::drop));
     }
 }
 
-/// Actions at work. Put back when dropped, so that the end of the transaction finds them, also when
-/// a step raised.
+/// Actions that are being worked on. Drop puts them back, so that the end of the transaction finds them
+/// even if a step raised an error.
 struct Taken(Vec<Pending>);
 
 impl Drop for Taken {
@@ -124,7 +124,7 @@ impl Drop for Taken {
     }
 }
 
-/// Takes from this server's catalogs what is to go. Returns the origins that are to go after it.
+/// Removes rows from this server's catalogs. Returns the origins to be dropped afterwards.
 fn remove(moment: &BeforeCommit, actions: &mut [Pending]) -> Vec<DoomedOrigin> {
     let mut removals: Vec<(Removes, &mut Box<dyn AtEnd>)> = Vec::new();
     for pending in actions {
@@ -165,7 +165,7 @@ fn undo(ending: &Ending, actions: Vec<Pending>) {
     });
 }
 
-/// Nothing may be raised any more. What went wrong is told in the log.
+/// Runs steps that must not raise. Their errors are logged.
 fn each_quietly(ending: &Ending, what: &str, actions: Vec<Pending>, work: fn(Box<dyn AtEnd>)) {
     for pending in actions {
         let Err(reason) = ending.caught(|| work(pending.action)) else { continue };

@@ -1,5 +1,4 @@
-//! Connection strings: libpq's parser, the rules for what ordinary roles may connect with, and what
-//! may be shown of them.
+//! The rules for connection strings: what ordinary roles may use, and what may be shown.
 
 use std::ffi::CString;
 
@@ -11,10 +10,11 @@ use crate::error::{Error, Hint, Kind, Result, invalid};
 use crate::ffi::{libpq, major};
 use crate::settings;
 
-/// The longest text of a publisher that is shown, in characters.
+/// The longest part of a publisher's text that is shown, in characters.
 const MAX_TEXT: usize = 500;
 
-/// Parses what a caller gave, applies the rules (which do not bind superusers), completes it.
+/// Parses a caller's string, applies the rules and completes the string. The rules do not bind
+/// superusers.
 pub fn given(text: &str, caller: Caller) -> Result<Conninfo> {
     let parsed = written(text)?;
     if parsed.has_masked_password() {
@@ -30,7 +30,7 @@ pub fn given(text: &str, caller: Caller) -> Result<Conninfo> {
     Ok(checked)
 }
 
-/// Parses what a caller gave, without a look at what is in it.
+/// Parses a caller's string without checking its values.
 pub fn written(text: &str) -> Result<Conninfo> {
     check_length(text)?;
     parse(text).ok_or_else(|| invalid("invalid connection string").hint(how_to_write(text)))
@@ -56,7 +56,8 @@ fn check_length(text: &str) -> Result<()> {
     )))
 }
 
-/// What is to be stored, of a string that a connection was made with. `address`: where that ended.
+/// The string to be stored after a connection was made with it. `address`: the IP address that was
+/// reached.
 pub fn to_store(conninfo: &Conninfo, address: &str, caller: Caller) -> String {
     let mut conninfo = conninfo.clone();
     if !caller.is_superuser() {
@@ -65,9 +66,9 @@ pub fn to_store(conninfo: &Conninfo, address: &str, caller: Caller) -> String {
     conninfo.to_text()
 }
 
-/// Parses a stored connection string and applies the rules for what may be stored. It may have been
-/// written by ALTER SUBSCRIPTION … CONNECTION. `is_superusers`: the role whose rights apply is a
-/// superuser. `None`: the string is longer than what is looked at.
+/// Parses a stored string, and applies the rules for stored strings: ALTER SUBSCRIPTION … CONNECTION
+/// may have written it. `is_superusers`: the role whose rights apply is a superuser. `text` is `None`
+/// if the string is too long.
 pub fn stored(text: Option<&str>, is_superusers: bool) -> Result<Conninfo> {
     let text = text.filter(|text| text.len() <= MAX_LENGTH).ok_or_else(|| {
         wrong("the stored connection string is too long")
@@ -85,13 +86,13 @@ fn wrong(message: &str) -> Error {
     ))
 }
 
-/// `None` for what libpq does not understand, and for what is too long to be looked at.
+/// `None` if libpq cannot parse the string, or if it is too long.
 pub fn parse(text: &str) -> Option<Conninfo> {
     let text = Some(text).filter(|text| text.len() <= MAX_LENGTH)?;
     libpq::parse_conninfo(&CString::new(text).ok()?).map(Conninfo::new)
 }
 
-/// Whether the caller may know why a connection by a string that was checked fails.
+/// Whether the caller may learn why a connection with a checked string fails.
 pub fn is_named(conninfo: &Conninfo) -> bool {
     conninfo.is_named(&rules())
 }
@@ -107,7 +108,7 @@ fn rules() -> Rules {
     }
 }
 
-/// A publisher's text, bounded, in one line and without the password.
+/// A publisher's text, shortened, in one line and without the password.
 pub fn shown(text: &str, conninfo: &Conninfo) -> String {
     let text = match conninfo.get("password") {
         Some(password) => text.replace(password, "********"),

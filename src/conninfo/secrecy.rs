@@ -1,5 +1,11 @@
 //! Keeps secrets out of what others can read: the server's log, pg_stat_activity, and errors.
 //!
+//! Once the library is loaded, secrets are masked in every line of the log. Nothing else of a line is
+//! cut, because an audit reads it. A secret that a statement assembles from parts is recognized by its
+//! value, once one of our functions has received it. Lines that the server writes before that, such as
+//! those of log_statement, are masked only if the library is preloaded, and only where a secret is
+//! written as one.
+//!
 //! Where the library is loaded, every line of the log is looked through and secrets in it are masked;
 //! nothing else of it is cut, whatever the statement calls, since an audit reads it. Secrets that a
 //! statement puts together from pieces are known by their value from when a function of ours is given
@@ -15,19 +21,19 @@ use crate::argument::Text;
 use crate::ffi::activity;
 use crate::ffi::libpq;
 
-/// Runs the whole of a function that is given a connection string. From here on, to the end of the
-/// statement, the secrets of the string are known, and reports have no CONTEXT. `others`: the function's
-/// other texts, which are what a caller who swaps arguments takes for the connection string.
+/// Runs the body of a function that receives a connection string. From now on, to the end of the
+/// statement, the string's secrets are known, and reports have no CONTEXT. `others`: the function's
+/// other texts, because a caller may swap arguments.
 pub fn concealing<R>(conninfo: &Text, others: &[&Text], work: impl FnOnce() -> R) -> R {
     let mut known = activity::known();
-    // What is no connection string is not noted as a whole: it would hide whatever is written alike.
+    // A text that is no connection string is not noted as a whole: every equal text would be masked.
     for text in others.iter().chain([&conninfo]).filter_map(|text| short(text)) {
         note(&mut known, text);
     }
     activity::concealing(known, work)
 }
 
-/// Longer arguments are refused by whoever uses them, and are not looked at here.
+/// Longer arguments are refused by the function itself, and are not read here.
 fn short<'a>(argument: &Text<'a>) -> Option<&'a [u8]> {
     argument.filter(|text| text.size() <= limits::TEXT).map(|text| text.bytes())
 }

@@ -1,4 +1,4 @@
-//! What is known of each subscription: from shared memory, or by one observation where nothing is watched.
+//! What is known of each subscription: from shared memory, or by one observation if nothing is watched.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -45,7 +45,7 @@ impl Known {
     }
 }
 
-/// What is known of the subscriptions, by their oids. Without preload, of those of the caller's in this
+/// What is known of the subscriptions, by their oids. Without preload only those of the caller in this
 /// database.
 pub fn readings(caller: Caller) -> Result<BTreeMap<u32, Known>> {
     match watched() {
@@ -73,7 +73,7 @@ fn watched() -> Option<BTreeMap<u32, Known>> {
             Some((None, reading)) if reading.changes_lost => Known::Watched(Box::new(reading)),
             _ if !it.enabled && !is_present => Known::Unwatched(Unwatched::Disabled),
             Some((Some(refusal), _)) => Known::Unwatched(Unwatched::Refused(refusal)),
-            // A state that is still true says more than that nobody watches now.
+            // A state that is still true says more than that nobody is watching now.
             Some((None, reading)) if is_present || reading.state != State::Unknown => {
                 Known::Watched(Box::new(reading))
             }
@@ -85,7 +85,7 @@ fn watched() -> Option<BTreeMap<u32, Known>> {
     Some(there.into_iter().map(known).collect())
 }
 
-/// Connects to the publishers of the caller's subscriptions, to all at the same time.
+/// Connects to the publishers of the caller's subscriptions, all at the same time.
 fn observed_once(caller: Caller) -> Result<BTreeMap<u32, Known>> {
     tell_not_preloaded("lag is measured at this moment only, and has no history");
     let mut definitions = probe::definitions()?;

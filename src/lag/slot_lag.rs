@@ -8,8 +8,8 @@ use crate::ffi::call::Call;
 use crate::ffi::rows;
 use crate::watcher::shared;
 
-/// $1 and $2: slots that nobody is connected to, and since when the launcher has seen them so. The server
-/// itself knows that from 17 on, by a column that is read as JSON since older majors do not have it.
+/// $1 and $2: slots without a subscriber, and since when the launcher has seen that. From 17 on the
+/// server has a column for it, which is read as JSON because older majors do not have it.
 const SLOTS: &str = "\
     SELECT s.slot_name, s.database, s.active, \
            pg_catalog.pg_wal_lsn_diff(w.lsn, s.confirmed_flush_lsn)::pg_catalog.int8, \

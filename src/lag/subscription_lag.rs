@@ -91,13 +91,13 @@ impl Shown {
     }
 }
 
-/// The wall clock of an observation, by its age.
+/// When the observation was made, by the wall clock.
 fn sampled_at(reading: &Reading) -> Option<pg_sys::TimestampTz> {
     let age = monotonic_micros().saturating_sub(reading.sampled_at?);
     Some(timestamp() - age.cast_signed())
 }
 
-/// As the client can be shown it.
+/// The text in an encoding that the client can show.
 fn for_client(text: &str) -> Vec<u8> {
     if encoding::is_unicode() {
         return text.as_bytes().to_vec();

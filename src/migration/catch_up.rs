@@ -1,4 +1,5 @@
-//! Nothing is lost by a drop that first lets the subscription have what its publisher had.
+//! Waits before a drop until the subscription has everything that its publisher has, so that the drop
+//! loses nothing.
 
 use std::time::{Duration, Instant};
 
@@ -16,8 +17,8 @@ use crate::reports::last as last_error;
 use crate::settings;
 use crate::subscription::{Subscription, warn_of_gaps, without_publisher};
 
-/// What the drop itself is left of the time that the caller gave it: more than it needs, or half of a
-/// short time. A drop that is cancelled leaves a subscription behind that clients take for dropped.
+/// The time that is left for the drop itself: more than it needs, or half of a short time limit. If the
+/// drop were cancelled, the subscription would stay, although clients take it for dropped.
 const DROP_TIME: Duration = Duration::from_secs(5);
 
 /// When the wait must end because of `statement_timeout` or `transaction_timeout`.
@@ -27,10 +28,9 @@ fn last_moment() -> Option<Instant> {
     Some(end - DROP_TIME.min(end.saturating_duration_since(Instant::now()) / 2))
 }
 
-/// Waits until a subscription of the caller's has all that its publisher has now, unless it can't
-/// get there, or not in the time that the statement has: then a WARNING says why. Does nothing where the
-/// setting is off.
-/// `needs_publisher`: without the publisher, an error.
+/// Waits until a subscription of the caller's has everything that its publisher has now. If it cannot,
+/// or not in the time of the statement, a WARNING says why. Does nothing if
+/// `pgmig_extras.catch_up_before_drop` is off. `needs_publisher`: an unreachable publisher is an error.
 pub fn before_drop(name: &str, needs_publisher: bool) -> Result<()> {
     if !settings::catch_up_before_drop() {
         return Ok(());
@@ -62,10 +62,10 @@ fn catch_up(
     if SubscriptionRow::by_oid(subscription.oid).is_none_or(|row| row.is_of_this_transaction) {
         return stuck("It was made or changed in this very transaction.");
     }
-    // A drop that needs the publisher warns by itself.
+    // A drop that needs the publisher makes these warnings itself.
     let goal = match publisher_position(subscription, !needs_publisher, until, caller) {
         Ok(goal) => goal,
-        // Later the drop itself asks the publisher again, in the time that is left for it.
+        // The drop asks the publisher again, in the time that is left for it.
         Err(error) if needs_publisher && until.is_none_or(|until| Instant::now() < until) => {
             return Err(without_publisher(subscription, error));
         }
@@ -74,7 +74,8 @@ fn catch_up(
     wait(&definitions(subscription), &subscription.name, goal, until)
 }
 
-/// Where the publisher is now. `warns`: of what it publishes and the subscription does not have.
+/// The publisher's present position. `warns`: also warns of what it publishes and the subscription does
+/// not have.
 fn publisher_position(
     subscription: &Subscription,
     warns: bool,
@@ -88,8 +89,8 @@ fn publisher_position(
     goal(&mut publisher)
 }
 
-/// Where the publisher is now. The message that is then written there, in a transaction that is
-/// flushed, moves the slot on even where nothing else is written.
+/// The publisher's present position. The message that is written there then, in a flushed transaction,
+/// lets the slot advance even if nothing else is written.
 fn goal(publisher: &mut Publisher) -> Result<Lsn> {
     const LOOK: &str = "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() \
         THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_insert_lsn() END, \

@@ -1,4 +1,4 @@
-//! The tables of a subscription, held against those that its publications have.
+//! Compares the tables of a subscription with those that its publications have.
 
 use std::collections::{HashMap, HashSet};
 
@@ -24,8 +24,8 @@ pub fn compare(subscription: Oid, published: &Rows) -> Result<Compared> {
     Ok(Compared { unsubscribed, unpublished: (all - both.len()) as u32 })
 }
 
-/// Those of the published tables that the subscription does not have. The publisher's list may be
-/// long, so it is held against ours here, without a copy.
+/// The published tables that the subscription does not have. The publisher's list may be long, so it is
+/// not copied.
 pub fn unsubscribed(subscription: Oid, published: &Rows) -> Result<Vec<(&str, &str)>> {
     let subscribed = subscribed(subscription)?;
     let has = |schema: &str, name: &str| subscribed.get(schema).is_some_and(|it| it.contains(name));
@@ -33,7 +33,7 @@ pub fn unsubscribed(subscription: Oid, published: &Rows) -> Result<Vec<(&str, &s
     Ok(tables.filter(|(schema, name)| !has(schema, name)).collect())
 }
 
-/// A subscription's tables: names by schema.
+/// The names of a subscription's tables, by schema.
 fn subscribed(subscription: Oid) -> Result<HashMap<String, HashSet<String>>> {
     let tables = query::read(
         &format!(

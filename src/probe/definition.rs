@@ -11,10 +11,10 @@ pub struct Definition {
     pub oid: Oid,
     pub owner: Oid,
     pub is_superusers: bool,
-    /// `None`: longer than what is looked at, `limits::TEXT`.
+    /// `None` if it is longer than `limits::TEXT`.
     pub conninfo: Option<String>,
     pub slot: Option<String>,
-    /// `None`: likewise, `limits::STORED_PUBLICATIONS`.
+    /// `None` if it is longer than `limits::STORED_PUBLICATIONS`.
     pub publications: Option<Vec<String>>,
 }
 
@@ -31,7 +31,7 @@ pub fn definitions() -> Result<Vec<Definition>> {
                  THEN s.subconninfo END"
             )),
             slot = text::as_utf8("s.subslotname::pg_catalog.text"),
-            // As it is stored, perhaps compressed: it need not be read for that.
+            // pg_column_size() is the stored size, perhaps compressed: the value is not read for it.
             publications = text::as_utf8(&format!(
                 "CASE WHEN pg_catalog.pg_column_size(s.subpublications) OPERATOR(pg_catalog.<=) {STORED_PUBLICATIONS} \
                  THEN pg_catalog.to_json(s.subpublications)::pg_catalog.text END"
@@ -51,7 +51,7 @@ pub fn definitions() -> Result<Vec<Definition>> {
     )
 }
 
-/// For a list that is longer than what is looked at.
+/// For a list of publications that is too long to be used.
 pub fn too_many_publications() -> Error {
     Error::new(Kind::LimitExceeded, "the subscription has too many publications")
         .detail(format!("The limit is {} bytes for their names together.", limits::PUBLICATIONS))

@@ -1,5 +1,5 @@
-//! One observation of a subscription, from both of its ends: for the watcher, for the views and for
-//! waiting. Nothing here is kept in shared memory.
+//! One observation of a subscription, from both of its ends. The watcher, the views and the waits use
+//! it. Nothing here is kept in shared memory.
 
 mod compare;
 mod definition;

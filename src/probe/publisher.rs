@@ -1,5 +1,5 @@
-//! One subscription's publisher: a connection that is opened once and kept, never waited for. When it
-//! is lost, another one is opened at once, then every quarter of an interval, later less often.
+//! The connection to one subscription's publisher. It is kept open, and nothing waits for it. If it is
+//! lost, a new one is opened immediately, then every quarter of an interval, later less often.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::RawFd;
@@ -22,19 +22,18 @@ use crate::{conninfo, settings};
 
 /// The name in the publisher's pg_stat_activity.
 const APPLICATION: &str = "pgmig_extras watcher";
-/// Lists of published tables take no more than one part in so many of the watcher's time, all links
-/// together.
+/// All lists of published tables together take at most 1/TABLES_SHARE of the watcher's time.
 const TABLES_SHARE: u32 = 20;
-/// Attempts that are made every quarter of an interval, before they become rarer.
+/// After so many attempts, one every quarter of an interval, attempts become rarer.
 const QUICK_ATTEMPTS: u32 = 40;
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const NONSENSE: &str = "its answer makes no sense";
-/// The most that one answer may have, in bytes: one row, and a list of some ten thousand tables.
+/// The largest answers, in bytes: of one row, and of a list of some ten thousand tables.
 const MAX_ANSWER: usize = 64 << 10;
 const MAX_TABLES: usize = 2 << 20;
-/// How long a list that is longer is left alone.
+/// How long the publisher is not asked again for a list that was too long.
 const TOO_LONG_PAUSE: Duration = Duration::from_secs(600);
-/// Pieces of an answer that are read before other publishers have their turn.
+/// How many pieces of an answer are read before it is another publisher's turn.
 const PIECES: u32 = 8;
 
 pub struct PublisherProbe {
@@ -42,28 +41,28 @@ pub struct PublisherProbe {
     stage: Stage,
     source: Option<Source>,
     answer: Option<Publisher>,
-    /// A list of the publications' tables that nobody has taken yet.
+    /// A new list of the publications' tables that was not taken yet.
     list: Option<Rows>,
     /// How the subscription's tables compare with the last list.
     pub compared: Option<Compared>,
-    /// Subscribed tables that the last list did not have.
+    /// How many subscribed tables the last list did not have.
     pub lacking: Option<u32>,
     tables_due: Instant,
     /// How the publisher is asked.
     asking: Asking,
     failures: u32,
-    /// The same since they were last taken.
+    /// Failures since they were last taken.
     failed: u32,
-    /// Why it is down, until that was told.
+    /// Why the connection failed, until that was taken.
     cause: Option<String>,
-    /// Why no connection may be opened.
+    /// Why the rules for connection strings forbid a connection.
     refusal: Option<String>,
 }
 
 /// Where to connect and what to ask for.
 #[derive(PartialEq)]
 struct Target {
-    /// `None`: longer than what is looked at.
+    /// `None` if it is longer than `limits::TEXT`.
     conninfo: Option<String>,
     slot: String,
     publications: Option<Vec<String>>,
@@ -94,8 +93,8 @@ enum Question {
     Tables,
 }
 
-/// The question of a look is prepared once for each connection. A pooler in between may not know
-/// prepared statements; then it is sent whole every time.
+/// The query about the slot is prepared once for each connection. A pooler in between may not support
+/// prepared statements. Then the whole query is sent every time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asking {
     ToPrepare,
@@ -125,7 +124,7 @@ impl Default for PublisherProbe {
 }
 
 impl PublisherProbe {
-    /// Takes over what the subscription says now; another target means another connection.
+    /// Takes the subscription's present definition. If it changed, a new connection is opened.
     pub fn follow(&mut self, definitions: &Definition) {
         let target = Target {
             conninfo: definitions.conninfo.clone(),
@@ -147,7 +146,7 @@ impl PublisherProbe {
         }
     }
 
-    /// When to go on without news from the socket.
+    /// When the next step is due if nothing arrives on the socket.
     pub fn retry(&self) -> Option<Instant> {
         match &self.stage {
             Stage::Down { retry } => Some(*retry),
@@ -167,7 +166,7 @@ impl PublisherProbe {
         }
     }
 
-    /// The apply worker hears from the publisher: it can be reached again.
+    /// The apply worker has received a message from the publisher, so a new attempt is made now.
     pub fn hurry(&mut self) {
         if let Stage::Down { retry } = &mut self.stage
             && self.refusal.is_none()
@@ -176,38 +175,38 @@ impl PublisherProbe {
         }
     }
 
-    /// Whether it has an answer that no look has taken.
+    /// Whether it has an answer that was not taken yet.
     pub fn has_news(&self) -> bool {
         self.answer.is_some()
     }
 
-    /// A lost connection that is being opened again is not down yet.
+    /// False for a lost connection until the first attempt to open a new one has failed.
     pub fn is_down(&self) -> bool {
         self.failures > 1
     }
 
-    /// Why the rules for connections keep it from being opened.
+    /// Why the rules for connection strings forbid a connection.
     pub fn refusal(&self) -> Option<&str> {
         self.refusal.as_deref()
     }
 
-    /// How often it failed since the last time.
+    /// How often it failed since the last call.
     pub fn take_failed(&mut self) -> u32 {
         std::mem::take(&mut self.failed)
     }
 
-    /// Why it went down, once.
+    /// Why it failed. Returned once for each failure.
     pub fn take_cause(&mut self) -> Option<String> {
         self.cause.take()
     }
 
-    /// Whether the subscription's owner may know why it went down.
+    /// Whether the subscription's owner may learn why it failed.
     pub fn is_named(&self) -> bool {
         let target = self.target.as_ref();
         target.and_then(|target| target.checked().ok()).is_some_and(|it| conninfo::is_named(&it))
     }
 
-    /// What came since the last look.
+    /// The answer that arrived since the last call.
     pub fn take_answer(&mut self) -> Answer {
         match self.answer.take() {
             Some(answer) => Answer::Given(answer),
@@ -216,12 +215,12 @@ impl PublisherProbe {
         }
     }
 
-    /// The publications' tables, if a new list of them has come.
+    /// The publications' tables, if a new list has arrived.
     pub fn take_list(&mut self) -> Option<Rows> {
         self.list.take()
     }
 
-    /// The list of tables has cost this much of the watcher's time, which it shares with other links.
+    /// Delays the next list: this one took `took` of the watcher's time, which all connections share.
     pub fn pay_for_list(&mut self, took: Duration, probes: usize) {
         let share = TABLES_SHARE.saturating_mul(u32::try_from(probes).unwrap_or(u32::MAX));
         self.tables_due = self.tables_due.max(Instant::now() + took.saturating_mul(share));
@@ -234,7 +233,7 @@ impl PublisherProbe {
         }
     }
 
-    /// Lets the connection go on as far as it can without waiting, or opens it when it is time to.
+    /// Advances the connection as far as possible without waiting. Opens it if that is due.
     pub fn go_on(&mut self) {
         let stage = std::mem::replace(&mut self.stage, Stage::Down { retry: Instant::now() });
         match stage {
@@ -354,7 +353,8 @@ impl PublisherProbe {
                 }
                 self.failures = 0;
                 if self.tables_due <= Instant::now() {
-                    // A publisher that ends the connection instead is not asked again at once.
+                    // If the publisher ends the connection instead of answering, it is not asked again
+                    // immediately.
                     self.tables_due = Instant::now() + settings::watch_interval() / 2;
                     self.send(Question::Tables);
                 }
@@ -391,7 +391,7 @@ impl PublisherProbe {
     fn fail(&mut self, cause: &str) {
         self.failures += 1;
         self.failed += 1;
-        // The first failure may be no more than the end of a connection.
+        // The first failure may just be the end of an old connection.
         if self.failures == 2 {
             self.cause = self.target.as_ref().map(|target| target.shown(cause));
         }
@@ -405,7 +405,7 @@ impl PublisherProbe {
         self.stage = Stage::Down { retry: Instant::now() + pause };
     }
 
-    /// The rules may be changed, too, so they are asked again.
+    /// The rules are settings that can change, so they are applied again later.
     fn refuse(&mut self, error: Error) {
         self.refusal = Some(error.message);
         self.answer = None;
@@ -414,7 +414,7 @@ impl PublisherProbe {
 }
 
 impl Target {
-    /// As the subscription's owner may connect.
+    /// The connection string, if the subscription's owner may connect with it.
     fn checked(&self) -> Result<Conninfo> {
         if self.publications.is_none() {
             return Err(too_many_publications());
@@ -426,7 +426,7 @@ impl Target {
         Ok(conninfo)
     }
 
-    /// Tells one list of publications from another.
+    /// A hash that tells one list of publications from another.
     fn list(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.publications.hash(&mut hasher);

@@ -12,8 +12,7 @@ use super::publisher::PublisherProbe;
 use crate::error::Result;
 use crate::ffi::wait;
 
-/// One link per subscription. A publisher that hangs delays no other: each has a connection of its
-/// own.
+/// One connection for each subscription. A publisher that hangs does not delay the others.
 #[derive(Default)]
 pub struct PublisherProbes(BTreeMap<u32, PublisherProbe>);
 
@@ -29,21 +28,22 @@ impl PublisherProbes {
         self.0.values_mut().for_each(PublisherProbe::ask);
     }
 
-    /// Lets every link go on until none is waiting for an answer that may come soon.
+    /// Advances all connections until none expects an answer soon.
     pub fn answer_until(&mut self, until: Instant) {
         while Instant::now() < until && self.0.values().any(PublisherProbe::is_asked) {
             self.step(until);
         }
     }
 
-    /// Lets every link go on until one has news, or `is_called`.
+    /// Advances all connections until one has an answer, or `is_called`.
     pub fn go_on_until(&mut self, until: Instant, is_called: impl Fn() -> bool) {
         while Instant::now() < until && !self.have_news() && !is_called() {
             self.step(until);
         }
     }
 
-    /// Lets every link go on, so that one look serves all that have news by then.
+    /// Advances all connections until `until`, so that one observation takes all answers that arrive by
+    /// then.
     pub fn gather_until(&mut self, until: Instant) {
         while Instant::now() < until {
             self.step(until);
@@ -83,7 +83,7 @@ impl PublisherProbes {
         list.map(|list| compare::compare(subscription, &list)).transpose()
     }
 
-    /// Why the rules for connections keep a publisher from being asked.
+    /// Why the rules for connection strings forbid a connection to this publisher.
     pub fn refusal(&self, subscription: Oid) -> Option<&str> {
         self.0.get(&subscription.to_u32())?.refusal()
     }

@@ -1,6 +1,6 @@
-//! What a publisher is asked once per look: one round trip, as the subscription's plain REPLICATION
-//! role, 13 to 18. Only objects of pg_catalog are named, also where the publisher has this extension:
-//! a name of ours may be anybody's there by the next look.
+//! The query of each observation: one round trip, by the connection's plain REPLICATION role, on 13 to
+//! 18. It names only objects of pg_catalog, even if the publisher has this extension: before the next
+//! observation somebody could create another object of the same name.
 
 use pgmig_core::lag::Micros;
 use pgmig_core::lag::observation::{Name, Publications, Publisher, Slot, Source, Walsender};
@@ -63,8 +63,8 @@ pub fn text(slot: &str, publications: &[String], major: u16) -> String {
     )
 }
 
-/// Reads the answer of a publisher of `major` about a `list` of publications. `None` for one that makes
-/// no sense.
+/// Reads the answer of a publisher of `major` about a `list` of publications. `None` if it makes no
+/// sense.
 pub fn answer(
     rows: &Rows,
     source: Source,

@@ -68,7 +68,7 @@ pub struct SubscriberState {
 }
 
 impl SubscriberState {
-    /// Whether there should be a worker that is not.
+    /// Whether a worker is missing.
     fn lacks_worker(&self) -> bool {
         let has_none = self.worker.is_none() || self.tables.waiting > 0 && self.copiers == 0;
         self.enabled && has_none
@@ -116,8 +116,8 @@ fn read_all() -> Result<Vec<SubscriberState>> {
     )
 }
 
-/// One subscription's workers and errors: nothing here locks a catalog of subscriptions, which a
-/// caller may be about to lock whole.
+/// One subscription's workers and errors. Takes no lock on a catalog of subscriptions, because the
+/// caller may be about to lock it.
 pub fn workers_of(subscription: Oid) -> Result<(Option<Worker>, u32, Errors)> {
     let found = query::read(
         &format!(
@@ -137,10 +137,10 @@ a.wait_event_type, a.wait_event, \
 CASE a.wait_event_type WHEN 'Lock' THEN (pg_catalog.pg_blocking_pids(a.pid))[1] END, \
 e.apply, e.sync, e.conflicts, e.silent, \
 (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_get_subscription(s.oid) c WHERE c.relid IS NOT NULL AND c.pid IS NOT NULL)";
-/// How many they are.
+/// The number of these columns.
 const FIGURE_COLUMNS: usize = 10;
 
-/// What FIGURES are taken from, to be joined to `s(oid)`.
+/// The tables of FIGURES, to be joined to `s(oid)`.
 fn workers() -> String {
     format!(
         "LEFT JOIN LATERAL (SELECT w.pid, w.last_msg_receipt_time \
@@ -230,7 +230,7 @@ fn copiers(row: &SpiHeapTupleData, first: usize) -> RowResult<u32> {
     Ok(count(row, first + 9)? as u32)
 }
 
-/// 0/0 is none.
+/// `None` for NULL and for 0/0.
 fn lsn(row: &SpiHeapTupleData, column: usize) -> RowResult<Option<Lsn>> {
     Ok(row.get::<PgLsn>(column)?.map(|PgLsn(lsn)| lsn).filter(|lsn| lsn.0 != 0))
 }

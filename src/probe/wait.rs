@@ -1,6 +1,6 @@
-//! Letting a subscription reach what its publisher had at a moment, with the looks that the watcher
-//! takes, in the session that waits. Locks no catalog of subscriptions: who waits may be about to
-//! lock them whole.
+//! Waits until a subscription has reached a position of its publisher. The waiting session makes the
+//! observations itself. It takes no lock on a catalog of subscriptions, because it may be about to lock
+//! one.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ use crate::notice::Notice;
 use crate::server::{query, text};
 use crate::settings;
 
-/// Time between two looks.
+/// Time between two observations.
 const INTERVAL: Duration = Duration::from_millis(250);
 /// Time between two notices.
 const NOTICE_INTERVAL: Duration = Duration::from_secs(5);
@@ -33,13 +33,13 @@ const MAX_SHOWN: usize = 5;
 /// How the wait ended.
 pub enum End {
     Reached,
-    /// It can't get there, or not in time.
+    /// The goal cannot be reached, or not in time.
     Stuck(Obstacle),
 }
 
-/// Why a subscription does not get on.
+/// Why a subscription cannot reach the goal.
 pub enum Obstacle {
-    /// What was found when it was read.
+    /// The reason for its state, and when the state was read.
     State { reason: Reason, at: Micros },
     /// In sentences.
     Other(String),
@@ -55,8 +55,8 @@ impl Obstacle {
     }
 }
 
-/// Waits until all tables are copied and everything up to `goal` is applied. Interruptible; ends
-/// early only when nothing moves any more, or at `until`.
+/// Waits until all tables are copied and everything up to `goal` is applied. Interruptible. Ends early
+/// if the goal cannot be reached any more, and at `until`.
 pub fn wait(
     subscription: &Definition,
     name: &str,
@@ -96,7 +96,8 @@ pub fn wait(
 }
 
 fn subscriber_state(subscription: &Definition, name: &str) -> Result<SubscriberState> {
-    // Who waits for what is otherwise known as it was at the first look of the transaction.
+    // Otherwise pg_stat_activity would show the waits as they were at the transaction's first
+    // observation.
     query::read("SELECT pg_catalog.pg_stat_clear_snapshot()", &[], |_| Ok(()))?;
     let (worker, copiers, errors) = subscriber::workers_of(subscription.oid)?;
     let states = catalog::tables(subscription.oid);
@@ -126,7 +127,7 @@ fn is_reached(reading: &Reading, goal: Lsn) -> bool {
     ready == subscribed && reading.applied_lsn.is_some_and(|applied| applied >= goal)
 }
 
-/// What is missing when the time is over.
+/// What is still missing when the time is over.
 fn out_of_time(reading: &Reading, goal: Lsn, subscription: Oid) -> Result<String> {
     let mut told = "The statement has no more time to wait.".to_owned();
     let uncopied = uncopied(subscription)?;
@@ -150,7 +151,7 @@ fn out_of_time(reading: &Reading, goal: Lsn, subscription: Oid) -> Result<String
     Ok(told)
 }
 
-/// The tables whose rows are not all there yet.
+/// The tables that are not copied completely yet.
 fn uncopied(subscription: Oid) -> Result<Vec<String>> {
     let label = text::as_utf8("pg_catalog.concat(n.nspname, '.', c.relname)");
     let states = catalog::tables(subscription).into_iter();
@@ -179,8 +180,9 @@ fn obstacle(reading: &Reading, subscription: Oid) -> Result<Option<Obstacle>> {
     Ok(blocked.then(|| Obstacle::Other(text.to_owned())))
 }
 
-/// Whether a worker waits for a lock of ours, or, where this cluster is the publisher too, a slot for
-/// our transaction: walsenders of table synchronization are called as their slots are.
+/// Whether a worker waits for a lock of this session. If this cluster is also the publisher, also
+/// whether a slot waits for this transaction: the walsenders of table sync have the names of their
+/// slots.
 fn is_blocked_by_this_session(subscription: Oid) -> Result<bool> {
     let found = query::read(
         "SELECT 1 FROM pg_catalog.pg_stat_get_activity(NULL) a \
@@ -204,7 +206,7 @@ fn tell(name: &str, reading: &Reading, subscription: Oid) -> Result<()> {
     Ok(())
 }
 
-/// Of the tables that are being copied now.
+/// The rows copied so far of the tables that are being copied.
 fn rows_copied(subscription: Oid) -> Result<Option<i64>> {
     if !major::COPY_SHOWS_PROGRESS {
         return Ok(None);

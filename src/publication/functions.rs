@@ -1,9 +1,9 @@
 //! The SQL functions of publications.
 //!
-//! A new publication is created elevated, without tables, and given to the caller. Tables are then
-//! added *as the caller*, so that PostgreSQL itself asks who owns them, under its own locks, and so
-//! that nothing which a row filter makes run while it is analysed (a literal of a type over a
-//! domain calls the functions of the domain's CHECK) has more rights than its author.
+//! A new publication is created with the extension's rights, without tables, and given to the caller.
+//! Tables are then added with the caller's rights: PostgreSQL itself checks who owns them, under its
+//! own locks, and code that runs while a row filter is analysed has no more rights than its author.
+//! (For example, a literal of a domain over a type calls the functions of the domain's CHECK.)
 
 use pgmig_core::publication::{Actions, Options, Published, Scope, Spec, TableSpec};
 use pgmig_core::secret::shown;
@@ -126,19 +126,19 @@ fn create_for_all_tables(name: &str, options: Options, caller: Caller) -> Result
     Ok(())
 }
 
-/// Leaves the publication to the extension's owner: its own owner could have it publish updates and
-/// deletes later. A comment says who may drop it by `drop_publication`.
+/// The publication stays with the extension's owner: if the reader owned it, the reader could add
+/// updates and deletes later. A comment on it names the role that may drop it with `drop_publication`.
 fn create_for_reader(name: &str, options: Options, caller: Caller) -> Result<()> {
     query::execute(&publication::create(name, Scope::AllTables, options), &[])?;
     let mark = sql::literal(&format!("{READER_MARK}{}", caller.oid().to_u32()));
     query::execute(&format!("COMMENT ON PUBLICATION {} IS {mark}", sql::ident(name)), &[])
 }
 
-/// Followed by the role's oid.
+/// The start of that comment. The role's oid follows.
 const READER_MARK: &str = "pgmig_extras: may be dropped by role ";
 
-/// Whether a publication was made for a reader whose rights the caller has. Only a superuser's says so
-/// truly: others choose the comments of their own.
+/// Whether a publication was made for a reader whose rights the caller has. Only comments on a
+/// superuser's publications count, because other owners choose their comments themselves.
 fn was_made_for(name: &str, caller: Caller) -> Result<bool> {
     let found = query::column::<Oid>(
         "SELECT r.oid FROM pg_catalog.pg_publication p \
@@ -152,7 +152,7 @@ fn was_made_for(name: &str, caller: Caller) -> Result<bool> {
     Ok(found.into_iter().any(|reader| caller.has_rights_of(reader)))
 }
 
-/// Creates a publication that is the caller's.
+/// Creates a publication that the caller owns.
 fn create(
     name: &str,
     scope: Scope,
@@ -180,8 +180,8 @@ fn execute_as(caller: Caller, statement: &str) -> Result<()> {
     as_role(caller.oid(), || query::execute(statement, &[]))
 }
 
-/// The name of a publication that the caller owns. PostgreSQL asks again when it is changed; this
-/// says more about what is missing.
+/// The name of a publication that the caller owns. PostgreSQL checks the owner again; this error has
+/// more detail.
 fn own_publication<'a>(name: Text<'a>, caller: Caller) -> Result<&'a str> {
     let name = publication_name("name", name)?;
     check_owner(name, caller)?;

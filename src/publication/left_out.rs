@@ -1,5 +1,5 @@
-//! What a publication of all tables, or of schemas, leaves out without a word, or takes in though it had
-//! better not.
+//! Warnings about publications of all tables or of schemas: what they leave out silently, and tables of
+//! extensions that they contain.
 
 use pgrx::datum::DatumWithOid;
 
@@ -9,16 +9,16 @@ use crate::error::Result;
 use crate::notice::Notice;
 use crate::server::{query, text};
 
-/// Whose tables were meant.
+/// Which tables the caller wanted to publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meant {
-    /// All of the database, though only the caller's may be published.
+    /// All tables of the database, although only the caller's may be published.
     All,
-    /// Those of some schemas.
+    /// All tables of some schemas.
     Schemas,
 }
 
-/// Warns of what the publication that was just made does not have, or has.
+/// Warns of tables that the new publication lacks, or has although they should be left out.
 pub fn warn(publication: &str, meant: Meant, caller: Caller) -> Result<()> {
     let unlogged = unlogged_tables(publication, meant, caller)?;
     if !unlogged.is_empty() {

@@ -1,7 +1,7 @@
-//! Tables whose UPDATE and DELETE begin to fail on the publisher when they are published.
+//! Tables on which UPDATE and DELETE fail once they are published.
 //!
-//! PostgreSQL says so only when the first row is changed (CheckCmdReplicaIdentity,
-//! execReplication.c); by then it is the application that fails.
+//! PostgreSQL reports that only when the first row is changed (CheckCmdReplicaIdentity,
+//! execReplication.c). Then the application fails.
 
 use pgmig_core::publication::Spec;
 use pgrx::datum::DatumWithOid;
@@ -52,10 +52,10 @@ impl Policy {
 /// Why changes of a table fail.
 struct Problem {
     table: String,
-    /// To be said of the table.
+    /// The words that follow the table's name in a message.
     flaw: String,
     remedy: String,
-    /// A statement that is a remedy too.
+    /// Another statement that mends it.
     statement: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Who may publish all tables, or all tables of a schema: what PostgreSQL leaves to superusers.
+//! Who may publish all tables, or all tables of a schema. PostgreSQL allows that to superusers only.
 
 use pgmig_core::publication::{Options, Published};
 use pgrx::datum::DatumWithOid;
@@ -10,17 +10,17 @@ use crate::error::{Error, Kind, Result, denied};
 use crate::server::table::label;
 use crate::server::{query, text};
 
-/// Why a role may publish all tables, those that are made later too.
+/// Why a role may publish all tables, including those that are created later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Right {
     /// With the rights of the database's owner.
     Owner,
-    /// As a member of pg_read_all_data, where neither updates nor deletes are published.
+    /// As a member of pg_read_all_data: only without updates and deletes.
     Reader,
 }
 
-/// A published table without a usable replica identity refuses updates and deletes to its owner. Others
-/// create such tables later, and drop keys: a reader may publish neither.
+/// On a published table without a usable replica identity, its owner's updates and deletes fail. Others
+/// may create such tables later, or drop keys. So a reader may publish neither updates nor deletes.
 pub fn right_to_all_tables(options: Options, caller: Caller) -> Result<Option<Right>> {
     let owners: Vec<Oid> = query::column(
         "SELECT d.datdba FROM pg_catalog.pg_database d \
@@ -44,8 +44,9 @@ fn reads_all_tables(caller: Caller) -> Result<bool> {
     Ok(readers.into_iter().any(|role| caller.has_rights_of(role)))
 }
 
-/// What FOR ALL TABLES would publish now, if all of it is the caller's. Partitions come with their
-/// root; an extension's tables that are not the caller's are made by CREATE EXTENSION on the target.
+/// The tables that FOR ALL TABLES would publish now, if the caller owns all of them. Partitions come
+/// with their root. Tables of extensions that the caller does not own are left out: CREATE EXTENSION
+/// makes them on the target.
 pub fn all_tables(caller: Caller) -> Result<Vec<Published>> {
     let tables = owned_tables(
         "c.relpersistence OPERATOR(pg_catalog.=) 'p' AND NOT c.relispartition \
@@ -69,9 +70,10 @@ pub fn all_tables(caller: Caller) -> Result<Vec<Published>> {
     Ok(tables.into_iter().map(OwnedTable::published).collect())
 }
 
-/// A schema's publication takes in tables that are made later, by whoever may make them: the caller
-/// must have the rights of the schema's owner, of every table's owner and of whoever may create any.
-/// Whoever lets others create tables later on publishes what they make.
+/// A publication of a schema gets tables that are created later, by any role that may create tables
+/// there. So the caller must have the rights of the schema's owner, of every table's owner, and of
+/// every role that may create tables there. A role that lets others create tables there later publishes
+/// what they create.
 pub fn check_schemas(schemas: &[String], caller: Caller) -> Result<()> {
     if schemas.is_empty() || caller.is_superuser() {
         return Ok(());
@@ -114,8 +116,9 @@ fn check_schema_owners(schemas: DatumWithOid, caller: Caller) -> Result<()> {
     }
 }
 
-/// Refuses schemas in which a role may create tables whose rights the caller lacks: by a grant, also to
-/// a group, or as a member of the schema's owner. What such a role creates is its own.
+/// Refuses a schema if a role may create tables in it whose rights the caller lacks. The role may have
+/// a grant, be a member of a role with a grant, or be a member of the schema's owner; it owns the
+/// tables that it creates.
 fn check_creators(schemas: DatumWithOid, caller: Caller) -> Result<()> {
     let creators = query::rows(
         &format!(

@@ -1,4 +1,4 @@
-//! From the tables that a caller names to tables that may be added to a publication.
+//! The tables that a caller names, checked before they are added to a publication.
 
 use pgmig_core::name;
 use pgmig_core::publication::{Published, TableSpec};
@@ -10,8 +10,8 @@ use crate::ffi::parser::{self, Fault};
 use crate::server::query;
 use crate::server::table::{Table, label};
 
-/// Finds the tables and checks what can be said better here than by PostgreSQL, which has the last
-/// word when they are added.
+/// Finds the tables and makes the checks whose errors can be clearer here. PostgreSQL checks again when
+/// the tables are added.
 pub fn resolve(specs: &[TableSpec], caller: Caller) -> Result<Vec<Published>> {
     specs.iter().map(|spec| resolve_one(spec, caller)).collect()
 }

@@ -1,5 +1,5 @@
-//! An open connection to a publisher, and the one loop that reads its answers, in steps: a session
-//! waits between them for its publisher alone, the watcher for all.
+//! An open connection to a publisher, and the one loop that reads its answers. The loop works in steps:
+//! between two steps a session waits for its publisher, and the watcher for all of its publishers.
 
 use std::os::fd::RawFd;
 use std::time::Instant;
@@ -10,7 +10,8 @@ use crate::ffi::descriptor::Descriptors;
 use crate::ffi::libpq::{Connection, Io};
 use crate::ffi::wait::{self, For};
 
-/// Read at once, in bytes: a whole record of TLS, so that none of it stays where no wait sees it.
+/// How many bytes one step reads: a whole TLS record, so that no data stays in OpenSSL, where no wait
+/// sees it.
 const PIECE: usize = 16 << 10;
 
 /// Enough for a short answer that comes byte by byte.
@@ -21,24 +22,24 @@ pub struct Channel {
     _descriptors: Descriptors,
 }
 
-/// A query on its way, and as much of its answer as has come.
+/// A query that is being sent, and the part of its answer that has arrived.
 pub struct Exchange {
     query: Vec<u8>,
     sent: usize,
     answer: Reader,
-    /// Steps that are left. TLS has records without data, of which a flood would count nowhere else.
+    /// How many steps are left. TLS has records without data, and a flood of them counts nowhere else.
     steps: usize,
 }
 
-/// What a step came to.
+/// The result of a step.
 pub enum Step {
-    /// There may be more to do at once.
+    /// Another step may be possible immediately.
     Again,
     Wait(For),
     Answered(Outcome),
 }
 
-/// The connection is of no use any more.
+/// The connection cannot be used any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Broken {
     Lost,
@@ -63,7 +64,7 @@ impl Channel {
         self.connection.server_major()
     }
 
-    /// Asks the publisher to end what it works on, without raising anything.
+    /// Asks the publisher to cancel the running query. Raises nothing.
     pub(super) fn cancel(&self, deadline: Instant) {
         self.connection.cancel(deadline);
     }
@@ -77,19 +78,19 @@ impl Channel {
         self.connection.address()
     }
 
-    /// Whether the publisher has not closed it, as far as can be told without waiting.
+    /// False if the socket shows, without waiting, that the publisher closed the connection.
     pub fn is_open(&self) -> bool {
         !wait::is_closed(self.socket())
     }
 }
 
 impl Exchange {
-    /// `query`: as `pgmig_core::wire` writes it. `limit`: of the answer, in bytes.
+    /// `query`: a message of `pgmig_core::wire`. `limit`: of the answer, in bytes.
     pub fn new(query: Vec<u8>, limit: usize) -> Self {
         Self { query, sent: 0, answer: Reader::new(limit), steps: FEWEST_STEPS + limit / 4 }
     }
 
-    /// Goes on without waiting: sends the rest of the query, or reads one piece of the answer.
+    /// Sends the rest of the query, or reads one piece of the answer, without waiting.
     pub fn step(&mut self, channel: &mut Channel) -> Result<Step, Broken> {
         self.steps = self.steps.checked_sub(1).ok_or(Broken::Answer(Fault::TooMuch))?;
         let rest = &self.query[self.sent..];

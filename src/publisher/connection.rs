@@ -1,6 +1,6 @@
-//! A connection of a session to a publisher: opened under the rules of `conninfo`, used for SQL and
-//! replication commands, closed when dropped. The publisher may be hostile: every wait has a
-//! deadline, answers are bounded, and what it says is shown without the password.
+//! A session's connection to a publisher. It is opened under the rules of `conninfo`, used for SQL and
+//! replication commands, and closed when dropped. The publisher may be hostile: every wait has a
+//! deadline, answers are limited, and its texts are shown without the password.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
@@ -21,16 +21,15 @@ use crate::notice::Notice;
 use crate::server::query;
 use crate::settings;
 
-/// The most that one answer may have, in bytes: a list of several hundred thousand tables.
+/// The largest answer, in bytes: a list of several hundred thousand tables.
 const MAX_ANSWER: usize = 64 << 20;
-/// How long a thread that was told to end may take before it counts as stuck.
+/// How long a thread may take to end before it counts as stuck.
 const ENDING_TIME: Duration = Duration::from_millis(500);
 
-/// How long a publisher may take to end what it was asked to. A wait that was given up lasts so much
-/// longer.
+/// How long a publisher may take to cancel a query. A cancelled wait lasts so much longer.
 const CANCEL_TIME: Duration = Duration::from_millis(400);
 
-/// A connection of ours as its server lists it: under a name that only we know.
+/// One of our connections as its server lists it: under a name that only we know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
     pid: i32,
@@ -39,11 +38,11 @@ pub struct Mark {
 
 pub struct Publisher {
     channel: Channel,
-    /// As it was connected with.
+    /// The connection string that was used.
     conninfo: Conninfo,
     nonce: String,
     party: Oid,
-    /// When the caller has no more time to wait for an answer, if that is before the statement's end.
+    /// The caller's deadline, if it is before the statement's.
     until: Option<Instant>,
 }
 
@@ -54,7 +53,7 @@ impl Publisher {
         Self::connect_until(conninfo, caller, None)
     }
 
-    /// The same; neither the connection nor any answer is waited for beyond `until`.
+    /// The same. `until` limits the connection and all answers.
     pub fn connect_until(
         conninfo: &Conninfo,
         caller: Caller,
@@ -83,7 +82,7 @@ impl Publisher {
         Ok(publisher)
     }
 
-    /// A second connection to the same place, without raising anything.
+    /// A second connection to the same server. Raises nothing.
     pub fn reconnect_quietly(&self, deadline: Instant) -> Result<Self> {
         let channel = open(&self.conninfo, self.party, Mode::Quiet, deadline)?;
         let (conninfo, nonce) = (self.conninfo.clone(), self.nonce.clone());
@@ -112,7 +111,7 @@ impl Publisher {
         Mark { pid: self.backend_pid(), nonce: self.nonce.clone() }
     }
 
-    /// Whether another open connection of ours ends at the same server, by whatever address.
+    /// Whether another open connection of ours leads to the same server, whatever its address.
     pub fn is_server_of(&mut self, other: &Mark) -> Result<bool> {
         let rows = self.query(&format!(
             "SELECT 1 FROM pg_catalog.pg_stat_get_activity({}) a \
@@ -132,7 +131,7 @@ impl Publisher {
         self.ask(sql).map_err(Failure::into_error)
     }
 
-    /// The same, telling how it failed.
+    /// The same, with the cause of a failure.
     pub fn ask(&mut self, sql: &str) -> std::result::Result<Rows, Failure> {
         let deadline = sooner(soonest(settings::publisher_timeout()), self.until);
         self.exchange(sql, Mode::Interruptible, deadline)
@@ -143,7 +142,7 @@ impl Publisher {
         self.channel.is_open()
     }
 
-    /// Runs SQL or a replication command, raising nothing, not even for a pending interrupt.
+    /// Runs SQL or a replication command. Raises nothing, not even for a pending interrupt.
     pub fn query_quietly(
         &mut self,
         sql: &str,
@@ -152,10 +151,10 @@ impl Publisher {
         self.exchange(sql, Mode::Quiet, deadline)
     }
 
-    /// Whether the publisher is this very cluster: the backend that serves us is one of its own,
-    /// under the name that only we know. System identifiers are shared by physical clones.
+    /// Whether the publisher is this cluster: the backend of our connection is then one of its own,
+    /// under the name that only we know. (Physical clones have the same system identifier.)
     pub fn is_own_cluster(&self) -> Result<bool> {
-        // Both only read: what comes next may need that this transaction has no id yet.
+        // Both queries only read: the caller may need a transaction without an id.
         query::read("SELECT pg_catalog.pg_stat_clear_snapshot()", &[], |_| Ok(()))?;
         let found = query::read(
             "SELECT 1 FROM pg_catalog.pg_stat_get_activity($1) a \
@@ -191,8 +190,8 @@ impl Publisher {
         }
     }
 
-    /// Ends what the publisher works on. A backend that waits, for transactions to end or for a lock,
-    /// does not notice that its client is gone, and would keep its temporary slot until then.
+    /// Cancels the publisher's query. A backend that waits for a lock or for transactions does not
+    /// notice that its client is gone, and would keep its temporary slot until then.
     fn cancel(&mut self, exchange: &mut Exchange) {
         let until = Instant::now() + CANCEL_TIME;
         self.channel.cancel(until);
@@ -214,7 +213,7 @@ impl Publisher {
     }
 }
 
-/// Why a query has no answer.
+/// Why a query failed.
 #[derive(Debug)]
 pub enum Failure {
     Lost,
@@ -260,14 +259,15 @@ impl Failure {
         }
     }
 
-    /// For a WARNING's detail.
+    /// A sentence for the detail of a WARNING.
     pub fn reason(self) -> String {
         let error = self.into_error();
         format!("{}.", error.message)
     }
 }
 
-/// A deadline that passed: the statement's own, where the server's timer is already off, or ours.
+/// The error for a deadline that passed: the statement's own, when the server's timer is already off,
+/// or ours.
 fn late(message: &str, setting: &str) -> Error {
     if wait::statement_deadline().is_some_and(|deadline| deadline <= Instant::now()) {
         return Error::new(Kind::QueryCanceled, "canceling statement due to statement timeout");
@@ -299,7 +299,7 @@ fn open(conninfo: &Conninfo, party: Oid, mode: Mode, deadline: Instant) -> Resul
     }
 }
 
-/// A thread of an earlier login that was given up ends at once, unless something in it can't be
+/// Starts a login. The thread of an abandoned login ends immediately, unless something in it cannot be
 /// interrupted.
 fn begin(conninfo: &Conninfo, party: Oid, mode: Mode, deadline: Instant) -> Result<Login> {
     let time = deadline.saturating_duration_since(Instant::now());
@@ -326,8 +326,8 @@ fn not_begun(obstacle: Obstacle) -> Error {
     }
 }
 
-/// One message for every cause: it must not tell which ports are open or which files exist. The
-/// cause goes to the server's log; the caller learns it of a host that the platform's owner has named.
+/// One message for all causes: it must not tell which ports are open or which files exist. The cause
+/// goes to the server's log. The caller learns it only if the platform's owner has listed the host.
 fn unreachable(cause: &str, conninfo: &Conninfo) -> Error {
     if wait::statement_deadline().is_some_and(|deadline| deadline <= Instant::now()) {
         return late("", "");
@@ -345,7 +345,7 @@ fn unreachable(cause: &str, conninfo: &Conninfo) -> Error {
     error.hint(format!("{} The cause is in this server's log.", advice("")))
 }
 
-/// For an answer that no real publisher gives.
+/// The error for an answer that no real publisher gives.
 pub fn nonsense() -> Error {
     Error::new(Kind::PublisherError, "the publisher's answer makes no sense")
         .hint("Check that host and port are those of a PostgreSQL server.")

@@ -1,6 +1,6 @@
-//! Logging in to a publisher, in a thread: libpq resolves names, computes what SCRAM asks for and
-//! follows lists of addresses in one piece each, and none of that can be interrupted. Whoever waits,
-//! waits for the thread, in a way of its own, and may leave it.
+//! Logs in to a publisher, in a thread: libpq resolves names, computes SCRAM and tries lists of
+//! addresses without a way to interrupt it. The caller waits for the thread in its own way, and may
+//! abandon it.
 
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
@@ -16,23 +16,24 @@ use crate::ffi::meter::{self, Meter};
 use crate::ffi::task::{self, Abandoned, Task};
 use crate::ffi::wait::{self, For};
 
-/// The most that a server may send before it is ready for a query, in bytes: its certificates and its
-/// parameters. libpq looks through all parameters for each one that comes.
+/// The most bytes that a server may send during the login: its certificates and its parameters. For
+/// each parameter libpq searches all earlier ones.
 const MAX_RECEIVED: usize = 64 << 10;
-/// Taken while it goes on: the connection, the meter's three, and the thread's two.
+/// File descriptors that a login needs: one for the connection, three for the meter, two for the
+/// thread.
 const DESCRIPTORS: usize = 6;
 
-/// A login on its way.
+/// A login that is in progress.
 pub struct Login {
     task: Task<Result<Connection, String>>,
     descriptors: Descriptors,
     until: Instant,
 }
 
-/// Why no login can be begun.
+/// Why no login can be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Obstacle {
-    /// An earlier one of the same party was given up and has not ended.
+    /// An abandoned login for the same role has not ended.
     Busy,
     NoDescriptor,
     NoThread,
@@ -49,8 +50,8 @@ impl Obstacle {
 }
 
 impl Login {
-    /// `party`: the role for which it is done. Threads that it gave up and that have not ended keep it
-    /// from beginning another.
+    /// `party`: the role that the login is for. While its abandoned threads have not ended, it cannot
+    /// start another login.
     pub fn start(conninfo: Conninfo, party: Oid, time: Duration) -> Result<Self, Obstacle> {
         let loaded = libpq::load();
         if task::left_behind(party.to_u32()) > 0 {
@@ -63,17 +64,18 @@ impl Login {
         Ok(Self { task, descriptors, until })
     }
 
-    /// Readable when it has ended.
+    /// The socket is readable when the login has ended.
     pub fn socket(&self) -> RawFd {
         self.task.socket()
     }
 
-    /// When it has had its time.
+    /// The login's deadline.
     pub fn until(&self) -> Instant {
         self.until
     }
 
-    /// What came of it; the cause of a failure is for the server's log only. `None` while it goes on.
+    /// The result. `None` while the login is in progress. The cause of a failure is for the server's
+    /// log only.
     pub fn take(&self) -> Option<Result<Connection, String>> {
         self.task.take()
     }
@@ -100,7 +102,7 @@ fn log_in(
 
 struct Attempt<'a> {
     connection: Connection,
-    /// In place while libpq has a connected socket.
+    /// Present while libpq has a connected socket.
     meter: Option<Meter>,
     until: Instant,
     abandoned: &'a Abandoned,
@@ -108,7 +110,7 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     fn run(mut self) -> Result<Connection, String> {
-        // libpq asks to be treated as if it had said "writable" before the first step.
+        // libpq documents that the first step is to be treated as after "writable".
         let mut progress = Progress::Writable;
         loop {
             self.wait(progress)?;
@@ -123,7 +125,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Waits until libpq can go on.
+    /// Waits until libpq can make its next step.
     fn wait(&mut self, progress: Progress) -> Result<(), String> {
         if self.meter.is_none() {
             let socket = self.connection.socket();
@@ -140,7 +142,7 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// Tells whether libpq has something to read.
+    /// Moves data through the meter. True if libpq has something to read.
     fn pump(&mut self) -> Result<bool, String> {
         let Some(meter) = &mut self.meter else { return Ok(false) };
         let has_news = meter.pump();
@@ -152,7 +154,7 @@ impl Attempt<'_> {
         Ok(has_news)
     }
 
-    /// Sends the last of what libpq wrote, and gives it its socket back.
+    /// Sends the rest of libpq's data, and gives libpq its socket back.
     fn finish(mut self) -> Result<Connection, String> {
         while self.meter.as_ref().is_some_and(Meter::has_output) {
             self.sleep_for_meter()?;

@@ -1,4 +1,4 @@
-//! A publisher as a client sees it: logging in, one connection, its answers, the tables that it publishes.
+//! A publisher, as its client: logging in, a connection, answers, the published tables.
 
 pub mod channel;
 mod connection;

@@ -1,11 +1,11 @@
-//! SQL for the tables that publications of the publisher have, and what its answers say.
+//! SQL for the published tables, and what the answers mean.
 
 use std::collections::BTreeSet;
 
 use pgmig_core::sql;
 use pgmig_core::wire::Rows;
 
-/// The query for the tables of some publications.
+/// The query for the tables of these publications.
 pub fn query(major: u16, publications: &[String]) -> String {
     format!("SELECT l.schema, l.name FROM ({}) l", list(major, publications, false))
 }
@@ -53,8 +53,8 @@ pub fn list(major: u16, publications: &[String], with_columns: bool) -> String {
     )
 }
 
-/// The query for the tables of some publications, and for those of the publications that exist: these
-/// come as names without a schema.
+/// The query for the tables of these publications, and for the publications that exist. The latter are
+/// rows with a name and no schema.
 pub fn tables_and_publications_query(major: u16, publications: &[String]) -> String {
     format!(
         "{} UNION ALL SELECT NULL, p.pubname FROM pg_catalog.pg_publication p WHERE p.pubname IN ({})",
@@ -63,7 +63,7 @@ pub fn tables_and_publications_query(major: u16, publications: &[String]) -> Str
     )
 }
 
-/// One of these publications that the publisher does not have, by an answer to that query.
+/// A publication that the answer to that query does not have.
 pub fn missing_publication<'a>(answer: &Rows, publications: &'a [String]) -> Option<&'a String> {
     let named = answer.iter().filter(|row| row.get(0).is_none());
     let there: BTreeSet<&str> = named.filter_map(|row| row.get(1)).collect();

@@ -1,5 +1,5 @@
-//! Keeps what workers report, as they report it to the server log: the last error of the apply worker, and
-//! of each table that is copied, as far as there is room. Neither locks nor allocates.
+//! Keeps what workers report to the server log: the last error of the apply worker, and of each table
+//! that is copied, as far as there is space. Takes no lock and allocates nothing.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -13,13 +13,13 @@ use super::record::{Header, LENGTH, Record};
 use crate::ffi::activity::SubscriptionWorker;
 use crate::ffi::wait::monotonic_micros as now;
 
-/// What the server says when it can't start a worker (launcher.c, 13 to 18), and the setting to raise.
+/// The server's messages when it cannot start a worker (launcher.c, 13 to 18), and the settings to
+/// raise.
 const SHORTAGES: [(&[u8], &str); 2] = [
     (b"out of logical replication worker slots", "max_logical_replication_workers"),
     (b"out of background worker slots", "max_worker_processes"),
 ];
-/// How long ago a shortage still counts. An apply worker tries again every
-/// wal_retrieve_retry_interval.
+/// How long a shortage counts. An apply worker tries again every wal_retrieve_retry_interval.
 const RECENT: Micros = 30 * SECOND;
 
 /// How often a subscription's workers failed since the server was started.
@@ -27,7 +27,8 @@ const RECENT: Micros = 30 * SECOND;
 pub struct Failures {
     pub apply: u64,
     pub sync: u64,
-    /// Of the apply worker to connect: it says no more than that the publisher can't be reached.
+    /// Failures of the apply worker to connect: its own report only says that the publisher cannot be
+    /// reached.
     pub connection: u64,
 }
 
@@ -59,7 +60,7 @@ pub fn keep(worker: SubscriptionWorker, reported: &Reported) {
     }
 }
 
-/// Keeps that an apply worker found no worker to copy tables with, if that is what it warns of.
+/// Keeps a WARNING of an apply worker that found no worker to copy a table.
 pub fn keep_shortage(worker: SubscriptionWorker, template: &[u8]) {
     let Some(setting) = SHORTAGES.iter().position(|(text, _)| *text == template) else { return };
     let Some(reports) = place(worker.subscription) else { return };
@@ -67,7 +68,7 @@ pub fn keep_shortage(worker: SubscriptionWorker, template: &[u8]) {
     reports.shortage.at.store(now(), Ordering::Relaxed);
 }
 
-/// Keeps why the watcher can't reach a publisher whose host may be known: `None` once it can.
+/// Keeps why the watcher cannot reach a publisher, if the owner may learn it. `None` once it can.
 pub fn keep_cause(subscription: Oid, cause: Option<&str>) {
     let subscription = subscription.to_u32();
     let reports = if cause.is_some() { place(subscription) } else { find(subscription) };
@@ -76,7 +77,7 @@ pub fn keep_cause(subscription: Oid, cause: Option<&str>) {
     reports.watcher.write(&header, cause.unwrap_or_default().as_bytes());
 }
 
-/// The setting that keeps a subscription's tables from being copied: its apply worker said so just now.
+/// The setting that limits the workers, if the apply worker found none to copy a table just now.
 pub fn shortage(subscription: Oid) -> Option<&'static str> {
     let Shortage { at, setting } = &find(subscription.to_u32())?.shortage;
     let at = at.load(Ordering::Relaxed);
@@ -85,8 +86,8 @@ pub fn shortage(subscription: Oid) -> Option<&'static str> {
     is_recent.then_some(*name)
 }
 
-/// The failures that pg_stat_subscription_stats does not count: those by a FATAL, or before the apply
-/// worker began to stream.
+/// The failures that pg_stat_subscription_stats does not count: those with FATAL, and those before the
+/// apply worker started streaming.
 pub fn failures(subscription: Oid) -> Failures {
     let Some(reports) = find(subscription.to_u32()) else { return Failures::default() };
     let count = |counter: &AtomicU32| u64::from(counter.load(Ordering::Relaxed));
@@ -105,13 +106,13 @@ impl Counters {
 }
 
 impl Reports {
-    /// In the table's own place, or a free one, or that of the oldest report.
+    /// Writes to the table's record, a free one, or the oldest one.
     fn write_of_table(&self, table: u32, header: &Header, text: &[u8]) {
         let places = &self.last[1..];
         let own = |it: &&Record| it.table() == table;
         let age = |it: &&Record| it.at();
         let first = places.iter().find(own).or_else(|| places.iter().min_by_key(age));
-        // Another worker may be writing there just now.
+        // Another worker may be writing to that record now.
         let is_written = first.is_some_and(|it| it.write(header, text));
         if !is_written {
             let _ = places.iter().any(|it| !it.is_used() && it.write(header, text));
@@ -141,7 +142,7 @@ impl Text {
     }
 }
 
-/// The text around it is translated, so: the last thing that looks like an LSN.
+/// The text around the LSN is translated, so the last word that looks like an LSN is taken.
 fn last_lsn(context: &[u8]) -> Option<Lsn> {
     let context = std::str::from_utf8(context).ok()?;
     context

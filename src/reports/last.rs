@@ -1,4 +1,4 @@
-//! The last errors of a subscription's workers, as a person may read them.
+//! The last errors of a subscription's workers, as text.
 
 use pgmig_core::error_text::VALUE;
 use pgrx::pg_sys::Oid;
@@ -13,7 +13,7 @@ use crate::ffi::{database, relation};
 
 const UNREADABLE: &str = "an error that is in this server's log";
 
-/// The last errors, one a line.
+/// The last errors, one per line.
 pub fn last(subscription: Oid) -> Option<String> {
     let reports = find(subscription.to_u32())?;
     let row = SubscriptionRow::by_oid(subscription)?;
@@ -33,7 +33,7 @@ pub fn has_tables(subscription: Oid) -> bool {
     find(subscription.to_u32()).is_some_and(|it| it.last[1..].iter().any(Record::is_used))
 }
 
-/// Forgets errors of tables that are copied by now. In the subscription's database: others can't know.
+/// Forgets errors of tables that are copied by now. Works only in the subscription's database.
 pub fn forget_over(subscription: Oid) {
     let Some(reports) = find(subscription.to_u32()) else { return };
     for report in &reports.last[1..] {
@@ -44,8 +44,8 @@ pub fn forget_over(subscription: Oid) {
 }
 
 impl Found {
-    /// Whether the table has been copied since, or is not subscribed any more. In the subscription's
-    /// database.
+    /// Whether the table was copied since, or is not subscribed any more. Works only in the
+    /// subscription's database.
     fn is_over(&self, subscription: Oid) -> bool {
         let is_due = |(table, state): &(Oid, char)| table.to_u32() == self.table && *state != 'r';
         self.table != 0 && !catalog::tables(subscription).iter().any(is_due)
@@ -75,11 +75,11 @@ impl Found {
         relation::relation_name(Oid::from(self.table)).filter(|_| is_here)
     }
 
-    /// Without what its publisher must not have repeated, in one line.
+    /// The text in one line, without the connection's password, which a publisher may repeat.
     fn shown(&self, row: &SubscriptionRow) -> String {
         let text = encoding::as_utf8(&self.text, self.encoding);
         let text = text.replace(char::from(VALUE), "…");
-        // Without it nobody can tell what of the text is the password.
+        // Without the connection string the password in the text cannot be recognized.
         let conninfo = row.conninfo.as_deref().and_then(conninfo::parse);
         conninfo.map_or_else(|| UNREADABLE.to_owned(), |conninfo| conninfo::shown(&text, &conninfo))
     }

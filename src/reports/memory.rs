@@ -1,5 +1,5 @@
-//! What is known of each subscription's failures, in shared memory that is read and written with atomics
-//! only: a report can be made at any point, also while memory or locks are short.
+//! The reports of each subscription's workers, in shared memory that is accessed with atomics only: a
+//! worker can report at any point, even when memory or locks are short.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -8,13 +8,13 @@ use pgrx::pg_sys::Oid;
 use super::record::Record;
 use crate::ffi::shared::{Atomics, Plain};
 
-/// Of the apply worker, and of tables that are copied: core copies two at a time by default
-/// (max_sync_workers_per_subscription).
+/// One record for the apply worker, the others for tables that are copied. By default core copies two
+/// at a time (max_sync_workers_per_subscription).
 const RECORDS: usize = 5;
 
 static MEMORY: Atomics<Reports> = Atomics::new(c"pgmig_extras reports");
 
-/// Of one subscription. Zero is a free place. The first worker that fails takes one for its subscription.
+/// The reports of one subscription. All zero is a free place. The first worker that fails takes one.
 #[repr(C)]
 pub struct Reports {
     subscription: AtomicU32,
@@ -22,7 +22,7 @@ pub struct Reports {
     pub shortage: Shortage,
     /// The first is the apply worker's.
     pub last: [Record; RECORDS],
-    /// Why the watcher can't reach the publisher, where that may be told.
+    /// Why the watcher cannot reach the publisher, if the owner may learn it.
     pub watcher: Record,
 }
 
@@ -34,7 +34,7 @@ pub struct Counters {
     pub connection: AtomicU32,
 }
 
-/// When there was no worker to copy a table with, last, and the setting that limits them.
+/// When a table last found no worker to copy it, and the setting that limits workers.
 #[repr(C)]
 pub struct Shortage {
     pub at: AtomicU64,
@@ -45,7 +45,7 @@ pub struct Shortage {
 #[allow(unsafe_code)]
 unsafe impl Plain for Reports {}
 
-/// Asks for as many places. In the postmaster, while libraries are preloaded.
+/// Requests `count` places. In the postmaster, while libraries are preloaded.
 pub fn request(count: usize) {
     MEMORY.request(count);
 }
@@ -76,7 +76,7 @@ pub fn keep_only(exists: impl Fn(Oid) -> bool) {
 }
 
 impl Reports {
-    /// Empty, since others may see those of the next subscription.
+    /// Clears the place first, because others may see the reports of the next subscription.
     fn free(&self) {
         self.last.iter().chain([&self.watcher]).for_each(Record::clear);
         let Counters { apply, sync, connection } = &self.failures;

@@ -1,4 +1,4 @@
-//! What workers of subscriptions report as they fail, kept in shared memory. Only where the library is in
+//! The error reports of subscriptions' workers, in shared memory. It exists only if the library is in
 //! shared_preload_libraries.
 
 mod keep;

@@ -1,4 +1,4 @@
-//! One report as it lies in shared memory.
+//! One report in shared memory.
 
 use pgmig_core::lag::Micros;
 use pgmig_core::lsn::Lsn;
@@ -22,7 +22,7 @@ const WORDS: usize = TEXT + LENGTH / 8;
 #[repr(C)]
 pub struct Record(SeqLock<WORDS>);
 
-/// What a report is about.
+/// The subject of a report.
 pub struct Header {
     /// Which table was copied; zero for others.
     pub table: u32,
@@ -40,8 +40,8 @@ pub struct Found {
 }
 
 impl Record {
-    /// Of this moment, in the encoding of this process's database. False when another worker is writing
-    /// here.
+    /// Writes a report with the present time and the encoding of this process's database. False if
+    /// another worker is writing to this record.
     pub fn write(&self, header: &Header, message: &[u8]) -> bool {
         let length = message.len().min(LENGTH);
         let mut words = [0; WORDS];

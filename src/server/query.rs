@@ -1,4 +1,5 @@
-//! SQL in this server, as the current (elevated) user. Errors of PostgreSQL pass through as such.
+//! SQL in this server, with the rights of the current (elevated) user. PostgreSQL's own errors are
+//! raised as they are.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -12,7 +13,7 @@ use crate::error::{Error, Kind, Result, internal};
 /// What reading a row gives.
 pub type RowResult<T> = std::result::Result<T, RowError>;
 
-/// Why a query has no answer. Errors of PostgreSQL itself are raised, and are none of these.
+/// Why a row cannot be read. PostgreSQL's own errors are raised, and are none of these.
 pub enum RowError {
     Spi(SpiError),
     /// A column, counted from 1, that is never NULL unless the catalog or the query is wrong.
@@ -47,7 +48,7 @@ pub fn execute(sql: &str, args: &[DatumWithOid]) -> Result<()> {
     Spi::connect_mut(|client| client.update(sql, None, args).map(drop)).map_err(internal)
 }
 
-/// Runs a query and maps each row. It sees what this transaction did before.
+/// Runs a query and maps each row. The query sees earlier changes of this transaction.
 pub fn rows<T>(
     sql: &str,
     args: &[DatumWithOid],
@@ -63,8 +64,8 @@ pub fn column<T: FromDatum + IntoDatum>(sql: &str, args: &[DatumWithOid]) -> Res
     Ok(values.into_iter().flatten().collect())
 }
 
-/// The same for what only reads: takes no transaction id, so it may run every second, and on a
-/// standby.
+/// The same for a query that only reads. It takes no transaction id, so it may run every second, and on
+/// a standby.
 pub fn read<T>(
     sql: &str,
     args: &[DatumWithOid],
@@ -74,7 +75,7 @@ pub fn read<T>(
         .map_err(|error: RowError| error.of(sql))
 }
 
-/// The same for what a process asks again and again: its plan is made once.
+/// The same for a query that a process repeats: its plan is made once.
 pub fn read_again<T>(sql: &str, map: impl Fn(SpiHeapTupleData) -> RowResult<T>) -> Result<Vec<T>> {
     thread_local! {
         static PLANS: RefCell<HashMap<String, OwnedPreparedStatement>> = RefCell::default();

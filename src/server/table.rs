@@ -1,4 +1,4 @@
-//! Tables of this database: found by name, locked against being dropped or given away, and judged.
+//! Tables of this database: found by name, locked against a drop or a new owner, and checked.
 
 use pgrx::pg_sys::Oid;
 
@@ -23,7 +23,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Finds and locks (ACCESS SHARE, to the end of the transaction) what has this name.
+    /// Finds the relation of this name and locks it (ACCESS SHARE, to the end of the transaction).
     pub fn lock(schema: &str, name: &str) -> Result<Option<Self>> {
         let Some(oid) = relation::lock_relation(schema, name) else { return Ok(None) };
         let facts = relation::relation_facts(oid);
@@ -43,8 +43,8 @@ impl Table {
         label(&self.schema, &self.name)
     }
 
-    /// Only ordinary and partitioned tables outside the catalogs and temporary schemas take part in
-    /// replication. Binds superusers too.
+    /// Only ordinary and partitioned tables outside the catalogs and temporary schemas can be
+    /// replicated. This also binds superusers.
     pub fn check_kind(&self) -> Result<()> {
         let wrong = |why: String| Err(Error::new(Kind::WrongObjectType, why));
         if self.system {
@@ -59,7 +59,7 @@ impl Table {
         Ok(())
     }
 
-    /// 42501 unless the caller has the owner's rights.
+    /// 42501 if the caller lacks the owner's rights.
     pub fn check_owner(&self, caller: Caller) -> Result<()> {
         if caller.has_rights_of(self.owner) {
             return Ok(());

@@ -1,11 +1,11 @@
-//! Text of this database in UTF-8. pgrx takes every text for UTF-8, and a database of another encoding has
-//! none: such columns are read as bytes.
+//! Texts of this database in UTF-8. pgrx does not validate texts as UTF-8, and databases have other
+//! encodings, so such columns are read as bytes.
 
 use pgrx::spi::SpiHeapTupleData;
 
 use super::query::{self, RowResult};
 
-/// SQL for a text column as bytes of UTF-8. Without an encoding nothing can be converted.
+/// SQL that converts a text column to bytes of UTF-8. With SQL_ASCII nothing can be converted.
 pub fn as_utf8(column: &str) -> String {
     format!(
         "pg_catalog.convert_to({column}, CASE pg_catalog.getdatabaseencoding() \

@@ -12,18 +12,18 @@ use crate::publisher::{Failure, Mark, Publisher};
 
 /// How long dropping slots may take once the transaction is committed.
 const DROP_TIME: Duration = Duration::from_secs(10);
-/// How long undoing may take after a rollback: the client waits for its cancel.
+/// How long undoing may take after a rollback. The client waits meanwhile.
 pub const UNDO_TIME: Duration = Duration::from_millis(500);
 
-/// Slots that go once the transaction is committed.
+/// Slots that are dropped once the transaction is committed.
 pub struct DoomedSlots {
     pub publisher: Publisher,
     pub names: Vec<String>,
 }
 
 impl AtEnd for DoomedSlots {
-    /// Is the publisher still there, as far as the socket tells? Catalogs are locked by now, so nothing
-    /// is waited for.
+    /// An error if the socket shows that the publisher is gone. Catalogs are locked by now, so this
+    /// does not wait.
     fn before_commit(&mut self) -> Result<()> {
         if self.publisher.is_alive() { Ok(()) } else { Err(Failure::Lost.into_error()) }
     }
@@ -44,14 +44,14 @@ impl AtEnd for DoomedSlots {
     }
 }
 
-/// `statement_timeout` counts here too, but leaves time for one try.
+/// `statement_timeout` also limits the time, but leaves time for one attempt.
 fn drop_deadline() -> Instant {
     let now = Instant::now();
     let own = now + DROP_TIME;
     wait::statement_deadline().map_or(own, |statement| own.min(statement.max(now + UNDO_TIME)))
 }
 
-/// Drops a slot once the walsender that uses it has left. A slot that is gone already is no failure.
+/// Drops a slot after its walsender has ended. A slot that does not exist is no failure.
 pub fn drop_one(
     publisher: &mut Publisher,
     name: &str,

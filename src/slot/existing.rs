@@ -1,4 +1,4 @@
-//! Slots that are there on a publisher.
+//! Existing slots of a publisher.
 
 use pgmig_core::lsn::Lsn;
 use pgmig_core::secret::shown;
@@ -17,7 +17,7 @@ pub fn exists(publisher: &mut Publisher, name: &str) -> Result<bool> {
     Ok(!rows.is_empty())
 }
 
-/// Up to where a slot's changes were confirmed, if nobody is using it.
+/// The confirmed LSN of a slot that nobody uses. `None` if the slot is in use or missing.
 pub fn resting(publisher: &mut Publisher, name: &str) -> Result<Option<Lsn>> {
     let rows = publisher.query(&format!(
         "SELECT confirmed_flush_lsn FROM pg_catalog.pg_replication_slots \
@@ -27,9 +27,10 @@ pub fn resting(publisher: &mut Publisher, name: &str) -> Result<Option<Lsn>> {
     Ok(rows.first().and_then(|row| row.get(0)?.parse().ok()))
 }
 
-/// Whether there is such a slot. An error where it is none that a new subscription can safely use.
+/// Whether the slot exists. An error if it exists and a new subscription cannot safely use it.
 pub fn is_there_and_fit(publisher: &mut Publisher, name: &str) -> Result<bool> {
-    // A slot can be invalidated without a loss of WAL, and its wal_status is then "reserved" up to 16.
+    // A slot can be invalidated for another reason than removed WAL. Up to 16 its wal_status is
+    // "reserved" then.
     let is_invalid = match publisher.major() {
         17.. => "s.invalidation_reason IS NOT NULL",
         16 => "s.conflicting",

@@ -18,7 +18,7 @@ use crate::ffi::database::require_writable;
 use crate::ffi::rows::{self, Value};
 use crate::publisher::Publisher;
 
-/// Creates a permanent pgoutput slot on the publisher with the commit of this transaction.
+/// Creates a permanent pgoutput slot on the publisher, with the commit of this transaction.
 #[pg_extern(sql = false)]
 fn create_replication_slot(conninfo: Text, slot: Text, call: Call) {
     secrecy::concealing(&conninfo, &[&slot], || {

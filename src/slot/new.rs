@@ -1,6 +1,6 @@
-//! A new slot is first a temporary one: if the transaction, the backend or the server ends in any
-//! other way than by COMMIT, the connection closes and the publisher drops it. Just before the
-//! commit record it is copied to its permanent name.
+//! A new slot is temporary at first. If the transaction, the backend or the server ends without COMMIT,
+//! the connection closes and the publisher drops the slot. Just before the commit record it is copied
+//! to its permanent name.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
@@ -22,10 +22,10 @@ pub struct NewSlot {
     temporary: String,
     name: String,
     failover: bool,
-    /// Where the slot's changes begin: tells it from another one of the same name.
+    /// The LSN at which the slot's changes begin. It tells this slot from another one of the same name.
     lsn: Lsn,
-    /// Whether the permanent slot may exist: from before the publisher is asked for it until it
-    /// refuses.
+    /// Whether the permanent slot may exist: set before the publisher is asked for it, and cleared if
+    /// the publisher refuses.
     made: bool,
 }
 
@@ -79,7 +79,8 @@ impl NewSlot {
             failure.into_error()
         })?;
         if self.failover {
-            // The copy does not carry it. A replication command, since 17.
+            // pg_copy_logical_replication_slot() does not copy this property. The replication command
+            // exists since 17.
             self.publisher.query(&format!(
                 "ALTER_REPLICATION_SLOT {} (FAILOVER true)",
                 sql::ident(&self.name)
@@ -88,7 +89,8 @@ impl NewSlot {
         Ok(())
     }
 
-    /// Another session may have made one of this name, which then is the reason for the rollback.
+    /// Drops the permanent slot only if it is ours. Another session may have created a slot of this
+    /// name, which made this transaction roll back.
     fn drop_if_ours(
         &self,
         publisher: &mut Publisher,
@@ -123,7 +125,7 @@ impl AtEnd for NewSlot {
             return;
         }
         let deadline = Instant::now() + UNDO_TIME;
-        // The connection may be in the middle of an answer: use another.
+        // The first connection may be in the middle of an answer, so another one is used.
         let dropped = self
             .publisher
             .reconnect_quietly(deadline)
@@ -138,8 +140,8 @@ impl AtEnd for NewSlot {
     }
 }
 
-/// Ends a backend of ours on the publisher, and waits until it is gone: a copy that it has received
-/// but not yet made would otherwise be made after the slot was looked for.
+/// Ends our backend on the publisher and waits until it is gone. Otherwise it could still create the
+/// copy after we have looked for the slot.
 fn end_backend(
     publisher: &mut Publisher,
     pid: i32,

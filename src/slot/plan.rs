@@ -1,10 +1,10 @@
-//! What the running transaction is already to do to slots of a publisher.
+//! What the running transaction plans for slots of a publisher.
 
 use crate::commit::{Plan, plans_for_slot};
 use crate::error::{Error, Kind, Result};
 use crate::publisher::Publisher;
 
-/// What this transaction is already to do to a slot of this publisher.
+/// What this transaction plans for a slot of this publisher.
 pub fn plans(publisher: &mut Publisher, name: &str) -> Result<Vec<Plan>> {
     let mut plans = Vec::new();
     for (plan, mark) in plans_for_slot(name) {
@@ -15,8 +15,8 @@ pub fn plans(publisher: &mut Publisher, name: &str) -> Result<Vec<Plan>> {
     Ok(plans)
 }
 
-/// The publisher does not show yet what waits for the commit: what is done after a look at it could
-/// undo that, or be undone.
+/// Refuses an action on a slot for which this transaction has a plan. The publisher does not know the
+/// plan yet, so the two could undo each other.
 pub fn refuse_planned(publisher: &mut Publisher, name: &str, refused: &[Plan]) -> Result<()> {
     refuse(name, &plans(publisher, name)?, refused)
 }

@@ -1,4 +1,4 @@
-//! Changing a subscription of the caller's.
+//! SQL functions that change a subscription of the caller's.
 
 use std::collections::HashSet;
 
@@ -44,15 +44,17 @@ pub fn enable(name: Text) -> Result<()> {
     alter(name, "ENABLE")
 }
 
-/// The watcher looks at once, to know where the slot comes to rest.
+/// The watcher observes the subscription immediately after the commit, to know the slot's final
+/// position.
 pub fn disable(name: Text) -> Result<()> {
     alter(name, "DISABLE")?;
     defer(CallAtCommit(database::my_database()));
     Ok(())
 }
 
-/// What is between where a slot rested and where somebody has moved it meanwhile will never arrive. The
-/// publisher is asked only where the watcher knows the former, and need not answer.
+/// Warns if somebody advanced the slot while the subscription was disabled: the changes in between will
+/// never arrive. The publisher is asked only if the watcher knows the slot's last position. If the
+/// publisher does not answer, nothing is said.
 fn warn_of_moved_slot(subscription: &Subscription, caller: Caller) {
     let Some(slot) = subscription.slot.as_deref().filter(|_| !subscription.enabled) else { return };
     if watcher::resting(subscription.oid).is_none() {
@@ -71,7 +73,7 @@ fn warn_of_moved_slot(subscription: &Subscription, caller: Caller) {
     }
 }
 
-/// Skips the transaction that ends at this LSN; NULL is refused, `0/0` stops skipping.
+/// Skips the transaction that ends at this LSN. `0/0` cancels the skip; NULL is refused.
 #[pg_extern(sql = false)]
 fn pg_alter_subscription_skip(arg_subscription_name: Text, arg_lsn: Option<PgLsn>) {
     entry(|| {
@@ -81,7 +83,7 @@ fn pg_alter_subscription_skip(arg_subscription_name: Text, arg_lsn: Option<PgLsn
     })
 }
 
-/// So that errors and conflicts that are dealt with count no more.
+/// Resets the server's counters after the errors and conflicts have been dealt with.
 #[pg_extern(sql = false)]
 fn reset_subscription_stats(arg_subscription_name: Text) {
     entry(|| {
@@ -101,7 +103,7 @@ pub fn alter(name: Text, action: &str) -> Result<()> {
     query::execute(&format!("ALTER SUBSCRIPTION {} {action}", sql::ident(&subscription.name)), &[])
 }
 
-/// Points the subscription at another place, under the rules of a new one.
+/// Changes the connection string, under the rules for a new subscription.
 #[pg_extern(sql = false)]
 fn pg_alter_subscription_connection(arg_subscription_name: Text, arg_connection_string: Text) {
     secrecy::concealing(&arg_connection_string, &[&arg_subscription_name], || {
@@ -177,7 +179,7 @@ fn pg_alter_subscription_set_publication(
     })
 }
 
-/// Makes the subscription's tables those that the publications have now.
+/// Subscribes to the tables that the publications have now, and forgets all others.
 fn refresh(
     subscription: Subscription,
     publications: &[String],
@@ -203,15 +205,15 @@ fn refresh(
     let new = entries.iter().map(|entry| &entry.target);
     tables::add(subscription.oid, new, Start::from_copy_data(copy_data));
 
-    // Also when no table goes: an earlier refresh of this transaction may have planned to remove some
-    // that are wanted again.
+    // This is also done if no table goes: an earlier refresh of this transaction may have planned to
+    // remove tables that are wanted again.
     let mut gone = recorded.iter().filter(|entry| !wanted.contains(&entry.table));
     let publisher = gone.any(Recorded::may_have_slot).then_some(publisher);
     defer(Removal::of_tables(subscription.oid, wanted, publisher));
     Ok(())
 }
 
-/// What core's REFRESH asks for (subscriptioncmds.c).
+/// Checks what core's REFRESH checks (subscriptioncmds.c).
 fn check_refreshable(subscription: &Subscription, copy_data: bool) -> Result<()> {
     let refused = |why: &str, hint: Hint| {
         let name = &subscription.name;

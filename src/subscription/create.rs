@@ -59,7 +59,7 @@ fn pg_create_subscription(
     })
 }
 
-/// With every option of this server's major.
+/// Takes every option of this server's major.
 #[pg_extern(sql = false)]
 fn create_subscription(name: Text, conninfo: Text, publications: Texts, options: Json) {
     secrecy::concealing(&conninfo, &[&name], || {
@@ -82,7 +82,7 @@ pub struct Request<'a> {
     pub conninfo: &'a str,
     pub publications: Vec<String>,
     pub options: Options,
-    /// Whether a slot that was to be created may be there already, if it is fit.
+    /// Whether an existing slot is used instead of an error, if a new subscription can use it.
     pub takes_existing_slot: bool,
 }
 
@@ -124,7 +124,7 @@ pub fn create(request: &Request) -> Result<()> {
     Ok(())
 }
 
-/// Refuses what would lose rows, and warns of what may.
+/// Refuses what would lose rows. Warns of what may lose some.
 fn check_offer(
     publisher: &Publisher,
     offer: &Offer,
@@ -156,7 +156,7 @@ fn refuse_duplicate(name: &str) -> Result<()> {
     }
 }
 
-/// Creates the slot with this transaction, or makes sure that there is one.
+/// Creates the slot with the commit of this transaction, or makes sure that the slot exists.
 fn prepare_slot(mut publisher: Publisher, slot: &str, request: &Request) -> Result<()> {
     let options = &request.options;
     if options.create_slot.unwrap_or(true) {
@@ -183,8 +183,8 @@ fn prepare_slot(mut publisher: Publisher, slot: &str, request: &Request) -> Resu
     Ok(())
 }
 
-/// Whether the slot is there, or is to be with the commit. An error where no subscription can use it,
-/// or not without a loss.
+/// Whether the slot exists, or will exist after the commit. An error if no subscription can use the
+/// slot, or only with a loss of changes.
 fn existing_slot(publisher: &mut Publisher, slot: &str) -> Result<bool> {
     let plans = slot::plans(publisher, slot)?;
     slot::refuse(slot, &plans, &[Plan::Drop])?;
@@ -206,13 +206,13 @@ fn create_unconnected(request: &Request, slot: &str, caller: Caller) -> Result<(
         sql::ident(request.name),
         sql::idents(&request.publications),
     );
-    // Its WARNING that tables were not subscribed would not be true.
+    // CREATE SUBSCRIPTION would warn that no tables are subscribed, which is not true here.
     let quiet = [(c"client_min_messages", c"error"), (c"log_min_messages", c"error")];
     with_settings(&quiet, || query::execute(&text, &[]))
 }
 
-/// Sets the owner and the connection string. 16 and later give a subscription to an ordinary role
-/// by ALTER … OWNER TO; 15 refuses the command but supports such an owner at run time.
+/// Sets the owner and the connection string. 16 and later give a subscription to an ordinary role by
+/// ALTER … OWNER TO. 15 refuses that command, but its apply workers support such an owner.
 fn give_to(caller: Caller, subscription: &Subscription, conninfo: String) -> Result<()> {
     catalog::lock(subscription.oid);
     let mut columns = vec![Column::Conninfo(conninfo)];

@@ -1,4 +1,4 @@
-//! Dropping a subscription of the caller's, and its slots, with the commit.
+//! SQL functions that drop a subscription of the caller's, and its slots, with the commit.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -45,8 +45,8 @@ pub fn drop_subscription(name: &str, with_slot: bool) -> Result<()> {
     }
     let slots = publisher.and_then(|publisher| doomed_slots(&subscription, publisher));
     if slots.is_some() {
-        // Apply workers commit asynchronously: what they applied must not be lost with a crash once
-        // the slot is gone.
+        // Apply workers commit asynchronously. A crash must not lose what they applied once the slot is
+        // gone.
         transaction::force_synchronous_commit();
     }
     defer(Removal::of_subscription(subscription.oid, slots));
@@ -57,7 +57,7 @@ fn connect(subscription: &Subscription, caller: Caller) -> Result<Publisher> {
     subscription.connect(caller).map_err(|error| without_publisher(subscription, error))
 }
 
-/// With what to do where the publisher can't be reached any more.
+/// Adds a hint for a publisher that is gone for good.
 pub fn without_publisher(subscription: &Subscription, error: Error) -> Error {
     match error.kind {
         Kind::ConnectionRefused => error.hint(Hint::call(
@@ -72,8 +72,8 @@ pub fn without_publisher(subscription: &Subscription, error: Error) -> Error {
     }
 }
 
-/// To this transaction the subscription is gone: its name can be used again. The new name can't be
-/// known before, so that nobody can take it.
+/// Renames the subscription, so that this transaction can use its name again. The new name is random:
+/// nobody can take it beforehand.
 fn free_name(subscription: &Subscription) -> Result<()> {
     let random = RandomState::new().hash_one(subscription.oid.to_u32());
     let oid = subscription.oid.to_u32();
@@ -84,7 +84,8 @@ fn free_name(subscription: &Subscription) -> Result<()> {
     query::execute(&statement, &[])
 }
 
-/// What is to go on the publisher. The connection is not kept, and can't break, for nothing.
+/// The slots to be dropped on the publisher. `None` if there are none: then the connection is not kept
+/// until the commit, and cannot make the commit fail.
 fn doomed_slots(subscription: &Subscription, publisher: Publisher) -> Option<DoomedSlots> {
     let names: Vec<String> = subscription.slot.clone().into_iter().collect();
     let recorded = tables::recorded(subscription.oid);

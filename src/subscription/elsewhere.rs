@@ -1,4 +1,4 @@
-//! Subscriptions of other databases, whose names a caller may mistake for those of this one.
+//! Subscriptions of other databases. A caller may look for one of them in this database by mistake.
 
 use pgmig_core::secret::shown;
 
@@ -8,8 +8,8 @@ use crate::error::Error;
 use crate::ffi::database;
 use crate::ffi::subscription::{self as catalog, SubscriptionRow};
 
-/// Adds to the error of a subscription that is missing here in which databases there is one of its
-/// name that the caller may see. `Err`: the error as it was, when there is none.
+/// Adds to the error of a missing subscription which other databases have a subscription of its name
+/// that the caller may see. `Err`: there is none, and the error is unchanged.
 pub fn said(error: Error, name: &str) -> Result<Error, Error> {
     let databases = databases_of(name);
     let Some(first) = databases.first() else { return Err(error) };
@@ -22,7 +22,7 @@ pub fn said(error: Error, name: &str) -> Result<Error, Error> {
     Ok(error.detail(detail).hint(hint))
 }
 
-/// The first few.
+/// The names of these databases, at most `SHOWN`.
 fn databases_of(name: &str) -> Vec<String> {
     const SHOWN: usize = 5;
     let Ok(caller) = Caller::current() else { return Vec::new() };

@@ -1,4 +1,5 @@
-//! What a subscription does not get however far it has caught up: told before it is dropped.
+//! Warnings before a subscription is dropped: publications and tables whose changes it never received,
+//! however far it caught up.
 
 use std::collections::BTreeSet;
 
@@ -15,8 +16,8 @@ use crate::server::table::label;
 /// The most tables that one message names.
 const MAX_SHOWN: usize = 5;
 
-/// Warns of publications that are gone, and of tables that were published after the last refresh. A
-/// publisher that can't tell is in nobody's way.
+/// Warns of publications that do not exist any more, and of tables that were published after the last
+/// refresh. A publisher that cannot answer does not prevent the drop.
 pub fn warn(subscription: &Subscription, publisher: &mut Publisher) {
     if let Err(error) = look(subscription, publisher) {
         let text = format!(
@@ -29,7 +30,7 @@ pub fn warn(subscription: &Subscription, publisher: &mut Publisher) {
 }
 
 fn look(subscription: &Subscription, publisher: &mut Publisher) -> Result<()> {
-    // A list that is too long is in nobody's way.
+    // A list that is too long does not prevent the drop.
     let Ok(publications) = subscription.publications() else { return Ok(()) };
     let query = published::tables_and_publications_query(publisher.major(), publications);
     let answer = publisher.query(&query)?;

@@ -1,6 +1,6 @@
-//! The event trigger that stands in for what PostgreSQL 15 does not check: there the owner of a
-//! subscription may re-point CONNECTION anywhere, without a password, even from a trigger inside the
-//! apply worker. From 16 on the server has its own rules and the trigger is not created.
+//! The event trigger that checks what PostgreSQL 15 does not check. On 15 the owner of a subscription
+//! may change CONNECTION to any server, without a password, even from a trigger inside the apply
+//! worker. From 16 on the server has its own rules, and the trigger is not created.
 
 use pgmig_core::sql;
 use pgrx::prelude::*;
@@ -25,7 +25,7 @@ fn guard_alter_subscription(call: Call) {
     })
 }
 
-/// `instead` says what to do instead of changing the connection of the named subscription.
+/// `instead`: the hint for a refused change of the connection, by the subscription's name.
 pub fn guard(call: Call, instead: fn(&str) -> Hint) -> Result<()> {
     let Some(change) = change(call) else { return Ok(()) };
     match change {
@@ -47,11 +47,11 @@ pub fn guard(call: Call, instead: fn(&str) -> Hint) -> Result<()> {
     }
 }
 
-/// Extensions that bring this guard, as an event trigger of the extension's name and "_guard".
+/// Extensions that create this event trigger. Its name is the extension's with "_guard".
 const GUARDS: [&str; 2] = ["aiven_extras", "pgmig_extras"];
 
-/// To the end of the transaction, an ordinary role's subscription may be made: there is a guard, and
-/// nobody gets rid of it meanwhile.
+/// Makes sure that the event trigger exists and stays to the end of the transaction. Only then may an
+/// ordinary role get a subscription.
 pub fn require() -> Result<()> {
     ffi_guard::lock_guard(Guard::InUse);
     if ffi_guard::exists(&GUARDS.map(|extension| format!("{extension}_guard"))) {
@@ -64,8 +64,8 @@ pub fn require() -> Result<()> {
     .hint("Ask a superuser to enable it always, or to create the extension again."))
 }
 
-/// An ordinary role must not get rid of the guard while it has something to guard. pgextwlist lets
-/// such a role drop an extension as superuser, so it is the outer user that counts.
+/// Keeps an ordinary role from dropping the event trigger while it guards subscriptions. pgextwlist
+/// lets such a role drop an extension as superuser, so the outer user is checked.
 fn keep_guard() -> Result<()> {
     if identity::is_superuser(identity::outer_user()) {
         return Ok(());
@@ -94,7 +94,8 @@ fn ordinary_subscription() -> Option<String> {
     })
 }
 
-/// Whether DROP OWNED can drop one of the extensions: it was created where it is trusted.
+/// Whether DROP OWNED can drop one of the extensions: an ordinary role owns it if it was created where
+/// it is trusted.
 fn has_ordinary_owner() -> Result<bool> {
     let found = query::read(
         "SELECT 1 FROM pg_catalog.pg_extension e \

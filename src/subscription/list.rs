@@ -1,5 +1,5 @@
-//! What may be shown of subscriptions, of this database and of others. Others wrote them, in the encoding
-//! of their database: nothing of a row may make the list fail.
+//! Lists of subscriptions, of all databases. Others wrote these rows, in the encoding of their
+//! database: no value may make the list fail.
 
 use std::ffi::CString;
 
@@ -17,13 +17,13 @@ use crate::ffi::encoding::{self, Encoding};
 use crate::ffi::libpq;
 use crate::ffi::rows::{self, Stored, StoredRow, Value};
 
-/// In place of a longer text: native commands store any length.
+/// Shown instead of a longer text. Native commands store texts of any length.
 fn too_long(limit: usize) -> Vec<u8> {
     format!("<longer than {} kB>", limit >> 10).into_bytes()
 }
 
-/// The connection string with only the values that are known to be harmless. It need not be text of
-/// UTF-8, and an escape of a URI can stand for bytes that are no text at all.
+/// A connection string in which only values that are known to be harmless are shown. The string need
+/// not be valid UTF-8, and escapes of a URI can stand for any bytes.
 #[pg_extern(sql = false)]
 fn masked_conninfo(conninfo: Text) -> Vec<u8> {
     if conninfo.size() > TEXT {
@@ -45,7 +45,7 @@ fn pg_list_all_subscriptions(call: Call) {
     entry(|| list(call))
 }
 
-/// Those of owners whose rights the caller has, as the rows of the function that is being called.
+/// The subscriptions of owners whose rights the caller has, as the rows of the running function.
 pub fn list(call: Call) -> Result<()> {
     const SUBSCRIPTIONS: &str = "\
         SELECT d.encoding::pg_catalog.oid, s.subdbid, s.subname::pg_catalog.text, s.subowner, \

@@ -1,4 +1,4 @@
-//! A subscription of this database as a caller may use it: found by name, its owner checked, locked.
+//! A subscription of this database for a caller: found by its name, its owner checked, locked.
 
 use std::time::Instant;
 
@@ -24,10 +24,10 @@ pub struct Subscription {
     pub name: String,
     pub owner: Oid,
     pub enabled: bool,
-    /// `None` for one that is longer than this extension uses.
+    /// `None` if it is longer than `limits::TEXT`.
     pub conninfo: Option<String>,
     pub slot: Option<String>,
-    /// As above.
+    /// `None` if it is longer than `limits::PUBLICATIONS`.
     pub publications: Option<Vec<String>>,
     pub two_phase_enabled: bool,
     /// `None` where the major has none.
@@ -54,8 +54,8 @@ impl Subscription {
         if now.oid == seen.oid { Ok(now) } else { Err(changed(name)) }
     }
 
-    /// Locks it to the end of the transaction. What was read before must still be true: it is what
-    /// the publisher was asked for.
+    /// Locks the subscription to the end of the transaction. An error if it changed since it was read,
+    /// because the publisher was asked about what was read.
     pub fn locked(self) -> Result<Self> {
         catalog::lock(self.oid);
         let now = Self::find(&self.name).ok_or_else(|| not_found(&self.name))?;
@@ -87,8 +87,8 @@ impl Subscription {
             .hint(format!("Ask a member of \"{owner}\" to run this function.")))
     }
 
-    /// Connects by the stored string. Its owner may have re-pointed it without this extension: the
-    /// rules of a new one hold, also where a superuser calls.
+    /// Connects with the stored connection string. Its owner may have changed it by ALTER SUBSCRIPTION,
+    /// so the rules for a new one are applied again, even if a superuser calls.
     pub fn connect(&self, caller: Caller) -> Result<Publisher> {
         self.connect_until(caller, None)
     }
@@ -114,7 +114,7 @@ pub fn visible(name: &str, caller: Caller) -> Result<Oid> {
     Ok(found.oid)
 }
 
-/// Below 15 an apply worker ignores table privileges: nothing there can be lent to an ordinary role.
+/// Before 15 apply workers ignore table privileges, so an ordinary role must not own a subscription.
 pub fn require_subscriber(caller: Caller) -> Result<()> {
     if major::APPLY_CHECKS_PRIVILEGES || caller.is_superuser() {
         return Ok(());
@@ -130,8 +130,7 @@ pub fn require_subscriber(caller: Caller) -> Result<()> {
     .hint("Use this server as the source; all publisher-side functions work here."))
 }
 
-/// The subscription of the caller's in this database that has this slot, unless this transaction drops
-/// it.
+/// The caller's subscription in this database that uses this slot, unless this transaction drops it.
 pub fn user_of_slot(slot: &str, caller: Caller) -> Option<String> {
     catalog::here().into_iter().find_map(|oid| {
         let row = SubscriptionRow::by_oid(oid)?;

@@ -1,4 +1,5 @@
-//! What a subscription loses when the caller's transaction commits: all of it, or some tables.
+//! The part of a drop or a refresh that is done at the commit: the subscription goes, or some of its
+//! tables.
 //!
 //! DROP SUBSCRIPTION and REFRESH PUBLICATION lock catalogs to the end of their transaction:
 //! pg_subscription (until the minors of August 2025, in all databases), pg_subscription_rel,
@@ -25,25 +26,25 @@ pub struct Removal {
     subscription: Oid,
     /// The tables that stay; `None` when the subscription itself goes.
     stay: Option<HashSet<Oid>>,
-    /// Whose rights the call had: the owner of the extension.
+    /// The role whose rights the call had: the owner of the extension.
     user: Oid,
-    /// What goes on the publisher. `None`: its slots are left there.
+    /// The slots to be dropped on the publisher. `None`: its slots are left there.
     slots: Option<DoomedSlots>,
 }
 
 impl Removal {
-    /// Of a whole subscription; without a connection its slots stay.
+    /// Drops a whole subscription. Without a connection its slots stay.
     pub fn of_subscription(subscription: Oid, slots: Option<DoomedSlots>) -> Self {
         Self { subscription, stay: None, user: role::current_user(), slots }
     }
 
-    /// Of the tables that are not among `stay`.
+    /// Removes the tables that are not in `stay`.
     pub fn of_tables(subscription: Oid, stay: HashSet<Oid>, publisher: Option<Publisher>) -> Self {
         let slots = publisher.map(|publisher| DoomedSlots { publisher, names: Vec::new() });
         Self { subscription, stay: Some(stay), user: role::current_user(), slots }
     }
 
-    /// As a superuser.
+    /// Runs with the rights of `user`.
     fn run(&mut self) -> Result<Vec<DoomedOrigin>> {
         match self.stay.take() {
             Some(stay) => self.remove_tables(&stay),
@@ -61,15 +62,15 @@ impl Removal {
     }
 
     fn drop_subscription(&mut self) -> Result<Vec<DoomedOrigin>> {
-        // Its owner may have changed it since, or dropped it without this extension.
+        // Since the call, its owner may have dropped it without this extension.
         let Some(row) = SubscriptionRow::by_oid(self.subscription) else { return Ok(Vec::new()) };
         let name = sql::ident(&String::from_utf8_lossy(&row.name));
         let (is_enabled, has_slot) = (row.enabled, row.slot.is_some());
-        // DROP SUBSCRIPTION would connect to the publisher for tables that are not ready, in a way
-        // that can't be cancelled cleanly, even without a slot of its own.
+        // DROP SUBSCRIPTION would connect to the publisher if a table is not ready, even without a
+        // slot. That connection cannot be cancelled cleanly.
         let unfinished = self.recorded(|entry| !entry.is_ready());
         if !unfinished.is_empty() {
-            // No other starts: a new one waits for the subscription's lock.
+            // The launcher does not start another worker: a new one waits for the subscription's lock.
             catalog::stop_apply_worker(self.subscription);
         }
         let mut origins = self.remove(&unfinished)?;
@@ -80,8 +81,8 @@ impl Removal {
         if has_slot {
             query::execute(&format!("ALTER SUBSCRIPTION {name} SET (slot_name = NONE)"), &[])?;
         }
-        // The statement, so that its event triggers fire and core sees to everything that depends
-        // on the subscription. By name, which the subscription's lock keeps.
+        // By the SQL statement: its event triggers fire, and core removes everything that depends on
+        // the subscription. The lock keeps the name.
         query::execute(&format!("DROP SUBSCRIPTION {name}"), &[])?;
         Ok(origins)
     }
@@ -90,7 +91,7 @@ impl Removal {
         tables::recorded(self.subscription).into_iter().filter(goes).collect()
     }
 
-    /// Removes tables whose workers can't start meanwhile.
+    /// Removes tables. Their workers cannot start meanwhile.
     fn remove(&mut self, tables: &[Recorded]) -> Result<Vec<DoomedOrigin>> {
         let (subscription, system) = (self.subscription.to_u32(), tables::system_identifier()?);
         let mut origins = Vec::new();
@@ -141,8 +142,8 @@ impl AtEnd for Removal {
     }
 }
 
-/// Dropping an origin loses its progress even if the transaction rolls back. So it is renamed, which a
-/// rollback undoes, and dropped when nothing else is left to do.
+/// Dropping an origin loses its progress even if the transaction rolls back. So the origin is renamed
+/// now, which a rollback undoes, and dropped as the last step.
 fn doom_origin(name: String) -> Option<DoomedOrigin> {
     origin::lock_all();
     let new_name = |number| format!("pgmig_extras_dropped_{number}");
@@ -150,7 +151,7 @@ fn doom_origin(name: String) -> Option<DoomedOrigin> {
     Some(DoomedOrigin { number, name, renamed })
 }
 
-/// Says that a slot stays on the publisher.
+/// A NOTICE that a slot stays on the publisher.
 pub fn notice_kept(slot: &str) {
     Notice::info(format!("replication slot \"{slot}\" is left on the publisher"))
         .hint(format!(

@@ -1,5 +1,5 @@
-//! Sequences are not replicated. Those that give the subscribed tables their values stand where the
-//! schema's dump left them: told when a subscription is dropped, which is when the target takes over.
+//! Sequences are not replicated. On the target they have the values of the schema's dump. A drop of the
+//! subscription warns of them, because that is when the target takes over.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ use crate::publisher::Publisher;
 use crate::server::table::label;
 use crate::server::{query, text};
 
-/// A sequence that has given out less than the publisher's of its name.
+/// A sequence whose last value is behind that of the publisher's sequence of the same name.
 struct Behind {
     schema: String,
     name: String,
@@ -35,7 +35,7 @@ impl Behind {
     }
 }
 
-/// Warns of those that are behind. A publisher that can't tell is in nobody's way.
+/// Warns of sequences that are behind. A publisher that cannot answer does not prevent the drop.
 pub fn warn(subscription: &Subscription, publisher: &mut Publisher, caller: Caller) {
     match behind(subscription, publisher, caller) {
         Ok(behind) if behind.is_empty() => {}
@@ -73,7 +73,7 @@ fn behind(
     if here.is_empty() {
         return Ok(Vec::new());
     }
-    // last_value is NULL where the role may not see it, or nothing was given out yet.
+    // last_value is NULL if the role may not read it, or if nextval() was never called.
     let rows = publisher.query(
         "SELECT s.schemaname, s.sequencename, s.last_value FROM pg_catalog.pg_sequences s \
           WHERE s.increment_by OPERATOR(pg_catalog.>) 0 AND s.last_value IS NOT NULL",
@@ -89,8 +89,8 @@ fn behind(
     Ok(behind)
 }
 
-/// Sequences that are the caller's and give values to columns of the subscription's tables, by name, and
-/// what each gave out last.
+/// The caller's sequences that give values to columns of the subscription's tables: their last values
+/// by name.
 fn sequences_here(
     subscription: &Subscription,
     caller: Caller,

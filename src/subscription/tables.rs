@@ -1,4 +1,4 @@
-//! Which of the tables that a publisher offers may be taken, and how that is recorded.
+//! Which of the published tables the caller may subscribe to, and how they are recorded.
 //!
 //! This does what CREATE SUBSCRIPTION and REFRESH PUBLICATION do in subscriptioncmds.c, but in the
 //! caller's transaction and on a connection that can be cancelled.
@@ -15,7 +15,7 @@ use crate::ffi::subscription as catalog;
 use crate::server::query;
 use crate::server::table::{Table, label};
 
-/// A list of publications without NULLs, of which there is at least one.
+/// Reads a list of publications: no NULL, and at least one name.
 pub fn publication_names(argument: &str, names: Texts) -> Result<Vec<String>> {
     let names = required(argument, names)?;
     let names: Option<Vec<String>> = names.into_iter().collect();
@@ -30,7 +30,8 @@ pub fn check_names(publications: &[String]) -> Result<()> {
     publications.iter().try_for_each(|name| name::check_subscribed_publication(name))
 }
 
-/// Finds each table here, locks it, and makes sure that the caller may have rows put into it.
+/// Finds each table in this database, locks it, and checks that the caller's apply worker may write to
+/// it.
 pub fn targets<'a>(offer: &'a Offer, caller: Caller) -> Result<Vec<Entry<'a>>> {
     let entry = |offered: &'a Offered| {
         Ok(Entry { offered, target: target(&offered.schema, &offered.name, caller)? })
@@ -94,7 +95,7 @@ impl Recorded {
         self.state == 'r'
     }
 
-    /// Whether table sync may have a slot on the publisher: none is left once the state is s or r.
+    /// Whether table sync may have a slot on the publisher. It has none in the states s and r.
     pub fn may_have_slot(&self) -> bool {
         !matches!(self.state, 'r' | 's')
     }
@@ -105,7 +106,7 @@ pub fn recorded(subscription: Oid) -> Vec<Recorded> {
     relations.map(|(table, state)| Recorded { table, state }).collect()
 }
 
-/// What tells this cluster from others, but not from its physical copies.
+/// Identifies this cluster, but does not tell it from its physical copies.
 pub fn system_identifier() -> Result<String> {
     let found = query::column(
         "SELECT system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system()",

@@ -11,11 +11,11 @@ use crate::ffi::subscription::SubscriptionRow;
 pub enum View {
     /// Members of its owner.
     All,
-    /// Members of pg_monitor: nothing that could hold data of tables.
+    /// Members of pg_monitor: no text that could contain values of rows.
     Figures,
 }
 
-/// How the caller may see a subscription of any database. `None`: not at all, or it is gone.
+/// What the caller may see of a subscription of any database. `None`: nothing, or it does not exist.
 pub fn view(subscription: Oid, caller: Caller) -> Option<View> {
     let owner = SubscriptionRow::by_oid(subscription)?.owner;
     if caller.has_rights_of(owner) {

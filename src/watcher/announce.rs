@@ -1,4 +1,4 @@
-//! Tells of changes: once in the log, and as JSON on NOTIFY channel `pgmig_extras` in the
+//! Reports changes of state: once in the log, and as JSON on NOTIFY channel `pgmig_extras` in the
 //! subscription's database, where any role may listen.
 
 use pgmig_core::lag::threshold::{Crossing, Measure};
@@ -77,8 +77,8 @@ fn event(crossing: &Crossing) -> &'static str {
     }
 }
 
-/// Any role of the database may listen: what is sent says no more than that something happened, unless
-/// the platform's owner wants it otherwise.
+/// Any role of the database may listen. So the message only says that something happened, unless
+/// `pgmig_extras.notify_details` is on.
 fn notify(event: &str, subscriber: &SubscriberState, reading: &Reading, previous: State) {
     let (notify, payload) = match settings::notify_details() {
         false => (NOTIFY, json!({ "event": event, "subscription": subscriber.oid.to_u32() })),
@@ -88,7 +88,7 @@ fn notify(event: &str, subscriber: &SubscriberState, reading: &Reading, previous
 }
 
 const NOTIFY: &str = "SELECT pg_catalog.pg_notify('pgmig_extras', $1)";
-/// The database and the time are filled in by the server.
+/// The server fills in the database and the time.
 const NOTIFY_DETAILS: &str = "\
     SELECT pg_catalog.pg_notify('pgmig_extras', ($1::pg_catalog.jsonb \
            OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object( \

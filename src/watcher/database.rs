@@ -1,4 +1,4 @@
-//! One worker per database: looks at each of its subscriptions once per interval.
+//! The watcher of one database: observes each of its subscriptions once per interval.
 
 use std::time::{Duration, Instant};
 
@@ -20,15 +20,15 @@ use crate::probe::{
 use crate::reports;
 use crate::settings;
 
-/// How long a look waits for publishers; an answer that comes later counts for the next one.
+/// How long an observation waits for publishers. A later answer counts for the next one.
 const ANSWER_TIME: Duration = Duration::from_millis(200);
-/// The shortest time between two looks that hurry.
+/// The shortest time between two observations of a subscription that lags.
 const SHORTEST: Duration = Duration::from_millis(100);
-/// Time between two looks at a subscription that was just disabled: where its slot comes to rest must be
-/// known before somebody else moves it.
+/// Time between two observations of a subscription that was just disabled. The slot's final position
+/// must be known before somebody else moves the slot.
 const SETTLING: Duration = Duration::from_millis(10);
-/// How soon the end of the last subscription is noticed (DROP DATABASE waits 5 s for this worker to
-/// leave), and a setting that was changed.
+/// How soon a changed setting and the end of the last subscription are noticed. (DROP DATABASE waits 5
+/// s for this worker to leave.)
 const ATTENTION: Duration = Duration::from_secs(1);
 
 #[pg_guard]
@@ -60,16 +60,16 @@ extern "C-unwind" fn on_exit(_code: i32, _argument: Datum) {
 struct Watcher {
     database: Oid,
     probes: PublisherProbes,
-    /// Whether the log already has that there is no room for more subscriptions.
+    /// Whether the log already says that there is no place for more subscriptions.
     full: bool,
-    /// Whether the next look should come sooner.
+    /// Whether the next observation should come sooner.
     hurries: bool,
-    /// Whether a slot is coming to rest.
+    /// Whether a slot of a disabled subscription may still move.
     settles: bool,
 }
 
 impl Watcher {
-    /// SubscriberStates for as long as there are subscriptions and they are to be watched.
+    /// Observes as long as there are subscriptions to be watched.
     fn run(&mut self) {
         let mut last = None;
         loop {
@@ -101,7 +101,8 @@ impl Watcher {
         }
     }
 
-    /// When the next look is due: on a grid, so that a slow one delays no other.
+    /// When the next observation is due. The times lie on a grid, so that a slow observation does not
+    /// delay the others.
     fn next_cycle(&self, last: Option<Instant>) -> Instant {
         let now = Instant::now();
         let Some(last) = last else { return now };
@@ -112,7 +113,7 @@ impl Watcher {
             () => interval,
         };
         let due = last + interval;
-        // More than one was missed.
+        // If more than one was missed, the grid starts again now.
         if now.saturating_duration_since(due) > interval { now } else { due }
     }
 
@@ -121,7 +122,7 @@ impl Watcher {
         everywhere.iter().any(|it| it.database == self.database)
     }
 
-    /// One look at every subscription. False when there is none left.
+    /// Observes every subscription once. False if there is none left.
     fn cycle(&mut self) -> bool {
         let start = Instant::now();
         process::with_own(Process::begin_cycle);
@@ -140,14 +141,15 @@ impl Watcher {
         true
     }
 
-    /// An answer that was late is true now, not at the next look.
+    /// A late answer is used immediately, because it would be old at the next observation.
     fn observe_news(&mut self) {
         self.probes.gather_until(Instant::now() + settings::watch_interval() / 20);
         self.observe_where(PublisherProbe::has_news);
     }
 
     fn observe_where(&mut self, at: impl Fn(&PublisherProbe) -> bool) -> Vec<Outcome> {
-        // What the publishers say comes first, then what was received, then the rest.
+        // The order matters: first the publishers' answers, then what the workers received, then the
+        // rest.
         let received = worker::transaction(|| raise(received()));
         let subscribers = worker::transaction(|| raise(states()));
         let outcomes = subscribers.iter().filter_map(|subscriber| {
@@ -164,7 +166,7 @@ impl Watcher {
         outcomes.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
-    /// Those for which there is room. The log says so where an enabled one has none.
+    /// Keeps the subscriptions that have a place. The log says if an enabled one has none.
     fn admit(&mut self, mut definitions: Vec<Definition>) -> Vec<Definition> {
         let has_place = |there: &Definition| shared::is_admitted(there.oid);
         let mut is_full = false;
@@ -224,15 +226,16 @@ impl Watcher {
     }
 }
 
-/// What the state can't say: it is seen by roles that must not learn which ports are open.
+/// Logs why a publisher cannot be reached. The state must not say it, because roles that see the state
+/// must not learn which ports are open.
 fn tell_why(subscriber: &SubscriberState, cause: String) {
     let text = format!("the publisher of subscription \"{}\" can't be watched", subscriber.name);
     Notice::log_server_only(text).sqlstate(Kind::ConnectionRefused).detail(cause).send();
 }
 
-/// Compares the subscription's tables with the publisher's list when that is new, which a short one is
-/// at every look. The list may be older than a refresh of the subscription that it is compared with: what
-/// it lacks counts when the next list lacks it too.
+/// Compares the subscription's tables with a new list of the publisher. Short lists arrive at every
+/// observation. A list may be older than a refresh of the subscription, so a table counts as not
+/// published only if two lists in a row do not have it.
 fn take_list(probe: &mut PublisherProbe, subscriber: &SubscriberState, probes: usize) {
     let Some(list) = probe.take_list() else { return };
     let start = Instant::now();

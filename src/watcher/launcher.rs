@@ -1,5 +1,5 @@
-//! The launcher: keeps a worker in each database that has subscriptions to watch. Connected to no
-//! database, as the core launcher is, so that it holds up no DROP DATABASE.
+//! The launcher keeps a watcher running in each database that has subscriptions to watch. Like core's
+//! launcher it is connected to no database, so it does not block DROP DATABASE.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -17,14 +17,14 @@ use crate::ffi::{slots, wait, worker};
 use crate::notice::Notice;
 use crate::settings;
 
-/// How long the postmaster waits before it starts a launcher that ended again, in seconds.
+/// After how many seconds the postmaster starts the launcher again.
 const RESTART: i32 = 5;
 /// How soon a new subscription is noticed.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How long a database goes on being watched once all its subscriptions are disabled: to say so, and
-/// not to start anew when one is enabled again.
+/// How long a database is still watched after all its subscriptions were disabled: the view reports it,
+/// and a subscription that is enabled again is watched without delay.
 const GRACE: Duration = Duration::from_secs(15);
-/// The most databases that one line of the log names.
+/// The most databases that one log line names.
 const MAX_NAMED: usize = 5;
 
 pub fn register() {
@@ -71,11 +71,11 @@ extern "C-unwind" fn on_exit(_code: i32, _argument: Datum) {
 
 #[derive(Default)]
 struct Launcher {
-    /// Databases whose subscriptions are all disabled, and since when they have been seen so.
+    /// Databases whose subscriptions are all disabled, and since when.
     disabled: BTreeMap<u32, Instant>,
     /// Databases that are not watched though they should be.
     obstacles: BTreeMap<u32, Obstacle>,
-    /// Of these, what the log already has.
+    /// Those of them that the log already names.
     told: BTreeMap<u32, Obstacle>,
 }
 
@@ -84,7 +84,7 @@ struct Launcher {
 enum Obstacle {
     /// All background workers are in use.
     NoWorker,
-    /// As many databases are watched as may be.
+    /// The limit of watched databases is reached.
     TooMany,
 }
 
@@ -109,8 +109,8 @@ impl Launcher {
         self.tell();
     }
 
-    /// Databases where nothing is enabled any more, and whose watchers need not leave yet. At most
-    /// `room`, those that were disabled last.
+    /// Databases without an enabled subscription whose watchers may stay: at most `room`, those that
+    /// were disabled last.
     fn staying(
         &mut self,
         subscriptions: &[Subscribed],
@@ -143,13 +143,13 @@ impl Launcher {
                 Claim::Watched => {
                     self.obstacles.remove(database);
                 }
-                // It was asked for, or waits for one to leave.
+                // The worker was requested already, or has to wait until another one leaves.
                 Claim::Pending => {}
             }
         }
     }
 
-    /// What the log does not have yet.
+    /// Logs the obstacles that the log does not have yet.
     fn tell(&mut self) {
         let told = std::mem::replace(&mut self.told, self.obstacles.clone());
         for obstacle in [Obstacle::NoWorker, Obstacle::TooMany] {

@@ -1,5 +1,5 @@
-//! The watcher: a launcher, one worker in each database that has enabled subscriptions, and what they know
-//! in shared memory. Only where the library is in shared_preload_libraries.
+//! The watcher: a launcher, a worker in each database that has enabled subscriptions, and their shared
+//! memory. It exists only if the library is in shared_preload_libraries.
 
 mod announce;
 mod database;

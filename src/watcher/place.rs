@@ -1,4 +1,4 @@
-//! The place of one process of ours in shared memory.
+//! The entry of one of our processes in shared memory.
 
 use std::time::Duration;
 
@@ -7,21 +7,21 @@ use pgrx::pg_sys::Oid;
 
 use crate::ffi::wait::monotonic_micros as now;
 
-/// A worker of ours.
+/// One of our processes.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Process {
-    /// 0 when there is none.
+    /// 0 if there is none.
     pub pid: i32,
-    /// What the launcher asked to be watched; invalid in a free place.
+    /// The database to be watched. Invalid in a free entry.
     pub database: Oid,
-    /// When the launcher last asked for the worker.
+    /// When the launcher last requested the worker.
     pub asked_at: Micros,
-    /// Whether it has to leave: others need the worker more, or there is nothing to watch.
+    /// Whether it has to leave, because another database needs the worker or there is nothing to watch.
     pub dismissed: bool,
-    /// Whether it is to look at once.
+    /// Whether it is to observe immediately.
     pub called: bool,
-    /// Whether there was no worker when the launcher last asked.
+    /// Whether no background worker was free at the launcher's last request.
     pub failed: bool,
     pub cycled_at: Micros,
     pub cycle: Micros,
@@ -33,8 +33,8 @@ pub struct Process {
     pub errors: u64,
 }
 
-/// How long a worker may take to show up before it is asked for again. One that fails as soon as it
-/// starts is not asked for more often either, as core does with its own workers.
+/// How long a requested worker may take to start before it is requested again. This also limits how
+/// often a worker is started that fails immediately, as core does with its workers.
 const START_TIME: Micros = 5 * pgmig_core::lag::SECOND;
 
 impl Process {
@@ -64,7 +64,7 @@ impl Process {
         now().saturating_sub(self.asked_at) <= START_TIME
     }
 
-    /// Whether it has a background worker, or may soon have one.
+    /// Whether it has a background worker, or a requested one may still start.
     pub fn has_worker(&self) -> bool {
         let may_come = self.database != Oid::INVALID && !self.failed;
         self.pid != 0 || may_come && self.was_asked_for_just_now()

@@ -1,5 +1,5 @@
-//! Who watches which database: a place in shared memory for each worker. The launcher asks for a
-//! worker, which then takes its place, and gives it back when it leaves.
+//! Which process watches which database. The launcher reserves an entry of shared memory and requests a
+//! worker. The worker enters itself, and clears the entry when it leaves.
 
 use pgrx::pg_sys::Oid;
 
@@ -10,9 +10,9 @@ use crate::ffi::worker;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
-    /// None is there, and none was asked for just now.
+    /// There is no worker, and none was requested just now.
     Due,
-    /// It was asked for just now, or has to wait for the worker of another database to leave.
+    /// A worker was requested just now, or has to wait until the worker of another database leaves.
     Pending,
     Watched,
 }
@@ -21,16 +21,15 @@ pub enum Claim {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
     Watched,
-    /// There was no background worker.
+    /// No background worker was free.
     Failed,
-    /// Its worker has not come yet.
+    /// Its worker was requested and has not started yet.
     Asked,
-    /// No worker is meant for it.
+    /// No worker was requested.
     Absent,
 }
 
-/// The most databases that are watched at once. Workers of subscriptions must always find a background
-/// worker.
+/// The most databases that are watched at once. Background workers for subscriptions are left free.
 pub fn limit() -> usize {
     worker::workers_to_spare().clamp(1, MAX_DATABASES)
 }
@@ -52,7 +51,7 @@ pub fn claim(database: Oid) -> Claim {
     claimed.flatten().unwrap_or(Claim::Pending)
 }
 
-/// There is no worker for a database that was claimed.
+/// Notes that no background worker was free for the database.
 pub fn fail(database: Oid) {
     shared::write(|header, _| {
         header.launcher.errors += 1;
@@ -85,17 +84,17 @@ pub fn enter(database: Oid) -> bool {
     entered.flatten().is_some()
 }
 
-/// Gives the place back.
+/// Clears the entry of this process.
 pub fn leave() {
     with_own(|process| *process = Process::NONE);
 }
 
-/// What is left of a process that ended without leaving: when it was asked for.
+/// Clears the entry of a process that ended with an error. When it was requested is kept.
 pub fn abandon() {
     with_own(|process| process.pid = 0);
 }
 
-/// Frees the places of databases that are not to be watched, or not any more. Their watchers leave.
+/// Frees the entries of databases that are not to be watched. Their watchers leave.
 pub fn keep_only(is_watched: impl Fn(Oid) -> bool) {
     shared::write(|header, _| {
         for process in &mut header.databases {
@@ -107,7 +106,7 @@ pub fn keep_only(is_watched: impl Fn(Oid) -> bool) {
     });
 }
 
-/// Has a database's watcher look at once, if there is one.
+/// Makes a database's watcher observe immediately, if there is one.
 pub fn call(database: Oid) {
     let pid = shared::write(|header, _| {
         let process = header.databases.iter_mut().find(|process| process.database == database)?;
@@ -131,7 +130,7 @@ pub fn is_dismissed() -> bool {
     own.flatten().is_none_or(|process| process.dismissed)
 }
 
-/// Runs `work` on this process's own place.
+/// Runs `work` on this process's own entry.
 pub fn with_own(work: impl FnOnce(&mut Process)) {
     shared::write(|header, _| {
         let own = header.databases.iter_mut().find(|process| process.pid == worker::my_pid());
@@ -141,7 +140,7 @@ pub fn with_own(work: impl FnOnce(&mut Process)) {
     });
 }
 
-/// A database's place, or a free one. `None` when there are too many databases.
+/// A database's entry, or a free one. `None` if there are too many databases.
 fn place(places: &mut [Process], database: Oid) -> Option<&mut Process> {
     let known = places.iter().position(|process| process.database == database);
     let free = || places.iter().position(|process| process.database == Oid::INVALID);
@@ -149,7 +148,7 @@ fn place(places: &mut [Process], database: Oid) -> Option<&mut Process> {
     Some(&mut places[at])
 }
 
-/// Has a database's watcher look once the transaction is committed.
+/// Makes a database's watcher observe after the commit.
 pub struct CallAtCommit(pub Oid);
 
 impl AtEnd for CallAtCommit {
@@ -157,7 +156,7 @@ impl AtEnd for CallAtCommit {
         call(self.0);
     }
 
-    /// What is committed at some later time need not be looked at at once.
+    /// A prepared transaction is committed at an unknown time, so its watcher is not called.
     fn is_optional(&self) -> bool {
         true
     }

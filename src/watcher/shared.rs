@@ -1,5 +1,5 @@
-//! What the watcher knows, in shared memory of fixed size: reading it costs no round trip, works from
-//! any database and writes no WAL.
+//! What the watchers know, in shared memory of fixed size. Reading it needs no round trip, works in any
+//! database and writes no WAL.
 
 use std::collections::BTreeMap;
 
@@ -14,9 +14,9 @@ use crate::ffi::subscription::Subscribed;
 use crate::reports;
 use crate::settings::{self, Timeouts};
 
-/// Databases with subscriptions that can be watched at once.
+/// The most databases that can be watched at once.
 pub const MAX_DATABASES: usize = 64;
-/// The longest refusal, in bytes.
+/// The longest stored reason for not watching, in bytes.
 const MAX_REFUSAL: usize = 200;
 
 static MEMORY: Area<Header, Entry> = Area::new(c"pgmig_extras");
@@ -26,18 +26,18 @@ pub struct Header {
     pub launcher: Process,
     pub databases: [Process; MAX_DATABASES],
     pub inactive: Inactive,
-    /// As the configuration file has them.
+    /// The values of the configuration file.
     pub timeouts: Timeouts,
 }
 
-/// A watched subscription; `subscription` is invalid in a free entry.
+/// A watched subscription. `subscription` is invalid in a free entry.
 #[repr(C)]
 pub struct Entry {
     pub subscription: Oid,
     pub database: Oid,
     owner: Oid,
     enabled: bool,
-    /// Why it is not watched though it has a place: UTF-8, padded with zeros.
+    /// Why the subscription is not watched although it has an entry: UTF-8, padded with zeros.
     refusal: [u8; MAX_REFUSAL],
     pub tracker: Tracker,
 }
@@ -94,15 +94,15 @@ pub fn is_admitted(subscription: Oid) -> bool {
         .unwrap_or(false)
 }
 
-/// Finds a place for a subscription that has none yet: a free one, or its share of those of others.
-/// False when it gets none.
+/// Gives a subscription an entry: a free one, or one that its owner may take from another owner. False
+/// if it gets none.
 pub fn admit(it: &Subscribed) -> bool {
     write(|_, entries| {
         let of = |wanted: Oid| entries.iter().position(|entry| entry.subscription == wanted);
         if of(it.subscription).is_some() {
             return true;
         }
-        // Nothing is allocated under the lock but this, which is small.
+        // This small list is the only allocation under the lock.
         let taken = || {
             let places: Vec<Occupant> = entries.iter().map(Entry::tenant).collect();
             fairness::place_to_reassign(&places, tenant(it.subscription, it.owner, it.enabled))
@@ -114,7 +114,7 @@ pub fn admit(it: &Subscribed) -> bool {
     .unwrap_or(false)
 }
 
-/// Says why a subscription that has a place is not watched; an empty text that it is.
+/// Sets why a subscription is not watched although it has an entry. An empty text: it is watched.
 pub fn set_refusal(subscription: Oid, text: &str) {
     let length = text.floor_char_boundary(MAX_REFUSAL);
     let mut refusal = [0; MAX_REFUSAL];
@@ -142,7 +142,7 @@ pub fn reading(subscription: Oid, now: Micros) -> Option<Reading> {
     })?
 }
 
-/// Takes in which subscriptions there are: frees the entries of those that are gone.
+/// Updates the entries to the present subscriptions, and frees those of dropped ones.
 pub fn follow(there: &[Subscribed]) {
     let there: BTreeMap<u32, &Subscribed> =
         there.iter().map(|it| (it.subscription.to_u32(), it)).collect();

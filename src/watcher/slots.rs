@@ -1,17 +1,17 @@
-//! Since when a logical slot of this cluster has had no subscriber. The server knows from 17 on;
-//! before, the launcher remembers since when it has seen it so.
+//! Since when the logical slots of this cluster have had no subscriber. From 17 on the server knows it.
+//! Before, the launcher remembers when it first saw it.
 
 use pgrx::pg_sys::TimestampTz;
 
 use crate::ffi::slots::Name;
 
-/// Slots that are remembered at once.
+/// The most slots that are remembered.
 const MAX: usize = 64;
 
 #[repr(C)]
 pub struct Inactive([Slot; MAX]);
 
-/// A free place has an empty name.
+/// A free entry has an empty name.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Slot {
@@ -24,7 +24,7 @@ impl Slot {
 }
 
 impl Inactive {
-    /// Takes in the slots that are inactive at `now`.
+    /// Updates the list to the slots that are inactive at `now`.
     pub fn follow(&mut self, names: &[Name], now: TimestampTz) {
         for slot in &mut self.0 {
             if !names.contains(&slot.name) {

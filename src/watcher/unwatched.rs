@@ -1,4 +1,4 @@
-//! Why a subscription is not watched: the one place that says so.
+//! Why a subscription is not watched, and how that is said.
 
 use pgmig_core::lag::State;
 use pgrx::pg_sys::Oid;
@@ -10,23 +10,23 @@ use crate::settings;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unwatched {
-    /// Nothing of it is to be seen.
+    /// It is disabled, and nobody observes it.
     Disabled,
     Off,
     InRecovery,
-    /// Its own fault: what has to be done about it.
+    /// The rules for connection strings forbid it: the text says what to do.
     Refused(String),
     NoPlace,
     NoWorker,
     NoLauncher,
     NotYet,
-    /// Without preload: it is not the caller's, or of another database.
+    /// Without preload, for a subscription of another owner or another database.
     NotObserved,
 }
 
 impl Unwatched {
-    /// For a subscription of a database, by the places of watchers. `is_full`: there is no place for one
-    /// more subscription. `launcher`: its process, 0 for none.
+    /// For a subscription of `database`. `places`: the watchers' entries. `is_full`: no entry is free
+    /// for another subscription. `launcher`: its process, 0 for none.
     pub fn of(database: Oid, places: &[Process], is_full: bool, launcher: i32) -> Self {
         if !settings::watch() {
             return Self::Off;
