@@ -1,5 +1,5 @@
-//! What others see of the current statement: pg_stat_activity and the server log; and what its client
-//! sees of the log. Called by `conninfo/secrecy.rs`, `error.rs` and `admin/auto_explain.rs`.
+//! What others can see of the running statement: pg_stat_activity, the server log, and what a client
+//! receives of the log. Called by `conninfo/secrecy.rs`, `error.rs` and `admin/auto_explain.rs`.
 
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
@@ -16,8 +16,8 @@ use pgrx::prelude::*;
 use super::translation::{Catalog, translated};
 
 thread_local! {
-    /// The start of the statement that was given secrets, and what they are. A statement is known by
-    /// when it started, so nothing has to be reset when it ends, in whatever way.
+    /// The secrets that a statement was given, and the statement's start time. The start time
+    /// identifies the statement, so nothing has to be reset at its end.
     static CONCEALED: Cell<(i64, Known)> = const { Cell::new((0, Known::NOTHING)) };
     static MASKED: Cell<Masked> = const { Cell::new(Masked::NONE) };
     static KEY: OnceCell<u64> = const { OnceCell::new() };
@@ -53,13 +53,14 @@ pub fn install_log_hook(listener: Listener) {
     unsafe { pg_sys::emit_log_hook = Some(redact) };
 }
 
-/// From here on, to the end of the session, what auto_explain reports goes to the server's log alone.
+/// From now on, to the end of the session, reports of auto_explain go to the server's log only.
 pub fn keep_plans_from_the_client() {
     PLANS_STAY_HERE.set(true);
 }
 
-/// While it lives, reports have no CONTEXT: that of a surrounding function would quote its statement,
-/// and the server's own the parameters. A NOTICE for the client alone passes by no hook.
+/// While it exists, reports have no CONTEXT. The CONTEXT of a surrounding function would quote its
+/// statement, and the server's own would quote the parameters. The log hook does not see a NOTICE that
+/// only the client gets.
 struct WithoutContext(*mut pg_sys::ErrorContextCallback);
 
 impl WithoutContext {
@@ -96,8 +97,8 @@ fn statement_start() -> i64 {
     unsafe { pg_sys::GetCurrentStatementStartTimestamp() }
 }
 
-/// Runs `work` without a CONTEXT. From here on, to the end of the running statement, these secrets are
-/// known: they are masked in each line of the log, and in what pg_stat_activity shows of it.
+/// Runs `work` without a CONTEXT. From now on, to the end of the running statement, these secrets are
+/// known: they are masked in each line of the log, and in pg_stat_activity.
 pub fn concealing<R>(known: Known, work: impl FnOnce() -> R) -> R {
     CONCEALED.set((statement_start(), known));
     show_without_secrets(&known);
@@ -107,7 +108,7 @@ pub fn concealing<R>(known: Known, work: impl FnOnce() -> R) -> R {
 
 /// The statement in pg_stat_activity.
 fn show_without_secrets(known: &Known) {
-    /// A secret that is cut is not recognised: look at more than is shown.
+    /// A secret that is cut off is not recognized, so more than the shown part is searched.
     const BEYOND: usize = 16 << 10;
     // SAFETY: reads a setting.
     let shown = unsafe { pg_sys::pgstat_track_activity_query_size }.unsigned_abs() as usize;
@@ -139,15 +140,15 @@ fn keeping_query_id(report: impl FnOnce()) {
     unsafe { pg_sys::pgstat_report_query_id(identifier, true) };
 }
 
-/// There is none yet.
+/// 13 has no query identifier.
 #[cfg(feature = "pg13")]
 fn keeping_query_id(report: impl FnOnce()) {
     report();
 }
 
-/// Masks secrets in what is about to be logged. Called by EmitErrorReport (elog.c) before both the server
-/// log and the client get the report. Also of reports of a lack of memory: it raises nothing and
-/// allocates nothing but through PostgreSQL, where it can fail.
+/// Masks secrets in a report before the server log and the client get it. EmitErrorReport (elog.c)
+/// calls this hook. The report may be about a lack of memory, so this raises nothing, and allocates
+/// only in a way that can fail.
 #[pg_guard]
 unsafe extern "C-unwind" fn redact(edata: *mut pg_sys::ErrorData) {
     // SAFETY: the hook's argument is valid and this process's own for the time of the call.
@@ -204,8 +205,8 @@ fn tell(listener: Listener, worker: SubscriptionWorker, report: &Report) {
     );
 }
 
-/// Which worker of core's this process is: they carry what they work on in their name, "logical
-/// replication … for subscription 16400 sync 16388" (launcher.c, 13 to 18).
+/// Which worker of core this process is. Its name says what it works on: "logical replication … for
+/// subscription 16400 sync 16388" (launcher.c, 13 to 18).
 fn subscription_worker() -> Option<SubscriptionWorker> {
     // SAFETY: reads a variable of this process.
     let worker = unsafe { pg_sys::MyBgworkerEntry };
@@ -250,7 +251,7 @@ impl Report<'_> {
     }
 }
 
-/// What stands before a statement that a DETAIL quotes (postgres.c, postmaster.c, deadlock.c).
+/// The texts before a statement that a DETAIL quotes (postgres.c, postmaster.c, deadlock.c).
 fn heads_in_detail() -> [Head; Parts::HEADS] {
     let statement = |format| Head::of(translated(Catalog::Server, format));
     [
@@ -263,8 +264,8 @@ fn heads_in_detail() -> [Head; Parts::HEADS] {
     ]
 }
 
-/// The same of a CONTEXT (spi.c; assignments since 14, and expressions under one name or the other), and
-/// what stands before a name there (pl_exec.c, functions.c).
+/// The same for a CONTEXT (spi.c; assignments since 14; expressions have two names), and the texts
+/// before a name there (pl_exec.c, functions.c).
 fn heads_in_context() -> [Head; Parts::HEADS] {
     let statement = |format| Head::of(translated(Catalog::Server, format));
     [
@@ -277,7 +278,8 @@ fn heads_in_context() -> [Head; Parts::HEADS] {
     ]
 }
 
-/// What of a message is a statement. By its format, which no client chooses: RAISE has "%s".
+/// Which parts of a message are a statement. The message's format decides, because no client chooses
+/// it: RAISE has "%s".
 fn message_parts(report: &Report) -> Parts {
     /// Formats of log_statement and log_min_duration_statement (postgres.c) and of walsender.c without a
     /// name before the statement.
@@ -321,7 +323,7 @@ fn start_of_statement(text: &[u8]) -> Option<usize> {
     text[start..].starts_with(&statement[..unmasked]).then_some(start)
 }
 
-/// A text of a report is a piece of memory of its own, which elog.c frees with the report.
+/// Masks one text of a report. The text is allocated separately, and elog.c frees it with the report.
 ///
 /// # Safety
 /// `field` is NULL or such a text, and `memory` a context that lives as long as the report.
@@ -364,7 +366,7 @@ struct Masked {
 impl Masked {
     const NONE: Self = Self { address: 0, statement: 0, length: 0 };
 
-    /// How long the original is of the statement that runs, if it was replaced.
+    /// The length of the original, if the running statement was replaced.
     fn length(self) -> Option<usize> {
         // SAFETY: reads a variable of this process.
         let address = unsafe { pg_sys::debug_query_string }.addr();
@@ -373,9 +375,8 @@ impl Masked {
     }
 }
 
-/// The STATEMENT line is the text of the client's message, which lives at least as long as
-/// MessageContext is not reset, when the server forgets it (postgres.c, 13 to 18). False when the
-/// line must be left out.
+/// Replaces the text that the STATEMENT line shows. The client's message lives until MessageContext is
+/// reset, and then the server forgets it (postgres.c, 13 to 18). False if the line must be left out.
 fn mask_statement(known: &Known) -> bool {
     let statement = statement();
     let parts = Parts::whole(statement, sql());

@@ -1,5 +1,5 @@
-//! Arguments of SQL functions that may be of any size, as the function manager hands them over. Their
-//! size is told before anything is decompressed, fetched or copied. Called by `argument.rs`.
+//! Arguments of SQL functions that can have any size, as the function manager passes them. The size is
+//! known before a value is decompressed, fetched or copied. Called by `argument.rs`.
 
 use std::ffi::CStr;
 use std::marker::PhantomData;
@@ -37,7 +37,7 @@ impl<'a> Text<'a> {
 }
 
 impl<'a> TextArray<'a> {
-    /// In all, with what the array adds to each element.
+    /// The size of the whole array, with its overhead for each element.
     pub fn size(&self) -> usize {
         // SAFETY: of this type, and not NULL.
         unsafe { size(self.0) }
@@ -115,7 +115,7 @@ argument!(Text, "text");
 argument!(TextArray, "text[]");
 argument!(Jsonb, "jsonb");
 
-/// A value that nobody has looked at.
+/// A value that was not read yet.
 struct Raw(Datum);
 
 impl FromDatum for Raw {

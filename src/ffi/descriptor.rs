@@ -1,4 +1,4 @@
-//! File descriptors that PostgreSQL did not open, but counts (fd.c), so that it leaves room for them.
+//! File descriptors that PostgreSQL did not open but counts (fd.c), so that it leaves space for them.
 //! Called by `publisher/login.rs`.
 
 mod server {
@@ -9,15 +9,15 @@ mod server {
     }
 }
 
-/// What PostgreSQL itself takes of these for its waits (WaitEventSet, latch.c), which raise an ERROR
-/// when none is left.
+/// Descriptors that PostgreSQL needs for its own waits (WaitEventSet, latch.c). Without them a wait
+/// raises an ERROR.
 const SPARE: usize = 4;
 
-/// Some descriptors, for as long as this lives.
+/// Descriptors that stay reserved while this exists.
 pub struct Descriptors(usize);
 
 impl Descriptors {
-    /// `None` when a third of all that this process may have are taken so.
+    /// `None` if a third of this process's descriptors are reserved already.
     pub fn reserve(count: usize) -> Option<Self> {
         let mut reserved = Self(0);
         for _ in 0..count + SPARE {

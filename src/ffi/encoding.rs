@@ -1,7 +1,7 @@
 //! Texts of databases in other encodings. Inside a transaction, but for `of_this_database`.
 //!
-//! What cannot be converted is shown as a question mark: one row that others wrote must not make a list
-//! fail.
+//! A character that cannot be converted becomes a question mark: a row that others wrote must not make
+//! a list fail.
 
 use std::ffi::{c_char, c_int};
 

@@ -1,4 +1,4 @@
-//! What an event trigger is called for. Called by `subscription/guard.rs`.
+//! The statement for which an event trigger is called. Called by `subscription/guard.rs`.
 
 use std::ffi::{CStr, c_char};
 
@@ -7,7 +7,7 @@ use pgrx::pg_sys::NodeTag::*;
 
 use super::call::Call;
 
-/// A change that concerns who a subscription connects to, or who it is, or that may end the guard.
+/// A statement that changes a subscription's connection or owner, or that may drop the event trigger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     Connection(String),

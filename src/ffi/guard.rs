@@ -1,4 +1,4 @@
-//! The event trigger that guards subscriptions on 15: whether it is there, and the lock that keeps it.
+//! The event trigger that guards subscriptions on 15: whether it exists, and the lock that keeps it.
 //! Called by `subscription/guard.rs`, inside a transaction.
 
 use std::ffi::CStr;
@@ -22,7 +22,8 @@ pub enum Guard {
     Dropped,
 }
 
-/// Lets transactions use the guard or drop it, not both at a time, to their end.
+/// Locks the event trigger to the end of the transaction: several transactions may rely on it, or one
+/// may drop it.
 pub fn lock_guard(guard: Guard) {
     let mode = match guard {
         Guard::InUse => pg_sys::ShareLock,

@@ -1,5 +1,5 @@
-//! A look into a table without a plan: no code of the table's owner runs, nobody's privileges and no
-//! policy come in between. Called by `check/`, inside a statement.
+//! Reads a table without a plan: no code of the table's owner runs, and no privilege or policy is
+//! checked. Called by `check/`, inside a statement.
 
 use pgrx::pg_sys::{self, Oid};
 

@@ -13,19 +13,19 @@ pub fn outer_user() -> Oid {
     unsafe { pg_sys::GetOuterUserId() }
 }
 
-/// The role that logged in, or that a superuser put in its place; SET ROLE leaves it.
+/// The role that logged in, or that a superuser set instead. SET ROLE does not change it.
 pub fn session_user() -> Oid {
     // SAFETY: reads a backend-local variable that is set once a user is logged in.
     unsafe { pg_sys::GetSessionUserId() }
 }
 
-/// Whether PostgreSQL, and not a statement of the outer user's own, has this code run. Often it does
-/// so as the code's owner, of which the outer user need know nothing:
+/// Whether PostgreSQL runs this code by itself, and not a statement of the outer user's own. Often it
+/// runs as the code's owner, whom the outer user need not know:
 /// - maintenance and refreshes run index expressions and views, and since 16 apply workers run what
 ///   an inserted row fires, each as the owner of the table (SwitchToUntrustedUser, usercontext.c);
 /// - foreign keys act as the owner of the referencing table (ri_triggers.c), whose triggers fire, and
-///   since 18 those after the row, too, run as the role that queued them (AfterTriggerExecute);
-/// - a parallel worker is not told for which trigger it works.
+///   since 18 triggers after the row also run as the role that queued them (AfterTriggerExecute);
+/// - a parallel worker does not know for which trigger it works.
 pub fn runs_for_somebody_else() -> bool {
     // SAFETY: reads a backend-local variable.
     let restricted = unsafe { pg_sys::InSecurityRestrictedOperation() };

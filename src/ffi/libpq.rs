@@ -1,12 +1,11 @@
-//! libpq, as libpqwalreceiver brought it into this process: the parser and the client that the apply
-//! worker itself uses. Linking it again would pull a second copy in. Called by `conninfo.rs` and
-//! `publisher/`.
+//! libpq, as libpqwalreceiver loaded it into this process: the parser and the client that the apply
+//! worker uses. Linking it again would load a second copy. Called by `conninfo/` and `publisher/`.
 //!
-//! libpq logs in. After that it only closes the connection: what is said on it is written and read
-//! here, on its socket or through its TLS session, because libpq takes in whatever a server sends
-//! before anybody can look at how much that is.
+//! libpq logs in, and closes the connection at the end. In between, this file reads and writes the
+//! socket or its TLS session itself, because libpq reads everything that a server sends before its size
+//! can be checked.
 //!
-//! Nothing here waits but a cancel request, which has a deadline, and only `load` raises an ERROR.
+//! Only a cancel request waits here, with a deadline. Only `load` raises an ERROR.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};

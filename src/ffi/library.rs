@@ -1,4 +1,4 @@
-//! Loading a library of the server's own. Called by `auto_explain.rs`.
+//! Loads a library of the server. Called by `admin/auto_explain.rs`.
 
 use pgrx::pg_sys;
 

@@ -1,9 +1,8 @@
-//! How much of what a server sends gets to libpq during a login. Called by `publisher/login.rs`, in
+//! Limits how much of a server's data reaches libpq during a login. Called by `publisher/login.rs`, in
 //! a thread of its own.
 //!
-//! libpq takes in whatever arrives, for as long as it arrives, in one call. So its socket is
-//! exchanged for one end of a pair of sockets, and what comes from the server is handed on in pieces
-//! that are counted.
+//! libpq reads as long as data arrives, in one call. So its socket is replaced by one end of a socket
+//! pair, and the server's data is passed on in pieces that are counted.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;

@@ -1,6 +1,6 @@
-//! The only unsafe code besides the exported entry points. Each file wraps one part of the server
-//! in safe functions; an ERROR of PostgreSQL inside them becomes a Rust panic at pgrx's guard, so
-//! destructors run, and an ERROR again at the function's boundary.
+//! The only unsafe code besides the exported entry points. Each file wraps one part of the server in
+//! safe functions. An ERROR of PostgreSQL becomes a Rust panic at pgrx's guard, so destructors run, and
+//! an ERROR again at the function's boundary. Nothing here uses another module of this crate.
 
 #![allow(unsafe_code)]
 

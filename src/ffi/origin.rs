@@ -24,8 +24,8 @@ unsafe impl Form for Number {
     const CATALOG: Oid = REPLICATION_ORIGIN;
 }
 
-/// Takes the lock under which origins are dropped before changing any: up to 15 a stronger one than
-/// the change itself would take, so that two sessions would wait for each other.
+/// Takes the lock under which origins are dropped, before any is changed. Up to 15 that lock is
+/// stronger than the one of the change itself, so two sessions could wait for each other.
 pub fn lock_all() {
     catalog::lock_catalog(REPLICATION_ORIGIN, DROP_LOCK);
 }
@@ -75,8 +75,8 @@ pub fn progress(origin: u16) -> Lsn {
     Lsn(unsafe { pg_sys::replorigin_get_progress(origin, false) })
 }
 
-/// Puts the progress of an origin back, on disk too, unless it is further already. Needs no catalog,
-/// so it may be called while a transaction is rolled back.
+/// Restores the progress of an origin, also on disk, unless it is further already. Needs no catalog, so
+/// it may be called during a rollback.
 pub fn restore_progress(origin: u16, progress: Lsn) {
     if self::progress(origin) >= progress {
         return;

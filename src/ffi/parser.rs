@@ -1,4 +1,4 @@
-//! The server's own parser, asked what a text is. Called by `publication/` and `explain.rs`.
+//! Asks the server's parser what a text is. Called by `publication/` and `admin/explain.rs`.
 
 use std::ffi::{CStr, CString, c_void};
 
@@ -16,8 +16,8 @@ pub enum Fault {
 
 /// Whether `text` is one SQL expression without a subquery. Nothing in it is looked up or run.
 ///
-/// It has to parse as a SELECT list of one item both as it is, so that its parentheses, quotes and
-/// comments are balanced, and in parentheses, so that it goes on with no other clause.
+/// It must parse as a SELECT list of one item in two ways: as it is, so that its parentheses, quotes
+/// and comments are balanced, and in parentheses, so that no other clause follows it.
 pub fn check_expression(text: &str) -> Result<(), Fault> {
     for statement in [format!("SELECT \n{text}\n"), format!("SELECT (\n{text}\n)")] {
         let list = parse(&statement)?;

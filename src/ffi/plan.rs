@@ -1,4 +1,4 @@
-//! EXPLAIN. Called by `explain.rs`, inside a transaction and as the current user.
+//! EXPLAIN. Called by `admin/explain.rs`, inside a transaction and as the current user.
 
 use std::ffi::CStr;
 
@@ -8,9 +8,9 @@ use pgrx::prelude::*;
 use super::call::Call;
 use super::rows;
 
-/// What an EXPLAIN returns, as the rows of the function that is being called: of any size, so they stay
-/// in PostgreSQL's own memory. pgrx's own SPI runs a utility statement only where it may take a
-/// transaction id, which a standby has none of.
+/// Returns the output of an EXPLAIN as the rows of the running function. It can have any size, so it
+/// stays in PostgreSQL's memory. pgrx's SPI runs a utility statement only if it may assign a
+/// transaction id, which a standby cannot.
 pub fn return_lines(call: Call, explain: &CStr) {
     let store = rows::tuple_store(call);
     Spi::connect(|_| {

@@ -13,7 +13,8 @@ unsafe impl Form for pg_sys::FormData_pg_class {
     const CATALOG: Oid = pg_sys::RelationRelationId;
 }
 
-/// Finds a relation by name and locks it in ACCESS SHARE mode, until the name stands still.
+/// Finds a relation by name and locks it in ACCESS SHARE mode. Repeats that until the name refers to
+/// the locked relation.
 pub fn lock_relation(schema: &str, name: &str) -> Option<Oid> {
     let (schema, name) = (pstrdup(schema)?, pstrdup(name)?);
     // SAFETY: two palloc'd C strings, which the node then refers to.
@@ -31,8 +32,7 @@ pub fn lock_relation(schema: &str, name: &str) -> Option<Oid> {
     (oid != Oid::INVALID).then_some(oid)
 }
 
-/// What the catalog cache says of a relation, as it is now and not as the transaction's snapshot,
-/// which may be old, shows it.
+/// A relation's present facts in the catalog cache. The transaction's snapshot may be older.
 pub struct RelationFacts {
     pub owner: Oid,
     pub kind: char,

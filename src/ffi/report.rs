@@ -14,9 +14,9 @@ pub enum Level {
     LogServerOnly,
 }
 
-/// That can raise an ERROR itself: a text that has no equivalent in the client's encoding does. pgrx
-/// leaves this call unguarded, so the ERROR would jump over our destructors, and after a commit record
-/// it would end the whole server.
+/// Sends a report. This can raise an ERROR itself, if a text has no equivalent in the client's
+/// encoding. pgrx does not guard this call, so the ERROR would skip our destructors, and after a commit
+/// record it would stop the whole server.
 pub fn send(level: Level, report: ErrorReport) {
     let level = match level {
         Level::Notice => PgLogLevel::NOTICE,

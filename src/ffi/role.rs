@@ -1,13 +1,13 @@
-//! Acting as another role for the time of a call. Called by `publication/` and `transaction.rs`, inside
-//! a transaction.
+//! Acts as another role during a call. Called by `publication/` and `subscription/`, inside a
+//! transaction.
 
 use std::ffi::c_int;
 
 use pgrx::pg_sys::{self, Oid};
 
-/// Runs `work` with the rights of `role` and no others, as maintenance commands run the code of a
-/// table's owner (SwitchToUntrustedUser, usercontext.c): no way to change the role from within, and
-/// whatever settings it changes are changed back.
+/// Runs `work` with the rights of `role` only, as maintenance commands run the code of a table's owner
+/// (SwitchToUntrustedUser, usercontext.c). The role cannot be changed from within, and changed settings
+/// are restored.
 pub fn as_role<R>(role: Oid, work: impl FnOnce() -> R) -> R {
     let _switched = Switched::to(role, pg_sys::SECURITY_RESTRICTED_OPERATION);
     work()
@@ -19,7 +19,7 @@ pub fn as_definer<R>(role: Oid, work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// Whose rights count now: in a SECURITY DEFINER function its owner's.
+/// The role whose rights apply now. In a SECURITY DEFINER function it is the function's owner.
 pub fn current_user() -> Oid {
     // SAFETY: reads a backend-local variable.
     unsafe { pg_sys::GetUserId() }

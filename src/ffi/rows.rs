@@ -1,6 +1,5 @@
-//! Rows as they are stored, and rows as the result of a set-returning function, of whatever types and
-//! encodings they are. Called by every function that returns
-//! several rows at once. What a row has is checked against what the function is declared with.
+//! Stored rows, and rows as the result of a function, of any type and encoding. The columns of returned
+//! rows are compared with the function's declaration. Called by every function that returns rows.
 
 use std::ffi::{c_char, c_int};
 use std::marker::PhantomData;
@@ -17,8 +16,8 @@ use super::argument;
 use super::call::Call;
 use super::lsn::{self, PgLsn};
 
-/// Runs a query and makes its rows those of the function that is being called (as SetSingleFuncCall of
-/// funcapi.c does, which is of 15).
+/// Runs a query and returns its rows as those of the running function (as SetSingleFuncCall of
+/// funcapi.c does since 15).
 pub fn return_query(call: Call, sql: &str, args: &[DatumWithOid]) -> Result<(), SpiError> {
     let store = tuple_store(call);
     Spi::connect(|client| {
@@ -28,7 +27,7 @@ pub fn return_query(call: Call, sql: &str, args: &[DatumWithOid]) -> Result<(), 
     })
 }
 
-/// Where the rows of a function go that returns all of them at once, and what columns it has.
+/// Receives the rows of a function that returns all of them at once.
 pub struct Store<'a> {
     rows: *mut pg_sys::Tuplestorestate,
     columns: pg_sys::TupleDesc,
@@ -36,7 +35,7 @@ pub struct Store<'a> {
 }
 
 impl Store<'_> {
-    /// Takes in what was executed last by SPI, which has not been left yet.
+    /// Adds the rows of the query that SPI executed last. SPI must still be connected.
     pub fn put_rows(&self) {
         let rows = just_executed();
         if let Some(row) = rows.first() {
@@ -68,12 +67,13 @@ fn types(columns: pg_sys::TupleDesc) -> Vec<Oid> {
     (1..=count).map(|column| unsafe { pg_sys::SPI_gettypeid(columns, column) }).collect()
 }
 
-/// The scripts in sql/ declare the columns, and nothing else ties them to what is returned.
+/// Compares types with the function's declaration. The scripts in sql/ declare the columns, and nothing
+/// else connects them with the code.
 fn check_types(columns: pg_sys::TupleDesc, found: &[Oid]) {
     assert!(types(columns) == found, "the function is declared with other columns than it returns");
 }
 
-/// Runs a query and maps each row, whose values are not touched before they are asked for.
+/// Runs a query and maps each row. A value is not read before it is asked for.
 pub fn read_stored<T>(
     sql: &str,
     args: &[DatumWithOid],
@@ -85,7 +85,7 @@ pub fn read_stored<T>(
     })
 }
 
-/// The rows of what was executed last by SPI. They are valid until SPI is left.
+/// The rows of the query that SPI executed last. They are valid until SPI is left.
 fn just_executed() -> Vec<StoredRow> {
     // SAFETY: reads a variable of SPI: what was executed last.
     let table = unsafe { pg_sys::SPI_tuptable };
@@ -96,7 +96,7 @@ fn just_executed() -> Vec<StoredRow> {
     tuples.iter().map(|tuple| StoredRow { tuple: *tuple, columns: table.tupdesc }).collect()
 }
 
-/// A value that is read only if it is short: others may have stored any amount.
+/// A value that is read only if it is short, because others may have stored any amount.
 pub enum Stored<T> {
     Null,
     TooLong,
@@ -225,7 +225,7 @@ fn text_datum(text: &[u8]) -> Datum {
     Datum::from(text)
 }
 
-/// A conversion can have made it longer than a name may be.
+/// A name, cut to the length that a name may have: a conversion can have made it longer.
 fn name_datum(name: &[u8]) -> Datum {
     const SIZE: usize = pg_sys::NAMEDATALEN as usize;
     let padded = [name, &[0; 8]].concat();
@@ -269,7 +269,7 @@ pub fn row(call: Call, values: &[Value]) -> PgHeapTuple<'static, AllocatedByRust
     row.expect("as many values as columns")
 }
 
-/// The columns that the function being called is declared with: one where it returns no rows.
+/// The columns with which the running function is declared: one if it returns no rows but values.
 fn result_columns(call: Call) -> pg_sys::TupleDesc {
     let (mut type_oid, mut columns) = (Oid::INVALID, std::ptr::null_mut());
     // SAFETY: the call's own information, and places to write to.
@@ -289,13 +289,13 @@ fn one_column(type_oid: Oid) -> pg_sys::TupleDesc {
     columns
 }
 
-/// Makes these the rows of the function that is being called.
+/// Returns these rows from the running function.
 pub fn return_rows(call: Call, rows: &[Vec<Value>]) {
     let store = tuple_store(call);
     rows.iter().for_each(|row| store.put(row));
 }
 
-/// A place for the function's rows, in which its caller will look for them.
+/// Prepares the place in which the caller of the running function looks for its rows.
 pub fn tuple_store(call: Call<'_>) -> Store<'_> {
     // SAFETY: the function manager's own argument, valid during the call.
     let result = unsafe { (*call.info()).resultinfo }.cast::<pg_sys::ReturnSetInfo>();

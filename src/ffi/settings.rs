@@ -40,8 +40,8 @@ pub fn lock_timeout() -> Option<Duration> {
     (timeout > 0).then(|| Duration::from_millis(timeout.unsigned_abs().into()))
 }
 
-/// The value of a known parameter that RESET would set: what files, database and role say. `None` for
-/// a placeholder that only the session has set.
+/// The value that RESET would set: that of the files, the database and the role. `None` for a
+/// placeholder that only the session has set.
 pub fn reset_value(name: &'static CStr) -> Option<String> {
     // SAFETY: a C string; an unknown parameter raises.
     let value = unsafe { pg_sys::GetConfigOptionResetString(name.as_ptr()) };

@@ -1,8 +1,8 @@
 //! Areas of shared memory. Called by `watcher/shared.rs` and `reports/memory.rs`.
 //!
-//! An area holds plain data without pointers. Each static has its own place, under a name that no other
-//! has, so that no two types ever refer to the same memory. Nothing that could raise runs while a lock is
-//! held: the closures only compute and copy.
+//! An area holds plain data without pointers. Each static has its own memory, under a unique name, so
+//! two types never refer to the same memory. Nothing that could raise runs while a lock is held:
+//! closures only compute and copy.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
@@ -20,10 +20,10 @@ thread_local! {
 /// Plain data: valid when all its bytes are zero, without pointers.
 ///
 /// # Safety
-/// Just that.
+/// Both hold for the type.
 pub unsafe trait Plain: Sync + 'static {}
 
-/// Where an area lies, the same in each process: all of them are forks of the postmaster.
+/// The place of an area. It is the same in each process, because all are forks of the postmaster.
 struct Place {
     name: &'static CStr,
     has_lock: bool,
@@ -225,8 +225,8 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // An ERROR forgets that interrupts are held off (errfinish, elog.c); the release counts on it.
-        // SAFETY: reads a variable of this process.
+        // An ERROR resets the count of held interrupts (errfinish, elog.c), which the release
+        // decrements.
         if unsafe { pg_sys::InterruptHoldoffCount } == 0 {
             // SAFETY: sets it, as taking the lock has.
             unsafe { pg_sys::InterruptHoldoffCount = 1 };

@@ -25,12 +25,12 @@ pub type Name = [u8; 64];
 ))]
 const CONTROL_LOCK: u16 = 37;
 
-/// The logical slots that no walsender uses. None, and a line in the log, on a server that numbers its
-/// locks in another way.
+/// The logical slots that no walsender uses. On a server with other lock numbers it returns none and
+/// logs a line.
 pub fn inactive() -> Vec<Name> {
     // SAFETY: a variable of the configuration that is set before any process starts.
     let count = usize::try_from(unsafe { pg_sys::max_replication_slots }).unwrap_or(0);
-    // What is allocated under the lock would raise there if memory ran out.
+    // An allocation under the lock would raise if memory ran out.
     let mut names = Vec::with_capacity(count);
     if count == 0 {
         return names; // then the server has no array

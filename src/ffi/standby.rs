@@ -1,4 +1,4 @@
-//! Making a logical slot during recovery. Called by `admin/standby_slot.rs`, inside a transaction.
+//! Creates a logical slot during recovery. Called by `admin/standby_slot.rs`, inside a transaction.
 
 use std::ffi::CStr;
 
@@ -18,14 +18,14 @@ pub fn making_a_slot<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// Makes the slot and returns where its changes begin. Waits for a record of the primary's running
-/// transactions; interruptible. `None` where the server has a function for this.
+/// Creates the slot and returns the LSN at which its changes begin. Waits for the primary's next record
+/// of running transactions; interruptible. `None` on majors whose own function does this.
 pub fn create_slot(slot: &Slot) -> Option<Lsn> {
     server::create_slot(slot).map(Lsn)
 }
 
-/// Releases the slot that is being made, which goes with that. PostgreSQL does so when a transaction is
-/// aborted, but not when a subtransaction is.
+/// Releases the slot that is being created, which drops it. PostgreSQL does so when a transaction
+/// aborts, but not when a subtransaction does.
 struct ReleasedOnError;
 
 impl Drop for ReleasedOnError {
@@ -109,7 +109,7 @@ mod server {
         Some(lsn)
     }
 
-    /// Closes the WAL segment that is being read: an abort knows nothing of it.
+    /// Closes the WAL segment that is being read. An abort does not close it.
     struct ClosedOnError(*mut pg_sys::XLogReaderState);
 
     impl Drop for ClosedOnError {
@@ -121,7 +121,7 @@ mod server {
         }
     }
 
-    /// Ephemeral to begin with: an error on the way then leaves nothing.
+    /// The slot is ephemeral at first, so that an error leaves nothing.
     fn acquire(slot: &Slot) {
         use pg_sys::ReplicationSlotPersistency::*;
         acquire_as(slot, if slot.temporary { RS_TEMPORARY } else { RS_EPHEMERAL });
@@ -139,7 +139,7 @@ mod server {
         unsafe { pg_sys::ReplicationSlotCreate(slot.name.as_ptr(), true, kind, slot.two_phase) }
     }
 
-    /// PostgreSQL calls these itself: its own functions, not pgrx's around them.
+    /// PostgreSQL calls these functions itself, so they must be its own and not pgrx's wrappers.
     mod raw {
         use std::ffi::{c_char, c_int};
 

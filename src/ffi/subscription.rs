@@ -1,5 +1,5 @@
-//! Subscriptions in the catalogs, and their workers: changes that no SQL statement offers to a function,
-//! and the locks around them. Called inside a transaction; what changes something, as a superuser.
+//! Subscriptions in the catalogs, and their workers: changes for which there is no SQL, and their
+//! locks. Called inside a transaction; changes need a superuser.
 
 use std::ffi::{CStr, CString, c_char};
 
@@ -115,7 +115,7 @@ pub struct SubscriptionRow {
     pub publications: Option<Vec<String>>,
     /// `None` where the major has none.
     pub origin: Option<String>,
-    /// Whether two_phase is enabled by now, and not only asked for.
+    /// Whether two_phase is enabled, and not only requested.
     pub two_phase_enabled: bool,
     /// Whether this very transaction made or changed it, which nobody else can see yet.
     pub is_of_this_transaction: bool,
