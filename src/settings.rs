@@ -28,11 +28,13 @@ static MAX_SUBSCRIPTIONS: GucSetting<i32> = GucSetting::<i32>::new(64);
 
 pub fn define() {
     define_connections();
-    define_watcher();
+    define_watching();
+    define_warnings();
+    define_max_subscriptions();
     ffi::settings::reserve_prefix(c"pgmig_extras");
 }
 
-fn define_watcher() {
+fn define_watching() {
     GucRegistry::define_bool_guc(
         c"pgmig_extras.watch",
         c"Watches the lag of subscriptions.",
@@ -44,14 +46,14 @@ fn define_watcher() {
     GucRegistry::define_bool_guc(
         c"pgmig_extras.notify_details",
         c"Sends state and figures of a subscription to every role that listens in its database.",
-        c"Off sends its oid and the event, and who may see more looks at subscription_lag.",
+        c"Off: only its oid and the event are sent. Roles that may see more read subscription_lag.",
         &NOTIFY_DETAILS,
         GucContext::Sighup,
         GucFlags::default(),
     );
     define_int(
         c"pgmig_extras.watch_interval",
-        c"Time between two looks at a subscription.",
+        c"Time between two observations of a subscription.",
         &WATCH_INTERVAL,
         (100, 60_000),
         GucFlags::UNIT_MS,
@@ -63,6 +65,16 @@ fn define_watcher() {
         (64, HISTORY_CAPACITY as i32),
         GucFlags::default(),
     );
+    define_int(
+        c"pgmig_extras.stall_timeout",
+        c"Time without progress after which a subscription is called stalled.",
+        &STALL_TIMEOUT,
+        (1000, 86_400_000),
+        GucFlags::UNIT_MS,
+    );
+}
+
+fn define_warnings() {
     define_int(
         c"pgmig_extras.lag_warning_bytes",
         c"Warns when more than this is written on the publisher and not applied; -1 never.",
@@ -78,20 +90,16 @@ fn define_watcher() {
         GucFlags::UNIT_MS,
     );
     define_int(
-        c"pgmig_extras.stall_timeout",
-        c"Time without progress after which a subscription is called stalled.",
-        &STALL_TIMEOUT,
-        (1000, 86_400_000),
-        GucFlags::UNIT_MS,
-    );
-    define_int(
         c"pgmig_extras.retained_warning_bytes",
         c"Warns when a slot keeps more WAL than this on the publisher; -1 never.",
         &RETAINED_WARNING_BYTES,
         (-1, i32::MAX),
         GucFlags::UNIT_KB,
     );
-    // This setting can only be defined during preload, and has no effect otherwise.
+}
+
+/// This setting can only be defined during preload, and has no effect otherwise.
+fn define_max_subscriptions() {
     if ffi::worker::is_preloading() {
         GucRegistry::define_int_guc(
             c"pgmig_extras.max_subscriptions",

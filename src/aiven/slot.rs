@@ -15,7 +15,7 @@ use crate::error::{Error, Kind, Result, invalid};
 use crate::ffi::database::require_writable;
 use crate::notice::Notice;
 use crate::publisher::Publisher;
-use crate::slot::{self, DoomedSlots, NewSlot};
+use crate::slot::{self, NewSlot, SlotsToDrop};
 use crate::subscription;
 
 #[pg_extern(sql = false)]
@@ -52,7 +52,7 @@ fn create_or_drop(text: Text, slot: Text, action: Text) -> Result<()> {
             defer(slot);
         }
         (Plan::Drop, true) => {
-            defer(DoomedSlots { publisher, names: vec![name.to_owned()] });
+            defer(SlotsToDrop { publisher, names: vec![name.to_owned()] });
         }
         _ => {} // it is as it was asked to be
     }

@@ -121,7 +121,7 @@ fn check_exists(name: &str) -> Result<()> {
         None => {
             let text = format!("No subscription found for name: {}", shown(name));
             let error = Error::new(Kind::UndefinedObject, text);
-            Err(subscription::elsewhere::said(error, name).unwrap_or_else(|error| error))
+            Err(subscription::other_databases::named_in(error, name).unwrap_or_else(|error| error))
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys::Oid;
 
-use super::origin::DoomedOrigin;
+use super::origin::OriginToDrop;
 use crate::error::Result;
 use crate::publisher::Mark;
 
@@ -20,7 +20,7 @@ pub trait AtEnd {
 
     /// Before the commit record, after all actions' `before_commit`: removes rows from this server's
     /// catalogs. Waits for locks are limited. Returns the replication origins that are dropped last.
-    fn remove(&mut self) -> Result<Vec<DoomedOrigin>> {
+    fn remove(&mut self) -> Result<Vec<OriginToDrop>> {
         Ok(Vec::new())
     }
 

@@ -24,5 +24,5 @@ mod origin;
 mod pending;
 
 pub use at_end::{AtEnd, Plan, Removes};
-pub use origin::DoomedOrigin;
+pub use origin::OriginToDrop;
 pub use pending::{defer, install, is_to_go, plans_for_slot};

@@ -14,7 +14,7 @@ use crate::notice::Notice;
 
 /// A replication origin to be dropped with the commit. It was renamed, so that DROP SUBSCRIPTION does
 /// not drop it too early.
-pub struct DoomedOrigin {
+pub struct OriginToDrop {
     pub number: u16,
     /// Its name before.
     pub name: String,
@@ -23,7 +23,7 @@ pub struct DoomedOrigin {
 
 /// An origin that was dropped by a transaction that may still roll back.
 struct Dropped {
-    origin: DoomedOrigin,
+    origin: OriginToDrop,
     progress: Lsn,
 }
 
@@ -42,7 +42,7 @@ pub fn put_all_back(ending: &Ending) {
 }
 
 /// After this only the commit itself can fail. Then the progress is restored.
-pub fn drop(origin: DoomedOrigin) {
+pub fn drop(origin: OriginToDrop) {
     let renamed = origin.renamed.clone();
     let progress = origin_catalog::progress(origin.number);
     DROPPED.with_borrow_mut(|all| all.push(Dropped { origin, progress }));

@@ -6,7 +6,7 @@ use pgrx::pg_sys::Oid;
 
 use super::at_end::{AtEnd, Plan, Removes};
 use super::locks::without_long_lock_waits;
-use super::origin::{self, DoomedOrigin};
+use super::origin::{self, OriginToDrop};
 use crate::error::{Error, Kind, raise};
 use crate::ffi::transaction::{self as ffi, BeforeCommit, Callbacks, Ending, Event, SubEvent};
 use crate::notice::Notice;
@@ -125,7 +125,7 @@ impl Drop for Taken {
 }
 
 /// Removes rows from this server's catalogs. Returns the origins to be dropped afterwards.
-fn remove(moment: &BeforeCommit, actions: &mut [Pending]) -> Vec<DoomedOrigin> {
+fn remove(moment: &BeforeCommit, actions: &mut [Pending]) -> Vec<OriginToDrop> {
     let mut removals: Vec<(Removes, &mut Box<dyn AtEnd>)> = Vec::new();
     for pending in actions {
         if let Some(removes) = pending.action.removes() {

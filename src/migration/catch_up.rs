@@ -15,7 +15,7 @@ use crate::probe::wait::{End, Obstacle, wait};
 use crate::publisher::{self, Publisher};
 use crate::reports::last as last_error;
 use crate::settings;
-use crate::subscription::{Subscription, warn_of_gaps, without_publisher};
+use crate::subscription::{Subscription, warn_of_not_received, without_publisher};
 
 /// The time that is left for the drop itself: more than it needs, or half of a short time limit. If the
 /// drop were cancelled, the subscription would stay, although clients take it for dropped.
@@ -84,7 +84,7 @@ fn publisher_position(
 ) -> Result<Lsn> {
     let mut publisher = subscription.connect_until(caller, until)?;
     if warns {
-        warn_of_gaps(subscription, &mut publisher);
+        warn_of_not_received(subscription, &mut publisher);
     }
     goal(&mut publisher)
 }

@@ -4,10 +4,10 @@ use pgmig_core::lsn::Lsn;
 use pgmig_core::name;
 use pgrx::prelude::*;
 
-use super::doomed::DoomedSlots;
 use super::existing::{exists, missing};
 use super::new::NewSlot;
 use super::plan::refuse_planned;
+use super::to_drop::SlotsToDrop;
 use crate::argument::{Text, required};
 use crate::caller::Caller;
 use crate::commit::{Plan, defer};
@@ -59,6 +59,6 @@ fn drop_slot(text: Text, slot: Text) -> Result<()> {
     if !exists(&mut publisher, name)? {
         return Err(missing(name));
     }
-    defer(DoomedSlots { publisher, names: vec![name.to_owned()] });
+    defer(SlotsToDrop { publisher, names: vec![name.to_owned()] });
     Ok(())
 }

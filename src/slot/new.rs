@@ -8,9 +8,9 @@ use std::time::Instant;
 use pgmig_core::lsn::Lsn;
 use pgmig_core::{name, sql};
 
-use super::doomed::{UNDO_TIME, drop_one, warn_left};
 use super::existing::exists;
 use super::plan::refuse_planned;
+use super::to_drop::{UNDO_TIME, drop_one, warn_left};
 use crate::commit::{AtEnd, Plan};
 use crate::error::{Error, Kind, Result};
 use crate::ffi::transaction;

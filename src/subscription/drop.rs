@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 
 use super::owned::Subscription;
 use super::removal::{Removal, notice_kept};
-use super::{gaps, sequences, tables};
+use super::{not_received, sequences, tables};
 use crate::argument::{Text, required};
 use crate::caller::Caller;
 use crate::commit::defer;
@@ -15,7 +15,7 @@ use crate::error::{Error, Hint, Kind, Result, entry};
 use crate::ffi::transaction;
 use crate::publisher::Publisher;
 use crate::server::query;
-use crate::slot::DoomedSlots;
+use crate::slot::SlotsToDrop;
 
 /// As in aiven_extras.
 #[pg_extern(sql = false)]
@@ -35,7 +35,7 @@ pub fn drop_subscription(name: &str, with_slot: bool) -> Result<()> {
         false => None,
     };
     if let Some(publisher) = &mut publisher {
-        gaps::warn(&subscription, publisher);
+        not_received::warn(&subscription, publisher);
         sequences::warn(&subscription, publisher, caller);
     }
     let subscription = subscription.locked()?;
@@ -43,7 +43,7 @@ pub fn drop_subscription(name: &str, with_slot: bool) -> Result<()> {
     if !with_slot {
         subscription.slot.iter().for_each(|slot| notice_kept(slot));
     }
-    let slots = publisher.and_then(|publisher| doomed_slots(&subscription, publisher));
+    let slots = publisher.and_then(|publisher| slots_to_drop(&subscription, publisher));
     if slots.is_some() {
         // Apply workers commit asynchronously. A crash must not lose what they applied once the slot is
         // gone.
@@ -86,9 +86,9 @@ fn free_name(subscription: &Subscription) -> Result<()> {
 
 /// The slots to be dropped on the publisher. `None` if there are none: then the connection is not kept
 /// until the commit, and cannot make the commit fail.
-fn doomed_slots(subscription: &Subscription, publisher: Publisher) -> Option<DoomedSlots> {
+fn slots_to_drop(subscription: &Subscription, publisher: Publisher) -> Option<SlotsToDrop> {
     let names: Vec<String> = subscription.slot.clone().into_iter().collect();
     let recorded = tables::recorded(subscription.oid);
     let is_needed = !names.is_empty() || recorded.iter().any(|entry| entry.may_have_slot());
-    is_needed.then_some(DoomedSlots { publisher, names })
+    is_needed.then_some(SlotsToDrop { publisher, names })
 }

@@ -6,7 +6,7 @@ use pgmig_core::name;
 use pgmig_core::secret::shown;
 use pgrx::pg_sys::Oid;
 
-use super::elsewhere;
+use super::other_databases;
 use super::view::view;
 use crate::caller::Caller;
 use crate::commit::is_to_go;
@@ -146,7 +146,7 @@ pub fn not_found(name: &str) -> Error {
         Kind::UndefinedObject,
         format!("subscription \"{}\" does not exist", shown(name)),
     );
-    elsewhere::said(error, name).unwrap_or_else(|error| {
+    other_databases::named_in(error, name).unwrap_or_else(|error| {
         let function = "pg_list_all_subscriptions";
         error.hint(Hint::call("SELECT subname FROM ", function, "() lists yours."))
     })

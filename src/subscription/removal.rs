@@ -13,14 +13,14 @@ use pgmig_core::sql;
 use pgrx::pg_sys::Oid;
 
 use super::tables::{self, Recorded};
-use crate::commit::{AtEnd, DoomedOrigin, Plan, Removes};
+use crate::commit::{AtEnd, OriginToDrop, Plan, Removes};
 use crate::error::Result;
 use crate::ffi::subscription::{self as catalog, SubscriptionRow};
 use crate::ffi::{origin, role};
 use crate::notice::Notice;
 use crate::publisher::{Mark, Publisher};
 use crate::server::query;
-use crate::slot::DoomedSlots;
+use crate::slot::SlotsToDrop;
 
 pub struct Removal {
     subscription: Oid,
@@ -29,30 +29,30 @@ pub struct Removal {
     /// The role whose rights the call had: the owner of the extension.
     user: Oid,
     /// The slots to be dropped on the publisher. `None`: its slots are left there.
-    slots: Option<DoomedSlots>,
+    slots: Option<SlotsToDrop>,
 }
 
 impl Removal {
     /// Drops a whole subscription. Without a connection its slots stay.
-    pub fn of_subscription(subscription: Oid, slots: Option<DoomedSlots>) -> Self {
+    pub fn of_subscription(subscription: Oid, slots: Option<SlotsToDrop>) -> Self {
         Self { subscription, stay: None, user: role::current_user(), slots }
     }
 
     /// Removes the tables that are not in `stay`.
     pub fn of_tables(subscription: Oid, stay: HashSet<Oid>, publisher: Option<Publisher>) -> Self {
-        let slots = publisher.map(|publisher| DoomedSlots { publisher, names: Vec::new() });
+        let slots = publisher.map(|publisher| SlotsToDrop { publisher, names: Vec::new() });
         Self { subscription, stay: Some(stay), user: role::current_user(), slots }
     }
 
     /// Runs with the rights of `user`.
-    fn run(&mut self) -> Result<Vec<DoomedOrigin>> {
+    fn run(&mut self) -> Result<Vec<OriginToDrop>> {
         match self.stay.take() {
             Some(stay) => self.remove_tables(&stay),
             None => self.drop_subscription(),
         }
     }
 
-    fn remove_tables(&mut self, stay: &HashSet<Oid>) -> Result<Vec<DoomedOrigin>> {
+    fn remove_tables(&mut self, stay: &HashSet<Oid>) -> Result<Vec<OriginToDrop>> {
         let gone = self.recorded(|entry| !stay.contains(&entry.table));
         if gone.is_empty() {
             return Ok(Vec::new());
@@ -61,7 +61,7 @@ impl Removal {
         self.remove(&gone)
     }
 
-    fn drop_subscription(&mut self) -> Result<Vec<DoomedOrigin>> {
+    fn drop_subscription(&mut self) -> Result<Vec<OriginToDrop>> {
         // Since the call, its owner may have dropped it without this extension.
         let Some(row) = SubscriptionRow::by_oid(self.subscription) else { return Ok(Vec::new()) };
         let name = sql::ident(&String::from_utf8_lossy(&row.name));
@@ -74,7 +74,7 @@ impl Removal {
             catalog::stop_apply_worker(self.subscription);
         }
         let mut origins = self.remove(&unfinished)?;
-        origins.extend(doom_origin(format!("pg_{}", self.subscription.to_u32())));
+        origins.extend(prepare_origin(format!("pg_{}", self.subscription.to_u32())));
         if is_enabled {
             query::execute(&format!("ALTER SUBSCRIPTION {name} DISABLE"), &[])?;
         }
@@ -92,7 +92,7 @@ impl Removal {
     }
 
     /// Removes tables. Their workers cannot start meanwhile.
-    fn remove(&mut self, tables: &[Recorded]) -> Result<Vec<DoomedOrigin>> {
+    fn remove(&mut self, tables: &[Recorded]) -> Result<Vec<OriginToDrop>> {
         let (subscription, system) = (self.subscription.to_u32(), tables::system_identifier()?);
         let mut origins = Vec::new();
         for entry in tables {
@@ -100,7 +100,7 @@ impl Removal {
             catalog::remove_table(self.subscription, entry.table);
             catalog::stop_worker(self.subscription, entry.table);
             if !entry.is_ready() {
-                origins.extend(doom_origin(format!("pg_{subscription}_{table}")));
+                origins.extend(prepare_origin(format!("pg_{subscription}_{table}")));
             }
             if entry.may_have_slot() {
                 // ReplicationSlotNameForTablesync (tablesync.c).
@@ -127,7 +127,7 @@ impl AtEnd for Removal {
         Some(Removes { subscription: self.subscription, whole: self.stay.is_none() })
     }
 
-    fn remove(&mut self) -> Result<Vec<DoomedOrigin>> {
+    fn remove(&mut self) -> Result<Vec<OriginToDrop>> {
         role::as_definer(self.user, || self.run())
     }
 
@@ -144,11 +144,11 @@ impl AtEnd for Removal {
 
 /// Dropping an origin loses its progress even if the transaction rolls back. So the origin is renamed
 /// now, which a rollback undoes, and dropped as the last step.
-fn doom_origin(name: String) -> Option<DoomedOrigin> {
+fn prepare_origin(name: String) -> Option<OriginToDrop> {
     origin::lock_all();
     let new_name = |number| format!("pgmig_extras_dropped_{number}");
     let (number, renamed) = origin::rename(&name, new_name)?;
-    Some(DoomedOrigin { number, name, renamed })
+    Some(OriginToDrop { number, name, renamed })
 }
 
 /// A NOTICE that a slot stays on the publisher.

@@ -6,14 +6,14 @@ mod database;
 mod launcher;
 mod place;
 mod process;
-mod rest;
 pub mod shared;
+mod slot_position;
 mod slots;
 mod unwatched;
 
 pub use place::Process;
 pub use process::{CallAtCommit, Presence, presence};
-pub use rest::{check_rest, resting};
+pub use slot_position::{check_rest, resting};
 pub use unwatched::Unwatched;
 
 use crate::ffi::worker;

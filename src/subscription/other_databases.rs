@@ -10,7 +10,7 @@ use crate::ffi::subscription::{self as catalog, SubscriptionRow};
 
 /// Adds to the error of a missing subscription which other databases have a subscription of its name
 /// that the caller may see. `Err`: there is none, and the error is unchanged.
-pub fn said(error: Error, name: &str) -> Result<Error, Error> {
+pub fn named_in(error: Error, name: &str) -> Result<Error, Error> {
     let databases = databases_of(name);
     let Some(first) = databases.first() else { return Err(error) };
     let quoted: Vec<_> = databases.iter().map(|it| format!("\"{}\"", shown(it))).collect();

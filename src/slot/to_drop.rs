@@ -16,12 +16,12 @@ const DROP_TIME: Duration = Duration::from_secs(10);
 pub const UNDO_TIME: Duration = Duration::from_millis(500);
 
 /// Slots that are dropped once the transaction is committed.
-pub struct DoomedSlots {
+pub struct SlotsToDrop {
     pub publisher: Publisher,
     pub names: Vec<String>,
 }
 
-impl AtEnd for DoomedSlots {
+impl AtEnd for SlotsToDrop {
     /// An error if the socket shows that the publisher is gone. Catalogs are locked by now, so this
     /// does not wait.
     fn before_commit(&mut self) -> Result<()> {
