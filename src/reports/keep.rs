@@ -50,6 +50,7 @@ pub fn keep(worker: SubscriptionWorker, reported: &Reported) {
     }
     reported.write(|piece| text.push(piece));
     let header = Header {
+        subscription: worker.subscription,
         table: worker.table.unwrap_or(0),
         is_connection: reported.source() == Source::Connection,
         finished_at: last_lsn(reported.context),
@@ -73,7 +74,7 @@ pub fn keep_cause(subscription: Oid, cause: Option<&str>) {
     let subscription = subscription.to_u32();
     let reports = if cause.is_some() { place(subscription) } else { find(subscription) };
     let Some(reports) = reports else { return };
-    let header = Header { table: 0, is_connection: true, finished_at: None };
+    let header = Header { subscription, table: 0, is_connection: true, finished_at: None };
     reports.watcher.write(&header, cause.unwrap_or_default().as_bytes());
 }
 

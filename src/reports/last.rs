@@ -15,12 +15,14 @@ const UNREADABLE: &str = "an error that is in this server's log";
 
 /// The last errors, one per line.
 pub fn last(subscription: Oid) -> Option<String> {
-    let reports = find(subscription.to_u32())?;
+    let own = subscription.to_u32();
+    let reports = find(own)?;
     let row = SubscriptionRow::by_oid(subscription)?;
     let is_here = row.database == database::my_database();
-    let lines = reports.last.iter().filter_map(Record::read);
+    let lines = reports.last.iter().filter_map(|record| record.read(own));
     let lines = lines.filter(|found| !is_here || !found.is_over(subscription));
-    let lines = lines.map(|found| found.line(is_here, &row, &reports.watcher));
+    let cause = reports.watcher.read(own);
+    let lines = lines.map(|found| found.line(is_here, &row, cause.as_ref()));
     let shortage = shortage(subscription).map(|setting| {
         format!("no worker is free to copy tables: raise \"{setting}\" and restart the server")
     });
@@ -35,9 +37,10 @@ pub fn has_tables(subscription: Oid) -> bool {
 
 /// Forgets errors of tables that are copied by now. Works only in the subscription's database.
 pub fn forget_over(subscription: Oid) {
-    let Some(reports) = find(subscription.to_u32()) else { return };
+    let own = subscription.to_u32();
+    let Some(reports) = find(own) else { return };
     for report in &reports.last[1..] {
-        if report.read().is_some_and(|found| found.is_over(subscription)) {
+        if report.read(own).is_some_and(|found| found.is_over(subscription)) {
             report.clear();
         }
     }
@@ -51,8 +54,9 @@ impl Found {
         self.table != 0 && !catalog::tables(subscription).iter().any(is_due)
     }
 
-    fn line(&self, is_here: bool, row: &SubscriptionRow, watcher: &Record) -> String {
-        let cause = watcher.read().filter(|_| self.is_connection);
+    /// `cause`: why the watcher cannot connect either.
+    fn line(&self, is_here: bool, row: &SubscriptionRow, cause: Option<&Found>) -> String {
+        let cause = cause.filter(|_| self.is_connection);
         let mut line = match (self.table, self.table_name(is_here)) {
             (0, _) => String::new(),
             (_, Some(name)) => format!("table \"{name}\""),

@@ -16,7 +16,9 @@ const IS_CONNECTION: usize = 2;
 const AT: usize = 3;
 const FINISHED_AT: usize = 4;
 const TEXT_LENGTH: usize = 5;
-const TEXT: usize = 6;
+/// A worker may write late, when its place is another subscription's already.
+const SUBSCRIPTION: usize = 6;
+const TEXT: usize = 7;
 const WORDS: usize = TEXT + LENGTH / 8;
 
 #[repr(C)]
@@ -24,6 +26,7 @@ pub struct Record(SeqLock<WORDS>);
 
 /// The subject of a report.
 pub struct Header {
+    pub subscription: u32,
     /// Which table was copied; zero for others.
     pub table: u32,
     pub is_connection: bool,
@@ -45,6 +48,7 @@ impl Record {
     pub fn write(&self, header: &Header, message: &[u8]) -> bool {
         let length = message.len().min(LENGTH);
         let mut words = [0; WORDS];
+        words[SUBSCRIPTION] = header.subscription.into();
         words[TABLE] = header.table.into();
         words[ENCODING] = encoding::of_this_database().unsigned_abs().into();
         words[IS_CONNECTION] = header.is_connection.into();
@@ -75,10 +79,11 @@ impl Record {
         self.0.word(AT)
     }
 
-    pub fn read(&self) -> Option<Found> {
+    /// The report, if it is of this subscription.
+    pub fn read(&self, subscription: u32) -> Option<Found> {
         let words = self.0.read()?;
         let length = words[TEXT_LENGTH].min(LENGTH as u64) as usize;
-        if length == 0 {
+        if length == 0 || words[SUBSCRIPTION] != u64::from(subscription) {
             return None;
         }
         let mut text: Vec<u8> = words[TEXT..].iter().flat_map(|word| word.to_ne_bytes()).collect();
