@@ -3,6 +3,7 @@
 
 mod arrows;
 mod circles;
+mod features;
 mod gates;
 mod paths;
 mod rooms;
@@ -12,6 +13,7 @@ mod violation;
 
 use anyhow::{Result, bail};
 use sources::Source;
+use std::fs;
 use testbed::{MAJORS, workspace};
 use violation::Violation;
 
@@ -22,6 +24,8 @@ const OTHERS: [&str; 2] = ["testbed/src/lib.rs", "xtask/src/main.rs"];
 pub fn run() -> Result<()> {
     let extension = crate_of(EXTENSION)?;
     let mut violations = in_extension(&extension);
+    let manifest = fs::read_to_string(workspace::root().join("Cargo.toml"))?;
+    violations.extend(features::check(&manifest, &MAJORS));
     for root in OTHERS {
         violations.extend(circles::between_files(&arrows::between(&crate_of(root)?)));
     }
