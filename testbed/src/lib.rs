@@ -29,5 +29,5 @@ mod port;
 pub use clock::Clock;
 pub use cluster::{Builder, Cluster, Mode, PASSWORD};
 pub use majors::{Install, MAJORS};
-pub use poll::poll_until;
+pub use poll::{poll_until, poll_value};
 pub use port::Port;

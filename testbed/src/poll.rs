@@ -1,6 +1,7 @@
 //! Waiting for something that another process brings about: always with a deadline.
 
 use anyhow::Result;
+use std::fmt::Debug;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,28 @@ pub fn poll_until<T>(
     }
 }
 
+/// Looks until what is seen is right. The last of it stands in the panic at the deadline.
+#[track_caller]
+pub fn poll_value<T: Debug>(
+    deadline: Duration,
+    what: &str,
+    mut look: impl FnMut() -> T,
+    is_right: impl Fn(&T) -> bool,
+) -> T {
+    let start = Instant::now();
+    loop {
+        let seen = look();
+        if is_right(&seen) {
+            return seen;
+        }
+        assert!(
+            start.elapsed() < deadline,
+            "waited {deadline:?} in vain for {what}, and saw last: {seen:?}"
+        );
+        thread::sleep(INTERVAL);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,6 +63,17 @@ mod tests {
             Ok((left == 0).then_some("done"))
         });
         assert_eq!(answer, "done");
+    }
+
+    #[test]
+    #[should_panic(expected = "in vain for the fourth, and saw last: 3")]
+    fn a_value_that_never_comes_right_is_shown() {
+        let mut seen = 0;
+        let look = || {
+            seen = 3.min(seen + 1);
+            seen
+        };
+        poll_value(Duration::from_millis(60), "the fourth", look, |seen| *seen == 4);
     }
 
     #[test]

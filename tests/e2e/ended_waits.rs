@@ -1,10 +1,10 @@
 //! A wait for the publisher that ends early leaves nothing on the publisher: neither the backend that
 //! waited there, for a transaction that goes on, nor its temporary slot.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use postgres::error::SqlState;
-use testbed::poll_until;
+use testbed::{poll_until, poll_value};
 
 use crate::support::{Bed, DEADLINE, Refused, Session, matrix};
 
@@ -60,13 +60,6 @@ fn a_wait_for_a_long_transaction_leaves_nothing_when_it_ends_early(bed: &Bed) {
 
 #[track_caller]
 fn assert_nothing_left(source: &mut Session) {
-    let end = Instant::now() + MOMENT;
-    loop {
-        let left = source.column::<String>(LEFT);
-        if left.is_empty() {
-            return;
-        }
-        assert!(Instant::now() < end, "left behind: {left:?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let left = || source.column::<String>(LEFT);
+    poll_value(MOMENT, "nothing to be left behind", left, Vec::is_empty);
 }

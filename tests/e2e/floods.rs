@@ -9,7 +9,7 @@ use postgres::error::SqlState;
 use testbed::{PASSWORD, poll_until};
 
 use crate::hostile::{ANY_QUERY, Behaviour, Hostile, Moment};
-use crate::support::{Bed, DEADLINE, Refused, Session, matrix};
+use crate::support::{Bed, DEADLINE, Refused, Session, matrix, peak_memory};
 
 matrix! { Bed::run, every pair {
     a_copy_response_is_a_lost_connection,
@@ -97,13 +97,6 @@ fn a_copy_response_after_the_commit_is_a_warning(bed: &Bed) {
             .call("drop_replication_slot", &[&publisher.conninfo(PASSWORD), &bed.slot()])
             .unwrap();
     }
-}
-
-/// The most memory that a process has had so far, in MB.
-fn peak_memory(pid: i32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
 }
 
 fn whatever_is_sent_without_end_is_left_in_time_and_takes_little_memory(bed: &Bed) {

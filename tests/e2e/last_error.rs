@@ -1,10 +1,8 @@
 //! What the owner of a subscription learns of workers that fail: what the publisher said, where it
 //! happened, and never a value of a row.
 
-use std::time::{Duration, Instant};
-
 use postgres::error::SqlState;
-use testbed::{Cluster, PASSWORD, poll_until};
+use testbed::{Cluster, PASSWORD, poll_until, poll_value};
 
 use crate::support::{self, DEADLINE, Refused, Session, matrix, on_own_servers};
 
@@ -66,15 +64,10 @@ impl Pair {
     fn tells(&self, lines: &[&str]) -> String {
         let mut target = self.on_target();
         let told = "SELECT coalesce(max(last_error), '') FROM pgmig_extras.subscription_lag";
-        let end = Instant::now() + DEADLINE;
-        let seen: String = loop {
-            let seen: String = target.value(told);
-            if lines.iter().all(|text| seen.lines().any(|line| line.contains(text))) {
-                break seen;
-            }
-            assert!(Instant::now() < end, "waited in vain for {lines:?}, last_error is {seen:?}");
-            std::thread::sleep(Duration::from_millis(20));
-        };
+        let all =
+            |seen: &String| lines.iter().all(|text| seen.lines().any(|line| line.contains(text)));
+        let what = format!("{lines:?} in last_error");
+        let seen: String = poll_value(DEADLINE, &what, || target.value(told), all);
         assert!(!seen.contains("hidden"), "{seen}");
         seen
     }

@@ -8,7 +8,10 @@ use postgres::error::SqlState;
 use testbed::{Builder, Cluster, PASSWORD, poll_until};
 
 use crate::hostile::{Behaviour, Hostile, Moment};
-use crate::support::{self, DEADLINE, Refused, Session, matrix, on_own_servers};
+use crate::support::{
+    DEADLINE, Refused, Session, matrix, on_own_servers, peak_memory, quiet, start_watching,
+    start_with,
+};
 
 matrix! { on_own_servers, [on_15(15), on_18(18)] {
     a_schema_of_our_name_on_the_source_is_never_called,
@@ -19,23 +22,16 @@ matrix! { on_own_servers, [on_15(15), on_18(18)] {
     connections_leave_descriptors_to_the_server,
 } }
 
-fn quiet(builder: Builder) -> Builder {
-    builder.config("auto_explain.log_min_duration", -1).config("log_min_duration_statement", -1)
-}
-
 /// A target whose lag is watched every 200 ms, with a database `shop` of the operator's.
 fn target(major: u16, change: impl FnOnce(Builder) -> Builder) -> Cluster {
-    let target = support::start_with(major, |builder| {
-        let builder = quiet(builder).preload("pgmig_extras");
-        change(builder.config("pgmig_extras.watch_interval", "200ms"))
-    });
+    let target = start_watching(major, change);
     make_shop(&target);
     open(&target, "shop").run("SELECT pgmig_extras.grant_operator('operator')");
     target
 }
 
 fn source(major: u16) -> Cluster {
-    let source = support::start_with(major, quiet);
+    let source = start_with(major, quiet);
     make_shop(&source);
     open(&source, "shop").run("ALTER TABLE t OWNER TO app; CREATE PUBLICATION p FOR TABLE t");
     source
@@ -111,7 +107,7 @@ fn watcher(target: &Cluster) -> i32 {
 /// A tenant of the source makes what the extension would have there, and waits for a login of more
 /// rights than its own.
 fn a_schema_of_our_name_on_the_source_is_never_called(major: u16) {
-    let source = support::start_with(major, quiet);
+    let source = start_with(major, quiet);
     let target = target(major, |builder| builder);
     open(&source, "postgres").run("CREATE DATABASE shop");
     let mut superuser = open(&source, "shop");
@@ -146,7 +142,7 @@ fn a_schema_of_our_name_on_the_source_is_never_called(major: u16) {
     assert_sampled_in_time(&target, "orders");
 
     // Without preload the session itself asks.
-    let plain = support::start_with(major, quiet);
+    let plain = start_with(major, quiet);
     make_shop(&plain);
     subscribe(&plain, "other", &conninfo);
     open(&plain, "shop").run("SELECT * FROM pgmig_extras.subscription_lag");
@@ -206,18 +202,12 @@ fn a_stored_string_that_breaks_the_rules_is_not_connected_with(major: u16) {
     superuser.run("DROP SUBSCRIPTION honest");
 }
 
-fn memory(pid: i32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
-}
-
 fn strings_and_lists_that_are_too_long_are_not_read(major: u16) {
     let source = source(major);
     let target = target(major, |builder| builder);
     subscribe_honestly(&target, &source, "honest");
     let pid = watcher(&target);
-    let before = memory(pid);
+    let before = peak_memory(pid);
     let mut superuser = open(&target, "shop");
     superuser.run("SET client_min_messages = error");
     let start = "CREATE SUBSCRIPTION {} CONNECTION 'host=127.0.0.1 port=1 user=x password=";
@@ -243,7 +233,7 @@ fn strings_and_lists_that_are_too_long_are_not_read(major: u16) {
     wait_for(&target, "many", &reason("many", "the subscription has too many publications"));
     assert_sampled_in_time(&target, "honest");
     assert_eq!(watcher(&target), pid);
-    let grown = memory(pid) - before;
+    let grown = peak_memory(pid) - before;
     assert!(grown < 60, "{grown} MB more");
     // They can be dropped as any other.
     superuser.run("SELECT pgmig_extras.pg_drop_subscription('long0', false)");
@@ -283,11 +273,11 @@ fn hostile_publishers_delay_no_one_else_and_no_shutdown(major: u16) {
         });
     }
     let pid = watcher(&target);
-    let before = memory(pid);
+    let before = peak_memory(pid);
     for _ in 0..3 {
         assert_sampled_in_time(&target, "honest");
     }
-    let grown = memory(pid) - before;
+    let grown = peak_memory(pid) - before;
     assert!(grown < 100, "{grown} MB more");
     assert_eq!(watcher(&target), pid);
     let start = Instant::now();

@@ -3,11 +3,11 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use postgres::error::Error;
 use postgres::types::FromSqlOwned;
-use testbed::{Cluster, PASSWORD, poll_until};
+use testbed::{Cluster, PASSWORD, poll_until, poll_value};
 
 use super::{DEADLINE, Session, secrets_in_log, servers};
 
@@ -183,18 +183,14 @@ impl Bed {
     /// Waits until these are all: temporary ones end with their connection, a moment after a commit.
     #[track_caller]
     pub fn assert_slots(&self, expected: &[&str]) {
-        let end = Instant::now() + DEADLINE;
         let mut expected = expected.to_vec();
         expected.sort_unstable();
-        loop {
+        let look = || {
             let mut slots = self.slots();
             slots.sort_unstable();
-            if slots == expected {
-                return;
-            }
-            assert!(Instant::now() < end, "slots {slots:?}, expected {expected:?}");
-            thread::sleep(Duration::from_millis(20));
-        }
+            slots
+        };
+        poll_value(DEADLINE, &format!("the slots {expected:?}"), look, |slots| *slots == expected);
     }
 
     pub fn subscriptions(&self) -> Vec<String> {
@@ -223,15 +219,7 @@ impl Bed {
     /// No slot, no connection of ours, no subscription, no table of one and no origin.
     #[track_caller]
     pub fn assert_nothing_left(&self) {
-        let end = Instant::now() + DEADLINE;
-        loop {
-            let left = self.left();
-            if left.is_empty() {
-                return;
-            }
-            assert!(Instant::now() < end, "left behind: {left:?}");
-            thread::sleep(Duration::from_millis(20));
-        }
+        poll_value(DEADLINE, "nothing to be left behind", || self.left(), Vec::is_empty);
     }
 
     fn left(&self) -> Vec<String> {

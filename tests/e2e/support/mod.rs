@@ -3,6 +3,7 @@
 
 mod bed;
 mod matrix;
+mod process;
 mod proxy;
 mod secrets;
 mod servers;
@@ -13,9 +14,10 @@ mod wire;
 pub use bed::{Bed, quoted};
 pub(crate) use matrix::matrix;
 pub use matrix::on_own_servers;
+pub use process::peak_memory;
 pub use proxy::Proxy;
 pub use secrets::{assert_no_secret, secrets_in, secrets_in_log};
-pub use servers::{source, start, start_with, target};
+pub use servers::{quiet, source, start, start_watching, start_with, target};
 pub use session::{Refused, Session};
 pub use shop::Shop;
 pub use wire::Wire;

@@ -59,6 +59,19 @@ pub fn start_with(major: u16, change: impl FnOnce(Builder) -> Builder) -> Cluste
     cluster
 }
 
+/// Without the logging of each statement, which would take most of the time of short ones.
+pub fn quiet(builder: Builder) -> Builder {
+    builder.config("auto_explain.log_min_duration", -1).config("log_min_duration_statement", -1)
+}
+
+/// A target that watches lag every 200 ms.
+pub fn start_watching(major: u16, change: impl FnOnce(Builder) -> Builder) -> Cluster {
+    start_with(major, |builder| {
+        let builder = quiet(builder).preload("pgmig_extras");
+        change(builder.config("pgmig_extras.watch_interval", "200ms"))
+    })
+}
+
 fn create_roles(cluster: &Cluster) {
     let logins: String = LOGINS
         .iter()

@@ -1,7 +1,7 @@
 //! Two servers of a test's own, the target with the library preloaded, and questions about the
 //! processes there.
 
-use crate::support::{self, DEADLINE, Session};
+use crate::support::{DEADLINE, Session, quiet, start_watching, start_with};
 use std::process::Command;
 use std::time::Duration;
 use testbed::{Builder, Cluster, PASSWORD, poll_until};
@@ -16,10 +16,6 @@ pub struct Pair {
     pub target: Cluster,
 }
 
-pub fn quiet(builder: Builder) -> Builder {
-    builder.config("auto_explain.log_min_duration", -1).config("log_min_duration_statement", -1)
-}
-
 impl Pair {
     pub fn start(major: u16) -> Pair {
         Pair::with(major, |builder| builder)
@@ -27,11 +23,8 @@ impl Pair {
 
     /// `change` is for the target.
     pub fn with(major: u16, change: impl FnOnce(Builder) -> Builder) -> Pair {
-        let source = support::start_with(major, quiet);
-        let target = support::start_with(major, |builder| {
-            let builder = quiet(builder).preload("pgmig_extras");
-            change(builder.config("pgmig_extras.watch_interval", "200ms"))
-        });
+        let source = start_with(major, quiet);
+        let target = start_watching(major, change);
         let pair = Pair { source, target };
         pair.create_database("shop");
         pair

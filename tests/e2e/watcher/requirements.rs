@@ -1,6 +1,6 @@
 //! What the watcher needs of a server, and what the extension says and does where that is missing.
 
-use crate::support::{self, DEADLINE, Session};
+use crate::support::{self, DEADLINE, Session, quiet};
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 use testbed::{Builder, poll_until};
