@@ -227,6 +227,7 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // An ERROR resets the count of held interrupts (errfinish, elog.c), which the release
         // decrements.
+        // SAFETY: reads a global of this process.
         if unsafe { pg_sys::InterruptHoldoffCount } == 0 {
             // SAFETY: sets it, as taking the lock has.
             unsafe { pg_sys::InterruptHoldoffCount = 1 };
