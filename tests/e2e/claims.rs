@@ -107,10 +107,12 @@ impl Shop {
     }
 }
 
-/// The script of somebody in a hurry: no pause between its steps but for the slot to be free.
+/// The slot is moved after the watcher has found it at rest. It can't compare a move that comes before
+/// that, within milliseconds of the disable.
 fn moved_while_disabled(shop: &Shop, how: &str) {
     shop.streams();
     shop.disable();
+    shop.wait_for_samples(3);
     let mut source = shop.at_source();
     source.run("INSERT INTO a VALUES (50)");
     source.run(&how.replace("SLOT", &shop.slot()));
