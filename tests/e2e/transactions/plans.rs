@@ -4,7 +4,7 @@ use postgres::Error;
 use postgres::error::SqlState;
 use testbed::PASSWORD;
 
-use crate::support::{Bed, Refused, matrix, start};
+use crate::support::{Bed, Refused, Session, matrix, start};
 
 matrix! {
     Bed::run, every pair {
@@ -75,6 +75,12 @@ fn a_slot_that_is_to_be_created_cannot_be_created_or_dropped_again(bed: &Bed) {
     // A subscription is what it was made for.
     operator.run("BEGIN");
     operator.call("create_replication_slot", &[&conninfo, &slot]).unwrap();
+    commits_a_subscription(bed, &mut operator);
+}
+
+/// A subscription takes the slot that exists, and copies the tables.
+fn commits_a_subscription(bed: &Bed, operator: &mut Session) {
+    let (conninfo, slot) = (bed.conninfo(), bed.slot());
     operator
         .call(
             "pg_create_subscription",
@@ -98,15 +104,7 @@ fn what_a_savepoint_took_back_no_longer_counts(bed: &Bed) {
     operator.run("BEGIN; SAVEPOINT here");
     operator.call("drop_replication_slot", &[&conninfo, &slot]).unwrap();
     operator.run("ROLLBACK TO here");
-    operator
-        .call(
-            "pg_create_subscription",
-            &[&bed.subscription(), &conninfo, &bed.publication(), &slot, &false, &true],
-        )
-        .unwrap();
-    operator.run("COMMIT");
-    bed.assert_slots(&[&slot]);
-    bed.wait_until_equal();
+    commits_a_subscription(bed, &mut operator);
 }
 
 fn slots_of_one_name_on_two_servers_are_two(bed: &Bed) {
